@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* SHA-256, the one place of the base layer that uses libcrypto. */
+#pragma once
+
+#include "common/buf.h"
+
+enum { HASH_SIZE = 32 };
+
+struct hash {
+    uint8_t b[HASH_SIZE];
+};
+struct hash hash_sha256(const struct slice *parts, size_t n_parts); /* of the concatenation */
+struct hash hash_of(const void *p, size_t n);
+bool hash_eq(const struct hash *a, const struct hash *b);
+/* Sum and difference mod 2^256 (little endian): an order-free hash of a set of rows. */
+void hash_add(struct hash *acc, const struct hash *h);
+void hash_sub(struct hash *acc, const struct hash *h);
+struct hash_str {
+    char s[2 * HASH_SIZE + 1];
+};
+struct hash_str hash_str(const struct hash *h); /* hex */
+int hash_parse(const char *hex, struct hash *ret);

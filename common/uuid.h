@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* UUIDs as values. Random ones are made outside the core (libuuid) or from the core's seeded generator (prng.h). */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum { UUID_STR_SIZE = 37 };
+
+struct uuid {
+    uint8_t b[16];
+};
+struct uuid_str {
+    char s[UUID_STR_SIZE];
+};
+
+bool uuid_is_nil(const struct uuid *u);
+bool uuid_eq(const struct uuid *a, const struct uuid *b);
+int uuid_cmp(const struct uuid *a, const struct uuid *b);
+struct uuid_str uuid_str(const struct uuid *u); /* lower case, with dashes */
+/* 0 or ERR_MALFORMED; exactly the 36-character form. */
+int uuid_parse(const char *s, struct uuid *ret);
