@@ -1,0 +1,1 @@
+# contrib/: unit, sysusers, tmpfiles, examples, and the commands of the repository.

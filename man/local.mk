@@ -1,0 +1,1 @@
+# man/: a page per program, file and noun.

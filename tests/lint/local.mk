@@ -1,0 +1,1 @@
+# tests/lint: checks of the tree itself.

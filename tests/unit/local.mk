@@ -1,0 +1,8 @@
+# tests/unit: cmocka programs, one per module.
+# To add test_x.c, add `unit_tests += tests/unit/test_x` (its source is tests/unit/test_x.c). It links core and base.
+# A test of an adapter sees the adapters too when it says `tests_unit_test_x_LDADD = $(IO_LIBS) $(CMOCKA_LIBS)`.
+
+unit_tests =
+check_PROGRAMS += $(unit_tests)
+TESTS += $(unit_tests)
+LDADD = $(CORE_LIBS) $(CMOCKA_LIBS)

@@ -1,0 +1,8 @@
+# vm/ is the VM tables, placement and the VM port.
+# To add a file, add a line in its part; `make` notices by itself. A header without a .c file has a line of its own.
+
+# L1, pure, and L2, ports: vm/*.c, vm/*.h:
+# libringmaster_core_a_SOURCES += vm/x.c vm/x.h
+
+# L3, adapters: vm/io/*.c:
+# libringmaster_io_a_SOURCES += vm/io/x.c vm/io/x.h
