@@ -1,0 +1,173 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The replicated database: Raft's rules with a CPG group as transport and failure detector (design: replicated
+ * database, rules 1-5). Pure: no I/O, no clock, no randomness of its own. Times are monotonic milliseconds handed in.
+ *
+ *       db_tick  db_group  db_message  db_persisted  db_propose  db_snapshot_install
+ *                               │
+ *                               v                     ┌─> SEND     multicast these bytes
+ *                          struct db ── db_take_out ──┼─> PERSIST  write this batch, in order, then db_persisted(seq)
+ *                               │                     ├─> FETCH    get a snapshot over TLS from that node
+ *                               │                     ├─> APPLIED  a proposal of this node has its outcome
+ *                               v                     └─> FATAL    this node must stop
+ *                        machine.apply()
+ *
+ * What must be on disk before a message may go out is kept back in here until db_persisted(): the executor may send
+ * and write in any order it likes, as long as batches are written in theirs.
+ *
+ * Roles:            timeout / leader left           majority of votes
+ *        follower ───────────────> candidate ─────────────────> leader
+ *            ^   (pre-vote, then vote)  │                          │
+ *            └──────────────────────────┴── higher term, lost majority, transfer
+ */
+#pragma once
+
+#include "common/entry.h"
+#include "common/log.h"
+#include "common/prng.h"
+
+enum {
+    DB_REPLICAS_MAX = 100,
+    DB_HEARTBEAT_MS = 300,
+    DB_ELECTION_MS_MIN = 1500, /* leader silent though in view; the time is drawn from min … 2 × min */
+    DB_CAMPAIGN_MS_MAX = 200,  /* leader not in view: campaign after 0 … max, drawn */
+    DB_RETRY_MS = 1000,        /* a proposal is sent again until it is applied */
+    DB_REQUESTS_KEPT = 10000,  /* outcomes by request id, replicated */
+    DB_LOG_KEPT = 5000,        /* entries kept behind the applied index for followers that lag */
+    DB_BATCH_BYTES_MAX = 512 * 1024,
+    DB_LAG_SNAPSHOT = 2000,    /* a follower further behind than this fetches a snapshot over TLS */
+};
+
+struct db_replica {
+    struct uuid id;
+    uint32_t nodeid;
+    uint8_t weight; /* 0 or 1 */
+};
+
+/* The voting configuration. Quorum: strictly more than half of the sum of all weights, the witness's included. */
+struct db_config {
+    struct db_replica replicas[DB_REPLICAS_MAX];
+    size_t n;
+    uint8_t witness_weight; /* 0 until a witness exists */
+};
+
+/* Arithmetic (votes.c). */
+unsigned db_config_total(const struct db_config *c);
+bool db_config_is_quorum(const struct db_config *c, unsigned weight); /* strictly more than half of the total */
+const struct db_replica *db_config_find(const struct db_config *c, const struct uuid *id); /* NULL: not in it */
+
+/* What the store gives back at start, and what PERSIST changes. */
+struct db_image {
+    uint64_t term;
+    struct uuid voted_for; /* nil: nobody in this term */
+    uint64_t commit_index;
+    uint64_t applied_index;     /* of the tables below */
+    struct tables *tables;      /* owned; NULL in an empty image */
+    uint64_t base_index, base_term; /* the entry before the first in the log (0, 0 at the start) */
+    struct db_config base_config;   /* the configuration at base_index */
+    struct entry *entries;          /* base_index+1 …, contiguous; owned, payloads too */
+    size_t n_entries;
+};
+void db_image_done(struct db_image *image);
+
+/* One atomic write: all of it in one transaction, durable before db_persisted(seq). Batches are numbered from 1 up. */
+struct db_batch {
+    uint64_t seq;
+    bool replace; /* a snapshot: forget all rows and entries first; rows then holds the whole state */
+    uint64_t term;
+    struct uuid voted_for;
+    uint64_t commit_index;
+    uint64_t truncate_from; /* delete entries with index >= this first; 0: none */
+    struct entry *entries;  /* then add these; owned, payloads too */
+    size_t n_entries;
+    uint64_t applied_index;
+    struct table_changes rows; /* upserts and deletions (value.p NULL) that lead to applied_index */
+    uint64_t base_index, base_term; /* entries up to base_index are no longer needed */
+    struct db_config base_config;
+};
+void db_batch_free(struct db_batch *b);
+
+/* Applies one committed entry to the tables and fills *ret. 0, or ERR_UNKNOWN_KIND: this node must stop. */
+struct db_machine {
+    int (*apply)(void *ctx, struct tables *t, const struct entry *e, struct apply_result *ret);
+    void *ctx;
+};
+
+struct db_params {
+    struct uuid cluster;
+    struct uuid self; /* this node's replica identity: never reused after its disk was lost */
+    uint32_t nodeid;
+    uint64_t seed;
+    size_t message_max; /* largest CPG message */
+    struct db_machine machine;
+    const struct log_sink *log; /* borrowed; may be NULL */
+};
+
+struct db;
+
+/* image is taken over (may be NULL or empty: a new replica that waits for a leader). */
+struct db *db_new(const struct db_params *params, struct db_image *image, int64_t now_ms);
+void db_free(struct db *db);
+
+/* Forms a new cluster: only on an empty database; the configuration is this replica with weight 1. */
+int db_bootstrap(struct db *db, int64_t now_ms);
+
+/* Inputs. */
+void db_tick(struct db *db, int64_t now_ms); /* at least every 50 ms */
+void db_group(struct db *db, int64_t now_ms, const uint32_t *nodeids, size_t n); /* the CPG view, self included */
+void db_message(struct db *db, int64_t now_ms, uint32_t from_nodeid, struct slice bytes); /* own ones too: ignored */
+void db_persisted(struct db *db, int64_t now_ms, uint64_t seq);
+
+/* Proposes an entry from any node: it is forwarded to the leader and sent again until its outcome is applied here or the
+ * deadline passes (outcome unknown: ERR_TIMEOUT, or ERR_NO_QUORUM when there was no leader). The outcome comes as
+ * DB_APPLIED with this request id. payload is copied. ERR_TOO_BIG above ENTRY_SIZE_MAX. A request id that was applied
+ * already answers at once with the kept outcome. */
+int db_propose(struct db *db, int64_t now_ms, const struct entry *e, int64_t deadline_ms);
+bool db_is_pending(const struct db *db, const struct uuid *request_id);
+
+/* Hands leadership to a caught-up voter (leader only). ERR_AGAIN: none is ready, or a transfer is under way. */
+int db_transfer(struct db *db, int64_t now_ms);
+
+/* Snapshots: the bytes are served over TLS by any node that holds a leader's authority (db_is_leader). */
+void db_snapshot_encode(const struct db *db, struct buf *b);
+/* ERR_MALFORMED, or ERR_AGAIN when it is older than what is here. */
+int db_snapshot_install(struct db *db, int64_t now_ms, struct slice bytes);
+void db_fetch_failed(struct db *db, int64_t now_ms); /* ask again later */
+
+/* Outputs, in order. */
+enum db_out_type { DB_SEND = 1, DB_PERSIST, DB_FETCH, DB_APPLIED, DB_FATAL };
+struct db_out {
+    enum db_out_type type;
+    struct buf bytes;          /* SEND; owned */
+    struct db_batch *batch;    /* PERSIST; owned */
+    uint32_t from_nodeid;      /* FETCH */
+    struct uuid request_id;    /* APPLIED */
+    struct apply_result result; /* APPLIED: result or ERR_TIMEOUT/ERR_NO_QUORUM; FATAL: why */
+};
+/* The next output; false: none. The caller owns what it got: db_out_done(). */
+bool db_take_out(struct db *db, struct db_out *ret);
+void db_out_done(struct db_out *o);
+
+/* State. Borrowed, valid until the next input. */
+const struct tables *db_tables(const struct db *db);
+const struct db_config *db_configuration(const struct db *db); /* the newest in the log: in force on append */
+bool db_config_settled(const struct db *db); /* the newest is committed, and an entry of the leader's own term is */
+bool db_is_leader(const struct db *db); /* and has committed an entry of its own term */
+bool db_leader(const struct db *db, struct db_replica *ret); /* false: none known */
+/* A leader that heard a majority, or a follower that heard such a leader, within an election time-out. */
+bool db_is_quorate(const struct db *db, int64_t now_ms);
+uint64_t db_term(const struct db *db);
+uint64_t db_commit_index(const struct db *db);
+uint64_t db_applied_index(const struct db *db);
+uint64_t db_last_index(const struct db *db);
+
+struct db_progress {
+    bool present;   /* in the CPG view, and its hello named this replica */
+    bool caught_up; /* acknowledged >= max(commit index, the leader's first index of its own term); leader only */
+    uint64_t match; /* leader only */
+};
+struct db_progress db_replica_progress(const struct db *db, const struct uuid *id);
+/* The replica that runs on nodeid as its hello said; false: not heard of. */
+bool db_replica_at(const struct db *db, uint32_t nodeid, struct uuid *ret);
+
+/* For the simulator's invariants: entry at index if it is in the log. */
+const struct entry *db_entry_at(const struct db *db, uint64_t index);
