@@ -1,0 +1,98 @@
+"""The lab's network, in namespaces of its own; no route leads outside.
+
+    n1 n2      n3          (witness)
+     |  |       |              |
+    [site1]  [site2]      [third place]     a bridge in a namespace each
+        \\       |             /
+         `---[ core ]--------'              a bridge that joins the three
+
+All are one subnet, 10.77.0.0/16. Each way between two places crosses the core
+by ports named after them (site1, site2, third), and each node has a port of
+its name in its site's bridge: a cut is a rule for a pair of ports."""
+
+import os
+
+from . import paths
+from .shell import LabError, run
+
+PLACES = ("site1", "site2", "third")
+SUBNET_BITS = 16
+WITNESS_ADDRESS = "10.77.9.1"
+
+
+def node_address(number):
+    return f"10.77.1.{number}"
+
+
+def netns(name):
+    return f"{paths.lab_prefix()}-{name}"
+
+
+def netns_path(name):
+    return f"/run/netns/{netns(name)}"
+
+
+def names(nodes):
+    """All namespaces of a lab with these nodes."""
+    return ["core", *PLACES, *nodes]
+
+
+def batch(name, commands):
+    """ip commands in one namespace; one process for all of them."""
+    run(["ip", "-n", netns(name), "-batch", "-"], stdin="\n".join(commands) + "\n")
+
+
+def refuse_foreign(nodes):
+    for name in names(nodes):
+        if os.path.exists(netns_path(name)):
+            raise LabError(f"a network namespace {netns(name)} exists that this "
+                           "lab did not make",
+                           f"ip netns delete {netns(name)}, if it is yours")
+
+
+def build(nodes):
+    """nodes: {name: {"site": 1|2, ...}}. The caller has recorded the names
+    before, so that a killed run leaves nothing unknown."""
+    for name in names(nodes):
+        run(["ip", "netns", "add", netns(name)])
+        batch(name, ["link set lo up"])
+    for name in ("core", *PLACES):
+        # No spanning tree (there is no loop): ports forward at once.
+        batch(name, ["link add br0 type bridge stp_state 0 forward_delay 0 "
+                     "mcast_snooping 0", "link set br0 up"])
+    for place in PLACES:
+        join("core", place, place, "core")
+    for node, facts in nodes.items():
+        place = f"site{facts['site']}"
+        add_pair(place, node, node, "host0")
+        plug(place, node)
+
+
+def join(bridge_a, port_a, bridge_b, port_b):
+    add_pair(bridge_a, port_a, bridge_b, port_b)
+    plug(bridge_a, port_a)
+    plug(bridge_b, port_b)
+
+
+def add_pair(ns_a, port_a, ns_b, port_b):
+    batch(ns_a, [f"link add {port_a} type veth peer name {port_b} netns {netns(ns_b)}"])
+
+
+def plug(name, port):
+    batch(name, [f"link set {port} master br0", f"link set {port} up"])
+
+
+def set_cable(facts, node, plugged):
+    """Pull or plug the node's cable at the switch: a node that loses its power
+    must not say good-bye on its TCP connections."""
+    batch(f"site{facts['site']}", [f"link set {node} {'up' if plugged else 'down'}"])
+
+
+def forget_address(node):
+    batch(node, ["addr flush dev host0", "link set host0 down"])
+
+
+def destroy(nodes):
+    for name in names(nodes):
+        if os.path.exists(netns_path(name)):
+            run(["ip", "netns", "delete", netns(name)], check=False, capture=True)
