@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* JSON values (jansson behind it, in json.c only). Every struct json is owned by whoever made it until it is handed to
- * json_set/json_append, which take it over. Getters borrow. Parsing is bounded: JSON_DEPTH_MAX levels, the caller's size. */
+ * json_set/json_append, which take it over. Getters borrow. Parsing is bounded: JSON_DEPTH_MAX levels, the caller's
+ * size. */
 #pragma once
 
 #include "common/buf.h"
@@ -8,13 +9,18 @@
 
 enum { JSON_DEPTH_MAX = 64 };
 
+/* libjansson exports functions of these two names as well, and would call ours instead of its own: ours are linked
+ * under other names. (json.c includes jansson.h first.) */
+#define json_copy rm_json_copy
+#define json_real rm_json_real
+
 struct json; /* an object, array, string, integer, number, boolean or null */
 
 struct json *json_object_new(void);
 struct json *json_array_new(void);
 struct json *json_str_new(const char *s); /* NULL gives null; bytes that are not UTF-8 are replaced by '?' */
 struct json *json_int_new(int64_t v);
-struct json *json_real_new(double v);
+struct json *json_real_new(double v); /* not finite gives null */
 struct json *json_bool_new(bool v);
 struct json *json_null_new(void);
 struct json *json_time_new(int64_t wall_ms); /* UTC ISO 8601 with milliseconds; 0 gives null */
@@ -24,9 +30,18 @@ struct json *json_copy(const struct json *j); /* deep */
 
 void json_set(struct json *obj, const char *key, struct json *value); /* takes value */
 void json_append(struct json *arr, struct json *value);               /* takes value */
-static inline void json_set_str(struct json *o, const char *k, const char *v) { json_set(o, k, json_str_new(v)); }
-static inline void json_set_int(struct json *o, const char *k, int64_t v) { json_set(o, k, json_int_new(v)); }
-static inline void json_set_bool(struct json *o, const char *k, bool v) { json_set(o, k, json_bool_new(v)); }
+static inline void json_set_str(struct json *o, const char *k, const char *v)
+{
+    json_set(o, k, json_str_new(v));
+}
+static inline void json_set_int(struct json *o, const char *k, int64_t v)
+{
+    json_set(o, k, json_int_new(v));
+}
+static inline void json_set_bool(struct json *o, const char *k, bool v)
+{
+    json_set(o, k, json_bool_new(v));
+}
 
 /* Getters accept NULL and wrong types and then give the default: a reader of foreign JSON checks json_is_… first. */
 bool json_is_object(const struct json *j);
@@ -49,7 +64,7 @@ const struct json *json_at(const struct json *arr, size_t i);
 /* Iterates an object's members in insertion order: start with it = NULL; false at the end. */
 bool json_next(const struct json *obj, void **it, const char **ret_key, const struct json **ret_value);
 
-/* One line, members in insertion order; the caller frees. */
+/* One line without spaces, members in insertion order, reals with 15 digits; the caller frees. */
 char *json_dump(const struct json *j);
 char *json_dump_pretty(const struct json *j);
 /* 0 or ERR_MALFORMED with line and column in *e. Duplicate keys, NUL and trailing garbage are refused. */

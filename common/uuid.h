@@ -7,6 +7,10 @@
 
 enum { UUID_STR_SIZE = 37 };
 
+/* libuuid exports a function of this name as well, and would call ours instead of its own: ours is linked under another
+ * name. A file that needs both includes <uuid/uuid.h> first. */
+#define uuid_parse rm_uuid_parse
+
 struct uuid {
     uint8_t b[16];
 };

@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "common/hash.h"
+
+#include <openssl/evp.h>
+
+#include "common/err.h"
+#include "common/text.h"
+
+/* libcrypto fails here only without memory or without a working SHA-256: no caller could go on with either. */
+static void check(int ok)
+{
+    if (ok != 1)
+        abort();
+}
+
+struct hash hash_sha256(const struct slice *parts, size_t n_parts)
+{
+    struct hash h;
+    EVP_MD_CTX *ctx = EVP_MD_CTX_new();
+    check(ctx != NULL);
+    check(EVP_DigestInit_ex(ctx, EVP_sha256(), NULL));
+    for (size_t i = 0; i < n_parts; i++)
+        if (parts[i].len > 0)
+            check(EVP_DigestUpdate(ctx, parts[i].p, parts[i].len));
+    unsigned len = 0;
+    check(EVP_DigestFinal_ex(ctx, h.b, &len));
+    check(len == HASH_SIZE);
+    EVP_MD_CTX_free(ctx);
+    return h;
+}
+
+struct hash hash_of(const void *p, size_t n)
+{
+    return hash_sha256(&(struct slice){p, n}, 1);
+}
+
+bool hash_eq(const struct hash *a, const struct hash *b)
+{
+    return memcmp(a->b, b->b, HASH_SIZE) == 0;
+}
+
+void hash_add(struct hash *acc, const struct hash *h)
+{
+    unsigned carry = 0;
+    for (size_t i = 0; i < HASH_SIZE; i++) {
+        unsigned sum = acc->b[i] + h->b[i] + carry;
+        acc->b[i] = (uint8_t)sum;
+        carry = sum >> 8;
+    }
+}
+
+void hash_sub(struct hash *acc, const struct hash *h)
+{
+    unsigned borrow = 0;
+    for (size_t i = 0; i < HASH_SIZE; i++) {
+        unsigned difference = 256u + acc->b[i] - h->b[i] - borrow;
+        acc->b[i] = (uint8_t)difference;
+        borrow = difference < 256u;
+    }
+}
+
+struct hash_str hash_str(const struct hash *h)
+{
+    struct hash_str str;
+    text_hex(str.s, h->b, HASH_SIZE);
+    str.s[2 * HASH_SIZE] = '\0';
+    return str;
+}
+
+int hash_parse(const char *hex, struct hash *ret)
+{
+    struct hash h;
+    if (text_hex_parse(hex, h.b, HASH_SIZE) < 0 || hex[2 * HASH_SIZE] != '\0')
+        return ERR_MALFORMED;
+    *ret = h;
+    return 0;
+}
