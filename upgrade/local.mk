@@ -3,6 +3,7 @@
 
 # L1, pure, and L2, ports: upgrade/*.c, upgrade/*.h:
 # libringmaster_core_a_SOURCES += upgrade/x.c upgrade/x.h
+libringmaster_core_a_SOURCES += upgrade/port.h
 
 # L3, adapters: upgrade/io/*.c:
 # libringmaster_io_a_SOURCES += upgrade/io/x.c upgrade/io/x.h

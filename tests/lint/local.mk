@@ -1,1 +1,11 @@
 # tests/lint: checks of the tree itself.
+# To add one, add its name; it runs by bash, with top_srcdir and top_builddir set; 0 good, 77 could not look, else bad.
+
+dist_check_SCRIPTS += tests/lint/check-includes.sh
+dist_check_SCRIPTS += tests/lint/check-pure.sh
+dist_check_SCRIPTS += tests/lint/check-same-core.sh
+dist_check_SCRIPTS += tests/lint/check-lists.sh
+dist_check_SCRIPTS += tests/lint/check-unit.sh
+dist_check_SCRIPTS += tests/lint/check-man.sh
+TESTS += $(dist_check_SCRIPTS)
+EXTRA_DIST += tests/lint/layers.table tests/lint/pure-symbols.allow

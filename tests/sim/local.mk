@@ -1,8 +1,11 @@
 # tests/sim: the simulator, a second interpreter of the core's actions. It links core and base, nothing else.
-# To add a file, add a line.
+# To add a file, add a line. Take the # of these lines away with the first one.
 #
 # noinst_PROGRAMS += tests/sim/ringmaster-sim
 # tests_sim_ringmaster_sim_SOURCES =
 # tests_sim_ringmaster_sim_LDADD = $(CORE_LIBS)
+# tests_sim_ringmaster_sim_LDFLAGS = $(AM_LDFLAGS) -Wl,-Map=tests/sim/ringmaster-sim.map
+# CLEANFILES += tests/sim/ringmaster-sim.map
+#
 # tests_sim_ringmaster_sim_SOURCES += tests/sim/main.c
-# TESTS += tests/sim/run-seeds.sh
+# dist_check_SCRIPTS += tests/sim/run-seeds.sh
