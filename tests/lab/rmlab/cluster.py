@@ -1,0 +1,101 @@
+"""The way from bare nodes to a cluster with running VMs, all by clusterctl, as
+an admin would do it. The order of the steps is here and nowhere else."""
+
+import json
+
+from . import enter, guests, node, state
+from .shell import LabError, phase, wait_until
+
+JOIN_SECONDS = 60
+VM_START_SECONDS = 60
+SETTLE_SECONDS = 60
+
+
+def ctl(name, *words, timeout=180, **kw):
+    return enter.output(name, ["clusterctl", *words], timeout=timeout, **kw)
+
+
+def form(nodes):
+    first, *others = nodes
+    with phase("cluster init"):
+        wait_agent(first)
+        ctl(first, "cluster", "init", "--name", "lab", "--yes")
+    for other in others:
+        with phase(f"join {other}"):
+            wait_agent(other)
+            join(first, other, nodes[other]["address"])
+    ctl(first, "cluster", "config", "set", "upgrade.executor", node.EXECUTOR)
+    wait_until("clusterctl status says quorate", SETTLE_SECONDS,
+               lambda: is_quorate(first), 0.5)
+
+
+def wait_agent(name):
+    """The agent's socket answers (exit status 69: no agent)."""
+    def answers():
+        done = enter.run(name, ["clusterctl", "status"], check=False, timeout=30)
+        if done.returncode == 127:
+            raise LabError(f"clusterctl is not installed on {name}",
+                           "tests/lab/lab build, then lab down and lab up")
+        return done.returncode != 69
+    wait_until(f"the agent of {name} answers", 30, answers, 0.3)
+
+
+def join(first, other, address):
+    token = f"/root/{other}.token"
+    ctl(first, "cluster", "join-token", other, "--address", address,
+        "--token-file", token)
+    move_secret(first, token, other, "/root/join.token")
+    ctl(other, "node", "join", "--token-file", "/root/join.token",
+        f"--wait={JOIN_SECONDS}")
+    enter.run(other, ["rm", "-f", "/root/join.token"])
+
+
+def move_secret(source, path, target, new_path):
+    """Carry a file from node to node through pipes: never in an argument."""
+    text = enter.output(source, ["cat", path])
+    enter.run(target, ["sh", "-c", f"umask 077; cat > {new_path}"], stdin=text)
+    enter.run(source, ["rm", "-f", path])
+
+
+def start_vms(nodes):
+    first, spread = next(iter(nodes)), list(nodes)
+    for k, vm in enumerate(guests.names()):
+        with phase(f"start {vm}"):
+            ctl(first, "vm", "add", "--xml", guests.xml_in_node(vm),
+                "--node", spread[k % len(spread)])
+            ctl(first, "vm", "start", vm, f"--wait={VM_START_SECONDS}")
+    wait_until("clusterctl status says that all VMs run", SETTLE_SECONDS,
+               lambda: all_running(first), 0.5)
+
+
+def status(name):
+    """data of `clusterctl status`, or {} when it cannot be had."""
+    done = enter.run(name, ["clusterctl", "status", "--output", "json"],
+                     check=False, timeout=30)
+    try:
+        return json.loads(done.stdout)["data"] or {}
+    except (ValueError, KeyError, TypeError):
+        return {}
+
+
+def is_quorate(name):
+    return status(name).get("quorum", {}).get("quorate") is True
+
+
+def all_running(name):
+    vms = status(name).get("vms", [])
+    return (len(vms) == guests.COUNT
+            and all(vm["state"] == "running" for vm in vms))
+
+
+def running_in(name):
+    """VMs that libvirt runs in a node right now: the truth, agent or not."""
+    done = enter.run(name, ["virsh", "-q", "list", "--name"], check=False, timeout=30)
+    return done.stdout.split()
+
+
+def remember_placement(name):
+    """Before a crash: whose restart `verify-guests --after-crash` allows."""
+    crashes = state.lab_or_fail().get("crashes", {})
+    crashes[name] = sorted(set(crashes.get(name, [])) | set(running_in(name)))
+    state.update_lab(crashes=crashes)

@@ -1,0 +1,76 @@
+"""The guests: their disks and domain XML on the folder that all nodes share."""
+
+import os
+import shutil
+import uuid
+
+from . import guest_image, paths
+from .shell import write_file
+
+COUNT = 4
+DISK_BYTES = 64 << 20
+
+DOMAIN = """<domain type='qemu'>
+  <name>{name}</name>
+  <uuid>{uuid}</uuid>
+  <memory unit='MiB'>128</memory>
+  <vcpu>1</vcpu>
+  <os>
+    <type arch='x86_64' machine='pc-q35-7.2'>hvm</type>
+    <kernel>/shared/vmlinuz</kernel>
+    <initrd>/shared/initrd</initrd>
+    <cmdline>console=ttyS0 quiet panic=1 tsc=unstable</cmdline>
+  </os>
+  <features><acpi/></features>
+  <cpu mode='custom' match='exact' check='none'>
+    <model fallback='forbid'>qemu64</model>
+  </cpu>
+  <clock offset='utc'/>
+  <on_poweroff>destroy</on_poweroff>
+  <on_reboot>restart</on_reboot>
+  <on_crash>destroy</on_crash>
+  <devices>
+    <disk type='file' device='disk'>
+      <driver name='qemu' type='raw' cache='none'/>
+      <source file='/shared/{name}.img'/>
+      <target dev='vda' bus='virtio'/>
+    </disk>
+    <serial type='file'>
+      <source path='/shared/{name}.console' append='on'/>
+      <target port='0'/>
+    </serial>
+    <controller type='usb' model='none'/>
+    <memballoon model='none'/>
+  </devices>
+</domain>
+"""
+
+
+def names():
+    return [f"vm{k}" for k in range(1, COUNT + 1)]
+
+
+def disk(name):
+    return paths.SHARED / f"{name}.img"
+
+
+def console(name):
+    return paths.SHARED / f"{name}.console"
+
+
+def xml_in_node(name):
+    return f"/shared/{name}.xml"
+
+
+def create_all():
+    """Empty disks and consoles: the counters of a lab begin with it."""
+    paths.SHARED.mkdir(parents=True, exist_ok=True)
+    shutil.copy(guest_image.kernel(), paths.SHARED / "vmlinuz")
+    shutil.copy(guest_image.initrd(), paths.SHARED / "initrd")
+    for name in names():
+        with open(disk(name), "wb") as f:
+            f.truncate(DISK_BYTES)
+        console(name).unlink(missing_ok=True)
+        os.chmod(disk(name), 0o600)
+        write_file(paths.SHARED / f"{name}.xml", DOMAIN.format(
+            name=name, uuid=uuid.uuid5(uuid.NAMESPACE_DNS, f"{name}.ringmaster-lab")))

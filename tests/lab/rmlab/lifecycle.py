@@ -1,0 +1,242 @@
+"""up and down: from nothing to a running lab, and back to nothing."""
+
+import os
+import shutil
+
+from . import (agent_build, bmc, cluster, enter, guest_image, guests, images,
+               network, node, paths, procs, state, supervisor)
+from .shell import LabError, locked, phase, run, say, tail, wait_until, warn
+
+LOGGED_UNITS = ("ringmasterd", "corosync", "libvirtd")
+SPACE_NEEDED_MB = 4096
+
+
+def build():
+    with locked(paths.CACHE / "lock", "building images", wait=True):
+        images.each_release(images.build_layers)
+        guest_image.build()
+        images.each_release(agent_build.build)
+
+
+def up(options):
+    with locked(paths.LOCK, "up or down"):
+        refuse_or_clear()
+        check_host()
+        with phase("build"):
+            build()
+        nodes = plan(options)
+        network.refuse_foreign(nodes)
+        # Before anything is made: what a killed run leaves must be known.
+        state.save_lab({"phase": "starting", "nodes": nodes, "crashes": {}})
+        try:
+            bring_up(nodes, options)
+        except (LabError, OSError, KeyboardInterrupt) as error:
+            state.update_lab(phase="failed")
+            dump_logs(nodes)
+            raise LabError(f"up failed: {error or 'interrupted'}",
+                           getattr(error, "remedy", None)
+                           or "look around with `lab status`, `lab log NODE`, "
+                              "`lab exec NODE -- …`; then `lab down`") from error
+        state.update_lab(phase="up")
+
+
+def bring_up(nodes, options):
+    with phase("network"):
+        network.build(nodes)
+    guests.create_all()
+    paths.BMC.mkdir(parents=True, exist_ok=True)
+    with phase(f"boot {' '.join(nodes)}"):
+        for name in nodes:
+            supervisor.start(name)
+        for name in nodes:
+            wait_supervised(name)
+            enter.wait_booted(name)
+    if options.no_cluster:
+        return
+    with phase("cluster"):
+        cluster.form(nodes)
+    if not options.no_vms:
+        with phase("virtual machines"):
+            cluster.start_vms(nodes)
+
+
+def wait_supervised(name):
+    folder = paths.node_dir(name)
+
+    def ready():
+        if not procs.alive(state.load(folder / "supervisor.json")):
+            raise LabError(f"the supervisor of {name} ended:\n"
+                           + tail(folder / "supervisor.log"))
+        return procs.alive(state.node_record(name).get("leader"))
+    wait_until(f"{name} is switched on", 60, ready)
+
+
+def plan(options):
+    nodes = {}
+    for number in range(1, options.nodes + 1):
+        first_half = number <= (options.nodes + 1) // 2
+        nodes[f"n{number}"] = {
+            "address": network.node_address(number), "release": options.release,
+            "site": 1 if options.sites == 1 or first_half else 2}
+    return nodes
+
+
+def refuse_or_clear():
+    """A lab that stands is not touched; what a failed or killed run left is
+    cleared away."""
+    found = state.lab()
+    if not found:
+        return
+    if found["phase"] == "up":
+        raise LabError("a lab is up", "tests/lab/lab down, or another LAB_STATE")
+    warn(f"clearing an earlier run that is {found['phase']}")
+    clear()
+
+
+def check_host():
+    if os.geteuid() != 0:
+        raise LabError("the lab needs root", "run it as root")
+    paths.CACHE.mkdir(parents=True, exist_ok=True)
+    paths.STATE.mkdir(parents=True, exist_ok=True)
+    if node.free_space_mb(paths.STATE) < SPACE_NEEDED_MB:
+        raise LabError(f"less than {SPACE_NEEDED_MB} MB are free below {paths.STATE}",
+                       "make room, or set LAB_STATE and LAB_CACHE")
+
+
+def down():
+    with locked(paths.LOCK, "up or down"):
+        if not state.lab():
+            say("no lab is up")
+            return
+        with phase("down"):
+            clear()
+
+
+def clear():
+    """Undo everything that the record names, in any state of affairs."""
+    nodes = state.lab_or_fail()["nodes"]
+    for name in nodes:  # all at once first: each takes a moment
+        procs.send_signal(state.load(paths.node_dir(name) / "supervisor.json"), 15)
+    for name in nodes:
+        procs.end(state.load(paths.node_dir(name) / "supervisor.json"), 20)
+        for role in ("nspawn", "leader"):
+            procs.send_signal(state.node_record(name).get(role), 9)
+    network.destroy(nodes)
+    for name in nodes:
+        remove_cgroups(network.netns(name))
+    unmount_below(paths.STATE)
+    for folder in (paths.STATE / "nodes", paths.SHARED, paths.BMC):
+        remove_tree(folder)
+    paths.STATE_FILE.unlink(missing_ok=True)
+
+
+def remove_cgroups(name):
+    for root in supervisor.CGROUP_ROOTS:
+        for folder, _, _ in os.walk(f"{root}/{name}", topdown=False):
+            try:
+                os.rmdir(folder)
+            except OSError as error:
+                warn(f"cgroup {folder} stays: {error.strerror}")
+
+
+def mounts_below(folder):
+    with open("/proc/self/mountinfo") as f:
+        points = [line.split()[4] for line in f]
+    return [p for p in reversed(points) if p.startswith(f"{folder}/")]
+
+
+def unmount_below(folder):
+    """None is expected (they are made in the supervisors' namespaces), but a
+    tree is never removed through a mount."""
+    for point in mounts_below(folder):
+        run(["umount", point], check=False, capture=True)
+
+
+def remove_tree(folder):
+    if mounts_below(paths.STATE):
+        raise LabError(f"something is mounted below {paths.STATE}",
+                       f"umount it, then lab down: {mounts_below(paths.STATE)}")
+    if folder.exists():
+        shutil.rmtree(folder)
+
+
+# -- single nodes ------------------------------------------------------------
+
+def crash(name):
+    state.node_or_fail(name)
+    with phase(f"crash {name}"):
+        if procs.alive(state.node_record(name).get("leader")):
+            cluster.remember_placement(name)
+        bmc.ask(name, "off")
+
+
+def start(name):
+    state.node_or_fail(name)
+    with phase(f"start {name}"):
+        bmc.ask(name, "on")
+        enter.wait_booted(name)
+
+
+def rebuild(name, release, join_file=b""):
+    state.node_or_fail(name)
+    op_id = f"lab-{os.getpid()}-{int(os.times().elapsed * 100)}"
+    with phase(f"rebuild {name} to {release}"):
+        bmc.ask(name, f"image {release} {op_id} {len(join_file)}", join_file)
+        wait_until(f"operation {op_id} ends", 120,
+                   lambda: bmc.ask(name, f"status {op_id}") != "running", 0.3)
+        outcome = bmc.ask(name, f"status {op_id}")
+        if outcome != "done":
+            raise LabError(f"rebuild of {name}: {outcome}",
+                           f"see {paths.node_dir(name)}/supervisor.log")
+        enter.wait_booted(name)
+
+
+def deploy():
+    """Build the working tree and put it into the running nodes: a short way
+    from an edit to a try-out."""
+    with phase("build"):
+        build()
+    for name in state.lab_or_fail()["nodes"]:
+        release = state.node_record(name)["release"]
+        stage = agent_build.require_stage(release)
+        with phase(f"deploy to {name}"):
+            run(["sh", "-c", 'tar -C "$0" -cf - . | "$@"', stage,
+                 *enter.argv(name, ["tar", "-C", "/", "-xf", "-"])], capture=True)
+            enter.run(name, ["sh", "-c", "systemctl daemon-reload && systemctl "
+                             "enable -q ringmasterd && systemctl restart ringmasterd"])
+
+
+# -- looking around ----------------------------------------------------------
+
+def show_status():
+    found = state.lab_or_fail()
+    say(f"lab: {found['phase']}, state {paths.STATE}")
+    for name, facts in found["nodes"].items():
+        record = state.node_record(name)
+        alive = procs.alive(record.get("leader"))
+        line = (f"{name}  {facts['address']}  site{facts['site']}  "
+                f"{record.get('release', '?'):9} {'on' if alive else 'off'}")
+        if alive:
+            line += f"  leader {record['leader']['pid']}"
+            bad = enter.failed_units(name)
+            line += f"  failed: {' '.join(bad)}" if bad else ""
+            line += f"  guests: {' '.join(cluster.running_in(name)) or 'none'}"
+        say(line)
+
+
+def show_log(name, unit, lines):
+    state.node_or_fail(name)
+    say(node.journal(name, unit, lines).rstrip())
+
+
+def dump_logs(nodes):
+    for name in nodes:
+        for file in ("supervisor.log", "console.log"):
+            quote(f"{name} {file}", tail(paths.node_dir(name) / file, 15))
+        for unit in LOGGED_UNITS:
+            quote(f"{name} journal of {unit}", node.journal(name, unit, 40))
+
+
+def quote(title, text):
+    if text.strip():
+        warn(f"---- {title}\n{text.rstrip()}")

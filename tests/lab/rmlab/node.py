@@ -1,0 +1,165 @@
+"""A node's root: an overlay of its release's base image and a layer of its
+own, which is all that it ever writes to."""
+
+import os
+import shutil
+import uuid
+
+from . import agent_build, images, network, paths
+from .shell import output, run, write_file
+
+EXECUTOR = "/usr/local/libexec/ringmaster-lab-rebuild"
+JOIN_FILE = "/etc/ringmaster/join.token"
+UNITS = "usr/lib/systemd/system"
+
+QEMU_CONF = """# The lab: no user of QEMU's own, no security driver, no cgroups.
+user = "root"
+group = "root"
+security_driver = "none"
+cgroup_controllers = [ ]
+namespaces = [ ]
+"""
+
+# All nodes see the same DMI UUID of the one machine below them; libvirt
+# refuses to migrate between two hosts of one UUID.
+LIBVIRTD_CONF = """host_uuid_source = "machine-id"
+unix_sock_auth = "none"
+"""
+
+# A rotation or a truncation would make a gap in a guest's console.
+VIRTLOGD_CONF = "max_size = 0\n"
+
+NETWORK = """[Match]
+Name=host0
+
+[Network]
+Address={address}/{bits}
+LinkLocalAddressing=no
+IPv6AcceptRA=no
+LLMNR=no
+"""
+
+FIRST_BOOT = f"""[Unit]
+Description=Join the cluster on the first boot of a new image
+ConditionPathExists={JOIN_FILE}
+After=ringmasterd.service
+Wants=ringmasterd.service
+
+[Service]
+Type=oneshot
+ExecStart=/usr/local/libexec/ringmaster-lab-firstboot
+
+[Install]
+WantedBy=multi-user.target
+"""
+
+FIRST_BOOT_SCRIPT = f"""#!/bin/sh
+# The agent of a fresh image may need a moment, and a join may be refused for a
+# while (no quorum during a leader's change): try for some minutes.
+for attempt in 1 2 3 4 5 6 7 8 9 10; do
+    if clusterctl node join --token-file {JOIN_FILE} --wait=120; then
+        rm -f {JOIN_FILE}
+        exit 0
+    fi
+    echo "join attempt $attempt failed" >&2
+    sleep 2
+done
+exit 1
+"""
+
+
+def upper(node):
+    return paths.node_dir(node) / "upper"
+
+
+def root(node):
+    """Mount point; the overlay is seen only in the supervisor's namespace."""
+    return paths.node_dir(node) / "root"
+
+
+def fresh_upper(node):
+    for layer in ("upper", "work"):
+        shutil.rmtree(paths.node_dir(node) / layer, ignore_errors=True)
+        (paths.node_dir(node) / layer).mkdir(parents=True)
+    root(node).mkdir(exist_ok=True)
+
+
+def mount_root(node, release):
+    folder = paths.node_dir(node)
+    run(["mount", "-t", "overlay", "rmlab", "-o",
+         f"lowerdir={images.base_dir(release)},upperdir={folder}/upper,"
+         f"workdir={folder}/work", root(node)], capture=True)
+
+
+def unmount_root(node):
+    run(["umount", "-R", root(node)], check=False, capture=True)
+
+
+def configure(node, nodes, join_file=None):
+    """Everything that an installed and cabled host has before Ringmaster is
+    set up: name, address, libvirt's settings, the agent's files."""
+    top = root(node)
+    write_file(top / "etc/hostname", node + "\n")
+    write_file(top / "etc/hosts", hosts(nodes))
+    write_file(top / "etc/systemd/network/10-host0.network",
+               NETWORK.format(address=nodes[node]["address"],
+                              bits=network.SUBNET_BITS))
+    write_file(top / "etc/libvirt/qemu.conf", QEMU_CONF)
+    write_file(top / "etc/libvirt/libvirtd.conf", LIBVIRTD_CONF)
+    write_file(top / "etc/libvirt/virtlogd.conf", VIRTLOGD_CONF)
+    hook = (paths.LAB / "rebuild-hook").read_bytes()
+    write_file(top / EXECUTOR.lstrip("/"), hook, 0o755)
+    write_file(top / "usr/local/libexec/ringmaster-lab-firstboot",
+               FIRST_BOOT_SCRIPT, 0o755)
+    write_file(top / "etc/systemd/system/ringmaster-lab-firstboot.service",
+               FIRST_BOOT)
+    enable(top, "ringmaster-lab-firstboot.service")
+    install_agent(top, nodes[node]["release"])
+    if join_file is not None:
+        write_file(top / JOIN_FILE.lstrip("/"), join_file, 0o600)
+
+
+def install_agent(top, release):
+    stage = paths.stage_dir(release)
+    if not agent_build.has_agent() or not (stage / "usr").is_dir():
+        return
+    run(["cp", "-a", "--no-target-directory", f"{stage}/.", top], capture=True)
+    if (top / UNITS / "ringmasterd.service").exists():
+        enable(top, "ringmasterd.service")
+
+
+def enable(top, unit):
+    run(["systemctl", f"--root={top}", "enable", "-q", unit], capture=True)
+
+
+def hosts(nodes):
+    lines = ["127.0.0.1 localhost", f"{network.WITNESS_ADDRESS} witness"]
+    lines += [f"{facts['address']} {name}" for name, facts in nodes.items()]
+    return "\n".join(lines) + "\n"
+
+
+def nspawn_argv(node):
+    """The flags were found by measuring: see the design page on the lab."""
+    machine = uuid.uuid5(uuid.NAMESPACE_DNS, f"{network.netns(node)}.ringmaster-lab")
+    return ["systemd-nspawn", "--register=no", "--keep-unit", "-q",
+            "-D", str(root(node)), "-M", node, f"--uuid={machine.hex}",
+            f"--network-namespace-path={network.netns_path(node)}",
+            "--capability=all", f"--bind={paths.SHARED}:/shared",
+            f"--bind={paths.BMC}:/run/bmc", "--link-journal=no",
+            "--resolv-conf=off", "--timezone=off", "--console=pipe", "-b"]
+
+
+def journal(node, unit=None, lines=200):
+    """The node's journal, read from its layer: works while it is down."""
+    folder = upper(node) / "var/log/journal"
+    if not folder.is_dir():
+        return ""
+    argv = ["journalctl", "-D", str(folder), "--no-pager", "-n", str(lines),
+            "-o", "short-precise"]
+    argv += ["-u", unit] if unit else []
+    return output(argv, check=False)
+
+
+def free_space_mb(path):
+    stat = os.statvfs(path)
+    return stat.f_bavail * stat.f_frsize // (1 << 20)
