@@ -7,7 +7,7 @@ nodist_tmpfiles_DATA = contrib/systemd/tmpfiles.d/ringmaster.conf
 CLEANFILES += $(nodist_systemdsystemunit_DATA) $(nodist_sysusers_DATA) $(nodist_tmpfiles_DATA)
 EXTRA_DIST += contrib/systemd/ringmasterd.service.in contrib/systemd/ringmaster.sysusers \
 	contrib/systemd/ringmaster.tmpfiles.in contrib/examples \
-	contrib/packages.build contrib/packages.test contrib/setup contrib/run-tests
+	contrib/packages.build contrib/packages.test contrib/setup contrib/run-tests .ci/run
 
 contrib_subst = $(AM_V_GEN)$(MKDIR_P) $(@D) && sed -e 's|@sbindir[@]|$(sbindir)|g' \
 	-e 's|@sysconfdir[@]|$(sysconfdir)|g' -e 's|@localstatedir[@]|$(localstatedir)|g'

@@ -5,3 +5,5 @@ include tests/unit/local.mk
 include tests/sim/local.mk
 include tests/lint/local.mk
 endif
+
+EXTRA_DIST += tests/lab

@@ -1,5 +1,6 @@
 # tests/unit: cmocka programs, one per module.
 # To add test_x.c, add `unit_tests += tests/unit/test_x` (its source is tests/unit/test_x.c). It links core and base.
+# A header of the tests: `EXTRA_DIST += tests/unit/x.h`.
 # A test of an adapter sees the adapters too when it says `tests_unit_test_x_LDADD = $(IO_LIBS) $(CMOCKA_LIBS)`.
 
 unit_tests =
