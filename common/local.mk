@@ -24,3 +24,4 @@ libringmaster_base_a_SOURCES += common/uuid.c
 libringmaster_base_a_SOURCES += common/uuid.h
 libringmaster_base_a_SOURCES += common/wire.c
 libringmaster_base_a_SOURCES += common/wire.h
+libringmaster_base_a_SOURCES += common/journal.h

@@ -4,6 +4,10 @@
 # L1, pure, and L2, ports: upgrade/*.c, upgrade/*.h:
 # libringmaster_core_a_SOURCES += upgrade/x.c upgrade/x.h
 libringmaster_core_a_SOURCES += upgrade/port.h
+libringmaster_core_a_SOURCES += upgrade/feature.def
+libringmaster_core_a_SOURCES += upgrade/level.def
+libringmaster_core_a_SOURCES += upgrade/level.h
+libringmaster_core_a_SOURCES += upgrade/run.h
 
 # L3, adapters: upgrade/io/*.c:
 # libringmaster_io_a_SOURCES += upgrade/io/x.c upgrade/io/x.h

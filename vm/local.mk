@@ -4,6 +4,7 @@
 # L1, pure, and L2, ports: vm/*.c, vm/*.h:
 # libringmaster_core_a_SOURCES += vm/x.c vm/x.h
 libringmaster_core_a_SOURCES += vm/port.h
+libringmaster_core_a_SOURCES += vm/vm.h
 
 # L3, adapters: vm/io/*.c:
 # libringmaster_io_a_SOURCES += vm/io/x.c vm/io/x.h
