@@ -25,19 +25,22 @@ allowed() {
 }
 
 failures=0
+[[ -n $(names --defined-only "$core") ]] || { echo "$core: $nm sees no symbol"; exit 1; }
+undefined=$(comm -23 <(names -u "$core") <(names --defined-only "$core" "$base")) || exit 1
 while IFS= read -r symbol; do
-    if ! allowed "$symbol"; then
+    if [[ -n $symbol ]] && ! allowed "$symbol"; then
         echo "$symbol: not allowed in pure code, called by:" \
             $($nm -A -u "$core" | awk -v s="$symbol" '$NF == s { sub(/^[^:]*:/, ""); sub(/:.*/, ""); print }')
         failures=$((failures + 1))
     fi
-done < <(comm -23 <(names -u "$core") <(names --defined-only "$core" "$base"))
+done <<< "$undefined"
 
+objects=$(${OBJDUMP:-objdump} -t "$core") || exit 1
 # No globals: no object of any linkage in a section that stays writable. (.data.rel.ro holds constant pointers.)
 while read -r section symbol; do
     echo "$symbol: writable data in pure code ($section)"
     failures=$((failures + 1))
-done < <(${OBJDUMP:-objdump} -t "$core" | sed -nE 's/^[0-9a-f]+ .{5}[^d][O ] ([^\t]+)\t[0-9a-f]+ +(.*)$/\1 \2/p' |
+done < <(sed -nE 's/^[0-9a-f]+ .{5}[^d][O ] ([^\t]+)\t[0-9a-f]+ +(.*)$/\1 \2/p' <<< "$objects" |
     awk '$1 ~ /^(\.data|\.bss|\.tdata|\.tbss|\*COM\*)/ && $1 !~ /^\.data\.rel\.ro/ && $2 !~ /^__(a|ub)san_/')
 
 [[ $failures -eq 0 ]] || { echo "$core: $failures symbols break the rule"; exit 1; }
