@@ -26,7 +26,7 @@ def leader(node):
 
 def argv(node, command):
     return ["nsenter", "--target", str(leader(node)), "--mount", "--uts", "--ipc",
-            "--net", "--pid", "--cgroup", "--root", "--wd=/", "--", *command]
+            "--net", "--pid", "--cgroup", "--root", "--wd", "--", *command]
 
 
 def replace(node, command):

@@ -1,5 +1,7 @@
 """Kernel and initramfs of the guests: Debian's cloud kernel of bookworm (for
-all guests, whatever release their host runs) and busybox with our counter."""
+all guests, whatever release their host runs) and busybox with our counter.
+What the nodes preload into libvirtd is compiled beside it: bookworm's older
+libc makes it fit both releases."""
 
 import os
 import shutil
@@ -17,6 +19,7 @@ FETCH = f"""
 set -e
 cd /out
 gcc -O2 -static -Wall -Wextra -o counter /guest/counter.c
+gcc -O2 -shared -fPIC -Wall -Wextra -o clusterfs.so /guest/clusterfs.c
 p=$(apt-cache depends {META_PACKAGE} |
     sed -n 's/.*Depends: \\(linux-image-.*\\)/\\1/p' | head -n 1)
 apt-get download -q -o APT::Sandbox::User=root "$p"
@@ -27,7 +30,7 @@ rm linux-image-*.deb
 
 def image_dir():
     sources = [(paths.LAB / "guest" / name).read_text()
-               for name in ("counter.c", "init.head")]
+               for name in ("counter.c", "clusterfs.c", "init.head")]
     key = images.digest(images.dev_dir(KERNEL_RELEASE).name, *MODULES, *sources)
     return paths.CACHE / "guest" / key
 
@@ -38,6 +41,10 @@ def kernel():
 
 def initrd():
     return image_dir() / "initrd"
+
+
+def clusterfs():
+    return image_dir() / "clusterfs.so"
 
 
 def build():

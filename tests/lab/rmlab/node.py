@@ -5,7 +5,7 @@ import os
 import shutil
 import uuid
 
-from . import agent_build, images, network, paths
+from . import agent_build, guest_image, images, network, paths
 from .shell import output, run, write_file
 
 EXECUTOR = "/usr/local/libexec/ringmaster-lab-rebuild"
@@ -28,6 +28,10 @@ unix_sock_auth = "none"
 
 # A rotation or a truncation would make a gap in a guest's console.
 VIRTLOGD_CONF = "max_size = 0\n"
+
+# See guest/clusterfs.c.
+CLUSTERFS = "/usr/local/lib/ringmaster-lab/clusterfs.so"
+LIBVIRTD_UNIT = f"[Service]\nEnvironment=LD_PRELOAD={CLUSTERFS}\n"
 
 NETWORK = """[Match]
 Name=host0
@@ -107,6 +111,9 @@ def configure(node, nodes, join_file=None):
     write_file(top / "etc/libvirt/qemu.conf", QEMU_CONF)
     write_file(top / "etc/libvirt/libvirtd.conf", LIBVIRTD_CONF)
     write_file(top / "etc/libvirt/virtlogd.conf", VIRTLOGD_CONF)
+    write_file(top / CLUSTERFS.lstrip("/"), guest_image.clusterfs().read_bytes())
+    write_file(top / "etc/systemd/system/libvirtd.service.d/clusterfs.conf",
+               LIBVIRTD_UNIT)
     hook = (paths.LAB / "rebuild-hook").read_bytes()
     write_file(top / EXECUTOR.lstrip("/"), hook, 0o755)
     write_file(top / "usr/local/libexec/ringmaster-lab-firstboot",
