@@ -6,6 +6,7 @@
  * committed functional level allows (upgrade/level.h). */
 #pragma once
 
+#include "common/err.h"
 #include "common/table.h"
 
 enum entry_kind {

@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The report that monitoring and people rely on (pure): built from the tables and the membership.
+ *
+ * data of `status`:
+ *   cluster  {name, uuid} or null (unconfigured)
+ *   self     {name, phase: "unconfigured"|"joining"|"member"|"evicted", version}
+ *   quorum   {quorate, leader, term, votes_present, votes_total, corosync_quorate, index, stale}
+ *   level    {committed, mixed, mixed_since, mixed_days, fence, …} (level_json)
+ *   nodes    [{name, address, state: "online"|"offline"|"draining"|"paused"|"joining"|"evicting"|"absent", release, os,
+ *              level, voter, leader, vms, memory_mib, qemu, libvirt, corosync, agent, job}]
+ *   vms      [vm_json, with progress while it migrates]
+ *   run      run_json or null
+ *   jobs     running ones
+ *   health   [{code, severity: "ok"|"warning"|"critical", object, text, remedy}], worst first */
+#pragma once
+
+#include "agent/core.h"
+
+struct json *status_json(struct core *c, int64_t now_ms, int64_t wall_ms);
+struct json *status_nodes_json(struct core *c, int64_t now_ms);
