@@ -287,24 +287,27 @@ char *json_dump_pretty(const struct json *j)
     return dump(j, JSON_INDENT(2));
 }
 
-static int refuse_depth(const char *text, size_t at, struct error *e)
+static int refuse(const char *text, size_t at, const char *what, struct error *e)
 {
     size_t line = 1, column = 1;
     for (size_t i = 0; i < at; i++) {
         column = text[i] == '\n' ? 1 : column + 1;
         line += text[i] == '\n';
     }
-    return error_set(e, ERR_MALFORMED, "line %zu, column %zu: more than %d levels", line, column, JSON_DEPTH_MAX);
+    return error_set(e, ERR_MALFORMED, "line %zu, column %zu: %s", line, column, what);
 }
 
-/* jansson's own limit (2,048 levels) is compiled in. Brackets inside strings do not count. */
-static int check_depth(const char *text, size_t len, struct error *e)
+/* What jansson leaves open: its own limit of depth is compiled in (2,048), and it skips a NUL byte after a number.
+ * Brackets inside strings do not count. */
+static int check_text(const char *text, size_t len, struct error *e)
 {
     size_t depth = 0;
     bool in_string = false;
     for (size_t i = 0; i < len; i++) {
         char c = text[i];
-        if (in_string && c == '\\')
+        if (c == '\0')
+            return refuse(text, i, "NUL byte", e);
+        if (in_string && c == '\\' && i + 1 < len && text[i + 1] != '\0')
             i++;
         else if (c == '"')
             in_string = !in_string;
@@ -313,14 +316,14 @@ static int check_depth(const char *text, size_t len, struct error *e)
         else if (!in_string && (c == '}' || c == ']') && depth > 0)
             depth--;
         if (depth > JSON_DEPTH_MAX)
-            return refuse_depth(text, i, e);
+            return refuse(text, i, "too many levels", e);
     }
     return 0;
 }
 
 int json_parse(const char *text, size_t len, struct json **ret, struct error *e)
 {
-    int err = check_depth(text, len, e);
+    int err = check_text(text, len, e);
     if (err)
         return err;
     json_error_t why;

@@ -4,6 +4,15 @@
 # A test of an adapter sees the adapters too when it says `tests_unit_test_x_LDADD = $(IO_LIBS) $(CMOCKA_LIBS)`.
 
 unit_tests =
+unit_tests += tests/unit/test_buf
+unit_tests += tests/unit/test_err
+unit_tests += tests/unit/test_hash
+unit_tests += tests/unit/test_json
+unit_tests += tests/unit/test_prng_uuid
+unit_tests += tests/unit/test_proto
+unit_tests += tests/unit/test_table
+unit_tests += tests/unit/test_wire
 check_PROGRAMS += $(unit_tests)
 TESTS += $(unit_tests)
 LDADD = $(CORE_LIBS) $(CMOCKA_LIBS)
+EXTRA_DIST += tests/unit/unit.h
