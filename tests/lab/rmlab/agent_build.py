@@ -8,7 +8,7 @@ import shutil
 import subprocess
 
 from . import images, paths
-from .shell import LabError, log_file_for, phase, say
+from .shell import log_file_for, phase, say
 
 CONFIGURE = ("./configure --prefix=/usr --sysconfdir=/etc --localstatedir=/var "
              "--disable-tests")
@@ -140,8 +140,11 @@ def read_or_empty(path):
     return path.read_text() if path.exists() else ""
 
 
-def require_stage(release):
-    stage = paths.stage_dir(release)
-    if not (stage / "usr").is_dir():
-        raise LabError(f"the agent is not built for {release}", "tests/lab/lab build")
-    return stage
+def adopt():
+    """Copy the stages into the lab's state. The caller holds the cache's lock:
+    another checkout may build into the same cache a moment later."""
+    for release in paths.RELEASES:
+        shutil.rmtree(paths.agent_dir(release), ignore_errors=True)
+        if paths.stage_dir(release).is_dir():
+            shutil.copytree(paths.stage_dir(release), paths.agent_dir(release),
+                            symlinks=True)

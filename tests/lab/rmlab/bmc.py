@@ -109,16 +109,18 @@ def dispatch(supervisor, line, stream):
 
 
 def image(supervisor, release, op_id, length, stream):
-    if release not in paths.RELEASES:
-        raise LabError(f"no image of release {release!r}")
     if not length.isdigit() or int(length) > JOIN_FILE_MAX:
         raise LabError(f"length {length!r} is not within {JOIN_FILE_MAX}")
-    known = op_state(supervisor.name, op_id)
-    if known in ("done", "running"):
-        return f"ok {known}"
+    # Read before anything is answered: a client that still writes when we
+    # close sees a broken pipe instead of the answer.
     join_file = stream.read(int(length))
     if len(join_file) != int(length):
         raise LabError(f"{len(join_file)} bytes of {length} came")
+    if release not in paths.RELEASES:
+        raise LabError(f"no image of release {release!r}")
+    known = op_state(supervisor.name, op_id)
+    if known in ("done", "running"):
+        return f"ok {known}"
     op_set(supervisor.name, op_id, "running")
     supervisor.pending = Image(release, op_id, join_file or None)
     return "ok accepted"

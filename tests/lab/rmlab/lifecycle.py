@@ -11,11 +11,13 @@ LOGGED_UNITS = ("ringmasterd", "corosync", "libvirtd")
 SPACE_NEEDED_MB = 4096
 
 
-def build():
+def build(adopt=False):
     with locked(paths.CACHE / "lock", "building images", wait=True):
         images.each_release(images.build_layers)
         guest_image.build()
         images.each_release(agent_build.build)
+        if adopt:
+            agent_build.adopt()
 
 
 def up(options):
@@ -23,7 +25,7 @@ def up(options):
         refuse_or_clear()
         check_host()
         with phase("build"):
-            build()
+            build(adopt=True)
         nodes = plan(options)
         network.refuse_foreign(nodes)
         # Before anything is made: what a killed run leaves must be known.
@@ -125,7 +127,8 @@ def clear():
     for name in nodes:
         remove_cgroups(network.netns(name))
     unmount_below(paths.STATE)
-    for folder in (paths.STATE / "nodes", paths.SHARED, paths.BMC):
+    for folder in (paths.STATE / "nodes", paths.STATE / "agent", paths.SHARED,
+                   paths.BMC):
         remove_tree(folder)
     paths.STATE_FILE.unlink(missing_ok=True)
 
@@ -194,11 +197,11 @@ def rebuild(name, release, join_file=b""):
 def deploy():
     """Build the working tree and put it into the running nodes: a short way
     from an edit to a try-out."""
+    nodes = state.lab_or_fail()["nodes"]
     with phase("build"):
-        build()
-    for name in state.lab_or_fail()["nodes"]:
-        release = state.node_record(name)["release"]
-        stage = agent_build.require_stage(release)
+        build(adopt=True)
+    for name in nodes:
+        stage = paths.agent_dir(state.node_record(name)["release"])
         with phase(f"deploy to {name}"):
             run(["sh", "-c", 'tar -C "$0" -cf - . | "$@"', stage,
                  *enter.argv(name, ["tar", "-C", "/", "-xf", "-"])], capture=True)

@@ -5,7 +5,7 @@ import os
 import shutil
 import uuid
 
-from . import agent_build, guest_image, images, network, paths
+from . import guest_image, images, network, paths
 from .shell import output, run, write_file
 
 EXECUTOR = "/usr/local/libexec/ringmaster-lab-rebuild"
@@ -50,7 +50,7 @@ After=ringmasterd.service
 Wants=ringmasterd.service
 
 [Service]
-Type=oneshot
+Type=exec
 ExecStart=/usr/local/libexec/ringmaster-lab-firstboot
 
 [Install]
@@ -127,10 +127,10 @@ def configure(node, nodes, join_file=None):
 
 
 def install_agent(top, release):
-    stage = paths.stage_dir(release)
-    if not agent_build.has_agent() or not (stage / "usr").is_dir():
+    agent = paths.agent_dir(release)
+    if not agent.is_dir():
         return
-    run(["cp", "-a", "--no-target-directory", f"{stage}/.", top], capture=True)
+    run(["cp", "-a", "--no-target-directory", f"{agent}/.", top], capture=True)
     if (top / UNITS / "ringmasterd.service").exists():
         enable(top, "ringmasterd.service")
 

@@ -41,4 +41,10 @@ def build_dir(release):
 
 
 def stage_dir(release):
+    """Where the last build, of whichever checkout, was installed to."""
     return CACHE / "stage" / release
+
+
+def agent_dir(release):
+    """This lab's own copy of it: every image of its nodes gets this one."""
+    return STATE / "agent" / release
