@@ -8,6 +8,8 @@
 #include "common/err.h"
 #include "common/uuid.h"
 
+/* VM_XML_MAX: an entry holds the XML and a few names. */
+enum { VM_XML_MAX = 240 * 1024 };
 enum { VM_NAME_MAX = 64, VM_MACHINE_MAX = 64, NODE_NAME_MAX = 64, ADDRESS_MAX = 64 };
 
 enum vm_verb {

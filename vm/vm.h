@@ -14,7 +14,12 @@
  * without an op, its epoch) changes it, so that a late or doubled report is no change; `epoch` rises with every start and
  * every move; `node` changes only by a start on another node (VM stopped) or by a reported migration.
  * Nothing starts by itself on another node; a node that came back (boot_id differs) starts its own VMs again, once: the
- * OP start with the new boot_id is the compare-and-set. */
+ * OP start with the new boot_id is the compare-and-set.
+ *
+ * A node acts on an op only after its CLAIM of it was applied: the claim went through the log, so that an agent that was
+ * restarted or lagged behind cannot act on a row whose op was ended long ago. A migration whose source neither runs the
+ * VM nor moves it any more is handed to the target by LEFT: only the target can know how it ended. Who reports what, and
+ * when, is the table in vm-local.c. */
 #pragma once
 
 #include "common/entry.h"
@@ -24,6 +29,7 @@
 
 enum vm_state { VM_STOPPED = 1, VM_RUNNING = 2 };
 enum vm_op { VM_OP_NONE = 0, VM_OP_START = 1, VM_OP_STOP = 2, VM_OP_MIGRATE = 3 };
+enum vm_reason { VM_REASON_ADMIN = 1, VM_REASON_DRAIN, VM_REASON_FAILBACK, VM_REASON_RESTART, VM_REASON_CANARY };
 enum vm_policy { VM_POLICY_FAIL = 1, VM_POLICY_SHUTDOWN_RESTART = 2, VM_POLICY_SAVE = 3, VM_POLICY_SKIP_NODE = 4 };
 
 struct vm {
@@ -35,7 +41,10 @@ struct vm {
     bool wanted; /* should run: set by start, cleared by stop and when the guest powers itself off */
     enum vm_op op;
     struct uuid op_id;
+    enum vm_reason reason;      /* of the op, or of the last one */
+    uint64_t claim;             /* the acting agent's, of this op; 0: none yet */
     char target[NODE_NAME_MAX]; /* MIGRATE */
+    bool left;                  /* MIGRATE: the owner neither runs nor moves it any more, the target decides */
     bool hard;                  /* STOP: at once */
     int64_t op_timeout_ms;
     char boot_id[UUID_STR_SIZE]; /* of the owner's boot in which it was started or arrived */
@@ -63,8 +72,7 @@ struct json *vm_json(const struct vm *v); /* name, uuid, node, home, state, mach
 void vm_entry_add(const struct vm_facts *f, const char *node, struct buf *b); /* ENTRY_VM_ADD */
 void vm_entry_remove(const char *name, struct buf *b);                         /* ENTRY_VM_REMOVE: only when stopped */
 
-enum vm_reason { VM_REASON_ADMIN = 1, VM_REASON_DRAIN, VM_REASON_FAILBACK, VM_REASON_RESTART, VM_REASON_CANARY };
-struct vm_op_request { /* ENTRY_VM_OP; the job's id is the entry's request id */
+struct vm_op_request { /* ENTRY_VM_OP; the job's id is the entry's request id, which must not be nil */
     char name[VM_NAME_MAX];
     enum vm_op op;
     enum vm_reason reason;
@@ -76,14 +84,23 @@ struct vm_op_request { /* ENTRY_VM_OP; the job's id is the entry's request id */
 };
 void vm_entry_op(const struct vm_op_request *r, struct buf *b);
 
-enum vm_report_kind { VM_REPORT_STARTED = 1, VM_REPORT_STOPPED, VM_REPORT_MOVED, VM_REPORT_FAILED };
+enum vm_report_kind {
+    VM_REPORT_STARTED = 1,
+    VM_REPORT_STOPPED,
+    VM_REPORT_MOVED,
+    VM_REPORT_FAILED,
+    VM_REPORT_CLAIM,  /* the owner is about to act on the op */
+    VM_REPORT_LEFT,   /* MIGRATE: the owner neither runs nor moves it any more */
+    VM_REPORT_ASTRAY, /* it runs on `node`, which is not its owner: only an event */
+};
 struct vm_report { /* ENTRY_VM_REPORT */
     char name[VM_NAME_MAX];
     enum vm_report_kind kind;
-    struct uuid op_id; /* of the op it ends; nil: seen without one (guest powered off, or gone) */
+    struct uuid op_id; /* of the op it ends; nil: seen without one (guest powered off, gone, or started by hand) */
     uint64_t epoch;    /* the row's epoch that the reporter acted on */
-    char node[NODE_NAME_MAX];    /* where the VM is now (STARTED, MOVED) */
+    char node[NODE_NAME_MAX];    /* where the VM is now (STARTED, MOVED), or who reports */
     char boot_id[UUID_STR_SIZE]; /* of that node */
+    uint64_t claim;              /* CLAIM: a number that this agent has not used before */
     int32_t code;                /* FAILED */
     char error[JOURNAL_TEXT_MAX];
 };
@@ -119,6 +136,9 @@ const struct vm_node *vm_nodes_find(const struct vm_nodes *n, const char *name);
 /* Replicated: applies ENTRY_VM_*. nodes' volatile fields (present) are not valid in here and not read. */
 void vm_apply(struct tables *t, const struct vm_nodes *nodes, const struct entry *e, struct apply_result *ret);
 
+/* Time-outs of operations that name none. */
+enum { VM_START_TIMEOUT_MS = 120 * 1000, VM_STOP_TIMEOUT_MS = 120 * 1000, VM_MIGRATE_TIMEOUT_MS = 600 * 1000 };
+
 /* How decisions leave the room. */
 struct vm_env {
     void *ctx;
@@ -139,12 +159,14 @@ size_t vm_count_ops(const struct tables *t); /* operations under way in the clus
 
 /* Leader: moves VMs off draining nodes and home to failback nodes; at most VM_MOVES_MAX at a time (vm-step.c). A VM that
  * cannot move gets vm.error set through nothing: the reason is returned for status in *ret_blocked (code 0: none). */
-enum { VM_MOVES_MAX = 2, VM_MOVE_RETRY_MS = 5000, VM_MOVE_ATTEMPTS_MAX = 3 };
+enum { VM_MOVES_MAX = 2, VM_MOVE_RETRY_MS = 5000, VM_MOVE_ATTEMPTS_MAX = 3, VM_MOVE_BLOCKED_MS = 60 * 1000 };
 struct vm_leader; /* volatile: attempts and back-off; lost with the leader */
 struct vm_leader *vm_leader_new(void);
 void vm_leader_free(struct vm_leader *l);
 void vm_leader_step(struct vm_leader *l, const struct tables *t, const struct vm_nodes *nodes, int64_t now_ms,
                     const struct vm_env *env);
+/* An admin said to try again: forgets the failures of this node's VMs. */
+void vm_leader_retry(struct vm_leader *l, const char *node);
 /* Why a draining node's VMs do not all move: after VM_MOVE_ATTEMPTS_MAX failures of one, or no target. 0 code: all well. */
 struct error vm_leader_blocked(const struct vm_leader *l, const char *node);
 /* No VM whose home is `node` is elsewhere and could be moved home. */
