@@ -3,7 +3,7 @@
 import os
 import shutil
 
-from . import (agent_build, bmc, cluster, enter, guest_image, guests, images,
+from . import (agent_build, bmc, cgroup, cluster, enter, guest_image, guests, images,
                network, node, paths, procs, state, supervisor)
 from .shell import LabError, locked, phase, run, say, tail, wait_until, warn
 
@@ -121,25 +121,15 @@ def clear():
         procs.send_signal(state.load(paths.node_dir(name) / "supervisor.json"), 15)
     for name in nodes:
         procs.end(state.load(paths.node_dir(name) / "supervisor.json"), 20)
-        for role in ("nspawn", "leader"):
-            procs.send_signal(state.node_record(name).get(role), 9)
+        for role in ("leader", "nspawn"):  # both gone, if the supervisor could
+            procs.end(state.node_record(name).get(role), 0)
+        cgroup.end(network.netns(name))
     network.destroy(nodes)
-    for name in nodes:
-        remove_cgroups(network.netns(name))
     unmount_below(paths.STATE)
     for folder in (paths.STATE / "nodes", paths.STATE / "agent", paths.SHARED,
                    paths.BMC):
         remove_tree(folder)
     paths.STATE_FILE.unlink(missing_ok=True)
-
-
-def remove_cgroups(name):
-    for root in supervisor.CGROUP_ROOTS:
-        for folder, _, _ in os.walk(f"{root}/{name}", topdown=False):
-            try:
-                os.rmdir(folder)
-            except OSError as error:
-                warn(f"cgroup {folder} stays: {error.strerror}")
 
 
 def mounts_below(folder):

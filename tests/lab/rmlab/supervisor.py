@@ -1,7 +1,8 @@
 """One process per node: its mains socket and its BMC. Boots the node, starts
 it again when it reboots, and serves the BMC's socket. It runs in a mount
-namespace of its own, so that the node's mounts vanish with it; the node dies
-with it too (PR_SET_PDEATHSIG), so a killed supervisor leaves no orphan.
+namespace of its own, so that the node's mounts vanish with it. When it is
+killed, nspawn dies too (PR_SET_PDEATHSIG) but the node's PID 1 lives on, and
+`down` ends it by its record or its cgroup.
 
 One thread, one loop: a request and the end of the node are handled one after
 the other, so no state is ever half-way when it is looked at."""
@@ -15,14 +16,12 @@ import subprocess
 import sys
 import time
 
-from . import bmc, network, node, paths, procs, state
+from . import bmc, cgroup, network, node, paths, procs, state
 from .shell import LabError, wait_until
 
 REBOOT_STATUS = 133
 PR_SET_PDEATHSIG = 1
 LEADER_TIMEOUT_S = 30
-CGROUP_ROOTS = ("/sys/fs/cgroup/systemd", "/sys/fs/cgroup/unified",
-                "/sys/fs/cgroup")
 
 
 def log(text):
@@ -86,7 +85,7 @@ class Supervisor:
     def before_exec(self):
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         signal.pthread_sigmask(signal.SIG_SETMASK, [])
-        enter_cgroups(network.netns(self.name))
+        cgroup.enter(network.netns(self.name))
 
     def find_leader(self):
         if self.nspawn.poll() is not None:
@@ -192,16 +191,6 @@ class Supervisor:
                 bmc.answer(self, client)
         except (OSError, socket.timeout, LabError) as error:
             log(f"BMC request: {error}")
-
-
-def enter_cgroups(name):
-    """A cgroup of the node's own in every systemd hierarchy: without it the
-    nodes would share one tree, and each other's units in it."""
-    for root in CGROUP_ROOTS:
-        if os.path.exists(f"{root}/cgroup.procs"):
-            os.makedirs(f"{root}/{name}", exist_ok=True)
-            with open(f"{root}/{name}/cgroup.procs", "w") as f:
-                f.write(str(os.getpid()))
 
 
 def start(name):
