@@ -12,6 +12,7 @@
 
 #include "common/entry.h"
 #include "common/journal.h"
+#include "common/log.h"
 
 enum { LEVEL_MEMBERS_MAX = 100, MIXED_WARN_DAYS = 21, MIXED_CRITICAL_DAYS = 28, LEVEL_NAME_MAX = 64 };
 
@@ -63,6 +64,7 @@ struct level_request { /* ENTRY_LEVEL */
     uint8_t level;
     char node[LEVEL_NAME_MAX]; /* ACK */
     char why[JOURNAL_TEXT_MAX]; /* CLEAR */
+    char machine[64];           /* COMMIT: highest machine type common to all members; empty: unknown, the old one stays */
 };
 void level_entry(const struct level_request *r, struct buf *b);
 void level_apply(struct tables *t, const struct entry *e, struct apply_result *ret);
@@ -73,7 +75,8 @@ struct level_node {
     bool present, paused;
     const char *machines; /* borrowed; NULL: unknown */
 };
-/* Why the level cannot be raised now: findings with remedies (an array; empty: it can). */
+/* Why the level cannot be raised now: 0 and an empty array, or ERR_CONDITION with every member that blocks named in *e
+ * and one finding {check, result, object, text, remedy} each. *ret_findings is set in both cases. */
 int level_raise_check(const struct tables *t, const struct level_node *nodes, size_t n, struct json **ret_findings,
                       struct error *e);
 

@@ -4,6 +4,7 @@
 # L1, pure, and L2, ports: upgrade/*.c, upgrade/*.h:
 # libringmaster_core_a_SOURCES += upgrade/x.c upgrade/x.h
 libringmaster_core_a_SOURCES += upgrade/port.h
+libringmaster_core_a_SOURCES += upgrade/level.c upgrade/level.h upgrade/level.def upgrade/feature.def
 libringmaster_core_a_SOURCES += upgrade/feature.def
 libringmaster_core_a_SOURCES += upgrade/level.def
 libringmaster_core_a_SOURCES += upgrade/level.h

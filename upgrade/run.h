@@ -10,6 +10,12 @@
  *  step:  pending ─> draining ─> drained ─> evicting ─> rebuilding ─> awaiting-rejoin ─> joining ─> verifying
  *                                                                                     ─> failback ─> done
  *         any ─> failed (the run is then paused-error; retry brings it back to where it failed)    pending ─> skipped
+ *         drained ─> draining (a VM came back)     draining, drained ─> skipped (the run is being aborted)
+ *
+ *  Paused takes effect at once: a move that was on its way is refused, no hook is called, no VM is moved off the
+ *  draining node. A rebuild that runs is the target's own and goes on; its end is seen after the resume.
+ *  Aborting: a node that was not evicted yet is resumed; one that was must come back (whatever its release) before the
+ *  run is cancelled. A step that fails while aborting cancels the run too, and its error says what is left to mend.
  *
  * Each move is an entry, compare-and-set on (run, position, sequence); each step is idempotent and re-derived from what
  * is observed in the tables and the membership, so a new leader needs nothing from the old one's memory. The effect of
@@ -33,7 +39,7 @@ const char *run_state_name(enum run_state s);   /* "awaiting-raise" … stable: 
 const char *step_state_name(enum step_state s); /* "awaiting-rejoin" … */
 bool run_state_is_final(enum run_state s);
 
-enum { RUN_STEPS_MAX = 100, RUN_NAME_MAX = 64 };
+enum { RUN_STEPS_MAX = 100, RUN_NAME_MAX = 64, RUN_KEPT = 20 /* ended ones, the newest */ };
 
 struct run { /* TABLE_RUN, key: id */
     struct uuid id; /* the request id of the entry that began it; also its job's id */
@@ -51,7 +57,8 @@ struct step { /* TABLE_STEP, key: run id '/' %03u position */
     char node[RUN_NAME_MAX];
     enum step_state state, failed_in; /* failed_in: where it was when it failed */
     uint64_t seq;
-    uint32_t attempt; /* of the rebuild, from 1 */
+    uint32_t attempt;  /* of the rebuild, from 1 */
+    bool hook_failed;  /* FAILED: the executor itself said that this attempt failed, so a retry takes a new one */
     struct uuid replica_before;
     int64_t entered_ms, started_ms, ended_ms; /* UTC */
     char from_release[RUN_NAME_MAX];
@@ -66,7 +73,9 @@ int step_get(const struct tables *t, const struct uuid *run, uint32_t position, 
 /* The step under way (not pending, not final), or the next pending one; ERR_NOT_FOUND: none left. */
 int step_current(const struct tables *t, const struct run *r, struct step *ret);
 void step_op_id(const struct step *s, char ret[HOOK_OP_ID_MAX]); /* [a-z0-9-] from run, position and attempt */
-struct json *run_json(const struct tables *t, const struct run *r, int64_t wall_ms); /* with steps[], progress, times */
+/* {id, target, state, started_by, created, changed, ended, error, remedy, steps: [{position, node, state, failed_in,
+ * from_release, attempt, started, ended, detail}], done, total, seconds}; total is without skipped steps. */
+struct json *run_json(const struct tables *t, const struct run *r, int64_t wall_ms);
 
 /* What the run needs to know of a node: a volatile view, built by the core. */
 enum upgrade_node_state { UNODE_ACTIVE = 1, UNODE_DRAINING, UNODE_PAUSED, UNODE_EVICTING, UNODE_ABSENT, UNODE_JOINING };
@@ -109,7 +118,8 @@ int upgrade_check(const struct tables *t, const struct upgrade_view *v, const ch
 int upgrade_plan(const struct tables *t, const struct upgrade_view *v, const char *target, struct json **ret_plan,
                  struct error *e);
 /* Payload of ENTRY_RUN_START from the same plan. ERR_CONDITION with the first failing check (warnings too, unless
- * accept_warnings: ERR_NEED_FORCE). */
+ * accept_warnings: ERR_NEED_FORCE). While a run with that target is paused by an admin: the entry resumes it, nothing is
+ * checked, and no run gets the entry's request id. */
 int upgrade_entry_start(const struct tables *t, const struct upgrade_view *v, const char *target, const char *by,
                         bool accept_warnings, struct buf *b, struct error *e);
 enum run_verb { RUN_VERB_PAUSE = 1, RUN_VERB_RESUME, RUN_VERB_RETRY, RUN_VERB_ABORT };
@@ -138,11 +148,15 @@ enum {
     UPGRADE_POLL_MS = 1000,
     UPGRADE_HOOK_TIMEOUT_MS = 60 * 1000,
     UPGRADE_REBUILD_DEADLINE_MS = 60 * 60 * 1000, /* from the start of the rebuild to its rejoin */
-    UPGRADE_VERIFY_DEADLINE_MS = 10 * 60 * 1000,
+    UPGRADE_VERIFY_DEADLINE_MS = 10 * 60 * 1000, /* also of joining, and of waiting for what a recheck found */
+    UPGRADE_BACKOFF_MAX_MS = 60 * 1000,          /* between calls of a hook that could not be run */
     UPGRADE_REBUILD_ATTEMPTS_MAX = 2,
+    UPGRADE_REFUSALS_MAX = 5, /* of START, one after the other, before the step fails; the operation id stays */
 };
 
-/* Leader only. Volatile state (polls under way) is lost with the leader. */
+/* Leader only. Volatile state (polls under way, how long a state was watched) is lost with the leader. Deadlines count
+ * the time that one leader watched a state with quorum: neither a loss of quorum, nor a pause, nor a clock that was set
+ * uses them up, and a new leader counts anew. */
 struct upgrade_leader;
 struct upgrade_leader *upgrade_leader_new(void);
 void upgrade_leader_free(struct upgrade_leader *l);
@@ -150,3 +164,5 @@ void upgrade_leader_step(struct upgrade_leader *l, const struct tables *t, const
                          int64_t wall_ms, const struct upgrade_env *env);
 bool upgrade_leader_outcome(struct upgrade_leader *l, const struct tables *t, int64_t now_ms, int64_t wall_ms, uint64_t id,
                             const struct hook_outcome *o, const struct upgrade_env *env);
+/* Why the run does not go on at this moment although it is running ("n3 is not present"); NULL: it does. Borrowed. */
+const char *upgrade_leader_waiting(const struct upgrade_leader *l);
