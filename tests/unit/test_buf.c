@@ -65,6 +65,33 @@ static void test_buf_grows_and_keeps(void **state)
     assert_true(b.cap >= b.len);
 }
 
+static void test_buf_takes_much_at_once(void **state)
+{
+    (void)state;
+    enum { MUCH = 100000 };
+    AUTO(freep) uint8_t *bytes = xcalloc(MUCH, 1);
+    bytes[MUCH - 1] = 7;
+    AUTO(buf_done) struct buf b = {0};
+    buf_add(&b, "x", 1);
+    buf_add(&b, bytes, MUCH);
+    assert_int_equal(b.len, MUCH + 1);
+    assert_true(b.cap >= b.len);
+    assert_int_equal(b.p[MUCH], 7);
+}
+
+/* vsnprintf writes a terminator behind the text: there must be room when the text alone fills the buffer. */
+static void test_buf_printf_fills_to_the_brim(void **state)
+{
+    (void)state;
+    AUTO(buf_done) struct buf b = {0};
+    buf_add(&b, "x", 1);
+    size_t room = b.cap - b.len;
+    buf_printf(&b, "%*d", (int)room, 7);
+    assert_int_equal(b.len, 1 + room);
+    assert_true(b.cap > b.len);
+    assert_int_equal(b.p[room], '7');
+}
+
 static void test_buf_takes_nothing(void **state)
 {
     (void)state;
@@ -123,6 +150,8 @@ int main(void)
         cmocka_unit_test(test_str_copy_cuts_and_terminates),
         cmocka_unit_test(test_str_copy_onto_itself),
         cmocka_unit_test(test_buf_grows_and_keeps),
+        cmocka_unit_test(test_buf_takes_much_at_once),
+        cmocka_unit_test(test_buf_printf_fills_to_the_brim),
         cmocka_unit_test(test_buf_takes_nothing),
         cmocka_unit_test(test_buf_printf_appends),
         cmocka_unit_test(test_buf_steal_empties),

@@ -103,6 +103,28 @@ static void test_set_truncates_exactly(void **state)
     assert_int_equal(strlen(e.remedy), ERROR_REMEDY_MAX - 1);
 }
 
+static size_t __attribute__((format(printf, 3, 4))) format(char *dst, size_t size, const char *fmt, ...)
+{
+    va_list ap;
+    va_start(ap, fmt);
+    size_t len = text_vformat(dst, size, fmt, ap);
+    va_end(ap);
+    return len;
+}
+
+static void test_format_stays_inside(void **state)
+{
+    (void)state;
+    char dst[] = "........";
+    assert_int_equal(format(dst, 5, "%s", "abcd"), 4);
+    assert_memory_equal(dst, "abcd\0...", 8);
+    assert_int_equal(format(dst, 5, "%s", "12345"), 4);
+    assert_memory_equal(dst, "1234\0...", 8);
+    assert_int_equal(format(dst, 1, "%s", "x"), 0);
+    assert_memory_equal(dst, "\000234\0...", 8);
+    assert_int_equal(format(dst, 4, "%s", "\x80\x80\x80\x80"), 3); /* not UTF-8: cut anywhere */
+}
+
 static void test_utf8(void **state)
 {
     (void)state;
@@ -134,6 +156,7 @@ static void test_utf8(void **state)
     };
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
         assert_int_equal(text_utf8_len(cases[i].s, strlen(cases[i].s)), cases[i].len);
+    assert_int_equal(text_utf8_len("\xe2\x82\xac", 2), 0); /* the third byte is not ours */
 }
 
 struct lines {
@@ -190,6 +213,7 @@ int main(void)
         cmocka_unit_test(test_set_wraps_its_own_text),
         cmocka_unit_test(test_set_truncates_between_characters),
         cmocka_unit_test(test_set_truncates_exactly),
+        cmocka_unit_test(test_format_stays_inside),
         cmocka_unit_test(test_utf8),
         cmocka_unit_test(test_log_filters_by_level),
         cmocka_unit_test(test_log_cuts_and_stays_one_line),

@@ -264,7 +264,7 @@ struct model {
 static const enum table_id model_tables[MODEL_TABLES] = {TABLE_CLUSTER, TABLE_VM, TABLE_OBLIGATION};
 
 struct key {
-    char s[16];
+    char s[24];
 };
 
 static struct key key_of(int k)
