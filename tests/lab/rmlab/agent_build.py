@@ -142,7 +142,7 @@ def read_or_empty(path):
 
 def adopt():
     """Copy the stages into the lab's state. The caller holds the cache's lock:
-    another checkout may build into the same cache a moment later."""
+    another command may build into the same stage a moment later."""
     for release in paths.RELEASES:
         shutil.rmtree(paths.agent_dir(release), ignore_errors=True)
         if paths.stage_dir(release).is_dir():

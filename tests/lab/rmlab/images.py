@@ -117,7 +117,9 @@ def chroot_run(lowers, script, *, upper=None, work=None, binds=(), log=None):
     made in a mount namespace of its own and processes in a PID namespace of
     their own: both vanish with the command, however it ends. Without an upper
     layer what the script writes outside of its binds is thrown away."""
-    steps = ["set -e", "m=$(mktemp -d /tmp/lab-chroot.XXXXXX)"]
+    point = paths.CACHE / "chroot"  # each run mounts over it for itself alone
+    point.mkdir(parents=True, exist_ok=True)
+    steps = ["set -e", f"m='{point}'"]
     if upper is None:
         steps += ["mount -t tmpfs lab \"$m\"", "mkdir \"$m/u\" \"$m/w\" \"$m/r\"",
                   "u=$m/u w=$m/w r=$m/r"]
@@ -143,7 +145,7 @@ def chroot_run(lowers, script, *, upper=None, work=None, binds=(), log=None):
                LC_ALL="C.UTF-8", LAB_SCRIPT=script)
     return run(["unshare", "--mount", "--pid", "--fork", "--kill-child",
                 "--propagation", "private", "sh", "-c", "\n".join(steps)],
-               env=env, log=log)
+               env=env, log=log, title=f"the build in {lowers[0].parent.name}")
 
 
 def fresh_partial(target):

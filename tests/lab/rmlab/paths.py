@@ -36,15 +36,22 @@ def node_dir(node):
     return STATE / "nodes" / node
 
 
+def checkout_cache():
+    """A checkout's own corner of the cache: two of them do not undo each
+    other's builds."""
+    return CACHE / "agent" / hashlib.sha256(str(CHECKOUT).encode()).hexdigest()[:8]
+
+
 def build_dir(release):
-    return CACHE / "build" / release
+    return checkout_cache() / f"build-{release}"
 
 
 def stage_dir(release):
-    """Where the last build, of whichever checkout, was installed to."""
-    return CACHE / "stage" / release
+    """Where the last build was installed to."""
+    return checkout_cache() / f"stage-{release}"
 
 
 def agent_dir(release):
-    """This lab's own copy of it: every image of its nodes gets this one."""
+    """This lab's own copy of that: all images of its nodes get the same one,
+    whatever is built meanwhile."""
     return STATE / "agent" / release

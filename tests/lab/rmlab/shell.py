@@ -40,9 +40,10 @@ def phase(name):
 
 
 def run(argv, *, log=None, check=True, capture=False, stdin=None, env=None,
-        timeout=None):
+        timeout=None, title=None):
     """Run a program without a terminal. With log (a path) its output is
-    appended there; a failure then quotes the end of that file."""
+    appended there; a failure then quotes the end of that file. The title
+    stands for an argv that is too long to read."""
     argv = [str(a) for a in argv]
     out = subprocess.PIPE if capture else None
     err = subprocess.PIPE if capture else None
@@ -57,14 +58,14 @@ def run(argv, *, log=None, check=True, capture=False, stdin=None, env=None,
                        "contrib/setup, or apt-get install what "
                        "tests/lab/packages.host lists") from None
     except subprocess.TimeoutExpired:
-        raise LabError(f"{' '.join(argv[:6])} did not end within {timeout} s",
+        raise LabError(f"{title or ' '.join(argv)} did not end within {timeout} s",
                        f"see {log}" if log else None) from None
     finally:
         if handle:
             handle.close()
     if check and done.returncode != 0:
         detail = tail(log) if log else (done.stderr or "").strip()
-        raise LabError(f"{' '.join(argv)[:300]} failed with status "
+        raise LabError(f"{title or ' '.join(argv)} failed with status "
                        f"{done.returncode}\n{detail}",
                        f"the whole log is {log}" if log else None)
     return done
