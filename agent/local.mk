@@ -4,11 +4,23 @@
 # L1, pure: agent/*.c (core, cluster, request, status …) and agent/db/*.c:
 # libringmaster_core_a_SOURCES += agent/x.c agent/x.h
 libringmaster_core_a_SOURCES += agent/core.h
+libringmaster_core_a_SOURCES += agent/cluster.c agent/cluster.h agent/cluster-internal.h
+libringmaster_core_a_SOURCES += agent/cluster-apply.c
+libringmaster_core_a_SOURCES += agent/cluster-step.c
+libringmaster_core_a_SOURCES += agent/corosync-conf.c
 libringmaster_core_a_SOURCES += agent/port.h
 libringmaster_core_a_SOURCES += agent/db/db.h
 
 # L3, adapters: agent/io/*.c:
 # libringmaster_io_a_SOURCES += agent/io/x.c agent/io/x.h
+libringmaster_io_a_SOURCES += agent/io/config.c agent/io/config.h
+libringmaster_io_a_SOURCES += agent/io/cpg.c agent/io/cpg.h
+libringmaster_io_a_SOURCES += agent/io/host.c agent/io/host.h
+libringmaster_io_a_SOURCES += agent/io/ipc.c agent/io/ipc.h
+libringmaster_io_a_SOURCES += agent/io/process.c agent/io/process.h
+libringmaster_io_a_SOURCES += agent/io/quorum.c agent/io/quorum.h
+libringmaster_io_a_SOURCES += agent/io/store.c agent/io/store.h
+libringmaster_io_a_SOURCES += agent/io/worker.c agent/io/worker.h
 
 # L4, composition: exec.c, loop.c, main.c:
 ringmasterd_SOURCES += agent/main.c
