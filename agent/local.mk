@@ -9,7 +9,18 @@ libringmaster_core_a_SOURCES += agent/cluster-apply.c
 libringmaster_core_a_SOURCES += agent/cluster-step.c
 libringmaster_core_a_SOURCES += agent/corosync-conf.c
 libringmaster_core_a_SOURCES += agent/port.h
-libringmaster_core_a_SOURCES += agent/db/db.h
+libringmaster_core_a_SOURCES += agent/db/db.h agent/db/internal.h
+libringmaster_core_a_SOURCES += agent/db/apply.c
+libringmaster_core_a_SOURCES += agent/db/db.c
+libringmaster_core_a_SOURCES += agent/db/election.c
+libringmaster_core_a_SOURCES += agent/db/log.c
+libringmaster_core_a_SOURCES += agent/db/message.c
+libringmaster_core_a_SOURCES += agent/db/persist.c
+libringmaster_core_a_SOURCES += agent/db/propose.c
+libringmaster_core_a_SOURCES += agent/db/replicate.c
+libringmaster_core_a_SOURCES += agent/db/requests.c
+libringmaster_core_a_SOURCES += agent/db/snapshot.c
+libringmaster_core_a_SOURCES += agent/db/votes.c
 
 # L3, adapters: agent/io/*.c:
 # libringmaster_io_a_SOURCES += agent/io/x.c agent/io/x.h

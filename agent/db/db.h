@@ -34,7 +34,7 @@ enum {
     DB_REQUESTS_KEPT = 10000,  /* outcomes by request id, replicated */
     DB_LOG_KEPT = 5000,        /* entries kept behind the applied index for followers that lag */
     DB_BATCH_BYTES_MAX = 512 * 1024,
-    DB_LAG_SNAPSHOT = 2000,    /* a follower further behind than this fetches a snapshot over TLS */
+    DB_LAG_SNAPSHOT = 2000, /* a follower further behind than this fetches a snapshot over TLS */
 };
 
 struct db_replica {
@@ -60,8 +60,8 @@ struct db_image {
     uint64_t term;
     struct uuid voted_for; /* nil: nobody in this term */
     uint64_t commit_index;
-    uint64_t applied_index;     /* of the tables below */
-    struct tables *tables;      /* owned; NULL in an empty image */
+    uint64_t applied_index;         /* of the tables below */
+    struct tables *tables;          /* owned; NULL in an empty image */
     uint64_t base_index, base_term; /* the entry before the first in the log (0, 0 at the start) */
     struct db_config base_config;   /* the configuration at base_index */
     struct entry *entries;          /* base_index+1 …, contiguous; owned, payloads too */
@@ -80,13 +80,21 @@ struct db_batch {
     struct entry *entries;  /* then add these; owned, payloads too */
     size_t n_entries;
     uint64_t applied_index;
-    struct table_changes rows; /* upserts and deletions (value.p NULL) that lead to applied_index */
+    struct table_changes rows;      /* upserts and deletions (value.p NULL) that lead to applied_index */
     uint64_t base_index, base_term; /* entries up to base_index are no longer needed */
     struct db_config base_config;
 };
 void db_batch_free(struct db_batch *b);
 
-/* Applies one committed entry to the tables and fills *ret. 0, or ERR_UNKNOWN_KIND: this node must stop. */
+/* Payloads of the entries that the database itself applies (ENTRY_REPLICA_*; layouts in entry.h). Semantic faults
+ * (weight not 0 at a removal, an unknown replica, the last voter …) come back as the entry's outcome, without effect.
+ */
+void db_encode_replica_add(struct buf *b, const struct uuid *id, uint32_t nodeid);
+void db_encode_replica_weight(struct buf *b, const struct uuid *id, uint8_t weight);
+void db_encode_replica_remove(struct buf *b, const struct uuid *id);
+
+/* Applies one committed entry to the tables and fills *ret. 0, or ERR_UNKNOWN_KIND: this node must stop.
+ * Not called for ENTRY_NOOP and ENTRY_REPLICA_*, nor twice for a request id; TABLE_REQUEST is the database's own. */
 struct db_machine {
     int (*apply)(void *ctx, struct tables *t, const struct entry *e, struct apply_result *ret);
     void *ctx;
@@ -100,6 +108,10 @@ struct db_params {
     size_t message_max; /* largest CPG message */
     struct db_machine machine;
     const struct log_sink *log; /* borrowed; may be NULL */
+    /* 0: DB_LOG_KEPT, DB_LAG_SNAPSHOT, DB_REQUESTS_KEPT. Smaller in tests; the last one must be the same on all nodes.
+     */
+    uint64_t log_kept, lag_snapshot;
+    size_t requests_kept;
 };
 
 struct db;
@@ -112,13 +124,13 @@ void db_free(struct db *db);
 int db_bootstrap(struct db *db, int64_t now_ms);
 
 /* Inputs. */
-void db_tick(struct db *db, int64_t now_ms); /* at least every 50 ms */
+void db_tick(struct db *db, int64_t now_ms);                                     /* at least every 50 ms */
 void db_group(struct db *db, int64_t now_ms, const uint32_t *nodeids, size_t n); /* the CPG view, self included */
 void db_message(struct db *db, int64_t now_ms, uint32_t from_nodeid, struct slice bytes); /* own ones too: ignored */
 void db_persisted(struct db *db, int64_t now_ms, uint64_t seq);
 
-/* Proposes an entry from any node: it is forwarded to the leader and sent again until its outcome is applied here or the
- * deadline passes (outcome unknown: ERR_TIMEOUT, or ERR_NO_QUORUM when there was no leader). The outcome comes as
+/* Proposes an entry from any node: it is forwarded to the leader and sent again until its outcome is applied here or
+ * the deadline passes (outcome unknown: ERR_TIMEOUT, or ERR_NO_QUORUM when there was no leader). The outcome comes as
  * DB_APPLIED with this request id. payload is copied. ERR_TOO_BIG above ENTRY_SIZE_MAX. A request id that was applied
  * already answers at once with the kept outcome. */
 int db_propose(struct db *db, int64_t now_ms, const struct entry *e, int64_t deadline_ms);
@@ -137,10 +149,10 @@ void db_fetch_failed(struct db *db, int64_t now_ms); /* ask again later */
 enum db_out_type { DB_SEND = 1, DB_PERSIST, DB_FETCH, DB_APPLIED, DB_FATAL };
 struct db_out {
     enum db_out_type type;
-    struct buf bytes;          /* SEND; owned */
-    struct db_batch *batch;    /* PERSIST; owned */
-    uint32_t from_nodeid;      /* FETCH */
-    struct uuid request_id;    /* APPLIED */
+    struct buf bytes;           /* SEND; owned */
+    struct db_batch *batch;     /* PERSIST; owned */
+    uint32_t from_nodeid;       /* FETCH */
+    struct uuid request_id;     /* APPLIED */
     struct apply_result result; /* APPLIED: result or ERR_TIMEOUT/ERR_NO_QUORUM; FATAL: why */
 };
 /* The next output; false: none. The caller owns what it got: db_out_done(). */
@@ -151,7 +163,7 @@ void db_out_done(struct db_out *o);
 const struct tables *db_tables(const struct db *db);
 const struct db_config *db_configuration(const struct db *db); /* the newest in the log: in force on append */
 bool db_config_settled(const struct db *db); /* the newest is committed, and an entry of the leader's own term is */
-bool db_is_leader(const struct db *db); /* and has committed an entry of its own term */
+bool db_is_leader(const struct db *db);      /* and has committed an entry of its own term */
 bool db_leader(const struct db *db, struct db_replica *ret); /* false: none known */
 /* A leader that heard a majority, or a follower that heard such a leader, within an election time-out. */
 bool db_is_quorate(const struct db *db, int64_t now_ms);

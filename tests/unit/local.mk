@@ -5,6 +5,9 @@
 
 unit_tests =
 unit_tests += tests/unit/test_buf
+unit_tests += tests/unit/test_db_cluster
+unit_tests += tests/unit/test_db_message
+unit_tests += tests/unit/test_db_votes
 unit_tests += tests/unit/test_err
 unit_tests += tests/unit/test_hash
 unit_tests += tests/unit/test_json
@@ -16,3 +19,7 @@ check_PROGRAMS += $(unit_tests)
 TESTS += $(unit_tests)
 LDADD = $(CORE_LIBS) $(CMOCKA_LIBS)
 EXTRA_DIST += tests/unit/unit.h
+EXTRA_DIST += tests/unit/db_cluster.h
+
+# The store of its nodes is the simulator's.
+tests_unit_test_db_cluster_SOURCES = tests/unit/test_db_cluster.c tests/sim/disk.c tests/sim/disk.h

@@ -1,0 +1,281 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What the files of agent/db share. One idea per file:
+ *
+ *   db.c        inputs and outputs, queries          election.c   pre-vote, vote, transfer, stepping down
+ *   log.c       the log in memory                    replicate.c  append, acknowledge, commit
+ *   votes.c     the arithmetic, the configuration    apply.c      committed entries into the tables, compaction
+ *   message.c   the codec of every message           propose.c    proposals of this node and of others
+ *   persist.c   batches, what is durable             snapshot.c   offer, install, quarantine
+ *   requests.c  kept outcomes
+ *
+ * Roles and allowed moves (election.c is the only file that assigns db->role):
+ *
+ *   from \ to      FOLLOWER                        PRECANDIDATE        CANDIDATE            LEADER
+ *   FOLLOWER       -                               timer               TIMEOUT_NOW          -
+ *   PRECANDIDATE   append, refused, higher term    timer               majority of yes      -
+ *   CANDIDATE      append, refused, higher term    timer               -                    majority of durable votes
+ *   LEADER         higher term, lost majority,     -                   -                    -
+ *                  own eviction committed
+ *
+ * Invariants (asserted, or checked by tests/sim after every step):
+ *   I1  term and commit never fall; voted_for changes within a term only from nil.
+ *   I2  base_index <= applied <= commit <= last (applied is 0 while quarantined).
+ *   I3  an entry at or below commit is never truncated.
+ *   I4  durable.last <= last, and entries up to durable.last are on disk as they stand in memory.
+ *   I5  a vote leaves only when durable.{term, voted_for} hold it; an acknowledgement never exceeds durable.last;
+ *       the leader's own match is durable.last. Nothing is queued to wait: what may be said is derived from `durable`.
+ *   I6  at most one configuration entry lies above commit, except the two of the bootstrap. */
+#pragma once
+
+#include <assert.h>
+
+#include "agent/db/db.h"
+
+enum {
+    DB_VIEW_MAX = 128,       /* members of a CPG group */
+    DB_PENDING_MAX = 8192,   /* proposals of this node without outcome */
+    DB_HASHES_KEPT = 64,     /* state hashes of the last applied indexes */
+    DB_LAZY_MS = 1000,       /* applied rows reach the disk after this at the latest … */
+    DB_LAZY_ENTRIES = 500,   /* … or after so many entries; a lost tail is replayed from the log */
+    DB_PREVOTE_MS = 500,     /* a pre-vote round: no disk is involved */
+    DB_OFFER_MS = 1000,      /* a snapshot is offered, or asked for, again */
+    DB_CONFIG_AGAIN_MS = 50, /* a configuration entry must wait for the previous one */
+};
+
+/* ---- log.c: entries base_index+1 … base_index+n, contiguous --------------------------------------------------- */
+
+struct db_log {
+    struct entry *e; /* owned, payloads too */
+    size_t n, cap;
+    uint64_t base_index, base_term;
+};
+void db_log_done(struct db_log *l);
+uint64_t db_log_last(const struct db_log *l);
+uint64_t db_log_last_term(const struct db_log *l);
+/* NULL: not in the log (any more, or yet). Borrowed until the log changes. */
+const struct entry *db_log_at(const struct db_log *l, uint64_t index);
+/* False: unknown here. Index base_index is known by its term alone. */
+bool db_log_term(const struct db_log *l, uint64_t index, uint64_t *ret);
+void db_log_append(struct db_log *l, const struct entry *e);        /* copies the payload; e->index must be the next */
+void db_log_truncate(struct db_log *l, uint64_t from);              /* removes entries with index >= from */
+void db_log_compact(struct db_log *l, uint64_t to);                 /* forgets entries up to and with `to` */
+void db_log_reset(struct db_log *l, uint64_t index, uint64_t term); /* empty, base at index */
+bool db_log_has_request(const struct db_log *l, uint64_t after, const struct uuid *id);
+struct entry db_entry_copy(const struct entry *e); /* the payload is copied: entry_free_payload */
+void db_entry_done(struct entry *e);
+
+/* ---- message.c ------------------------------------------------------------------------------------------------- */
+
+enum db_msg_type {
+    DB_MSG_HELLO = 1, /* on each view change: which replica runs on this node */
+    DB_MSG_PREVOTE,   /* would you vote for me? Changes nothing at the voter */
+    DB_MSG_PREVOTE_REPLY,
+    DB_MSG_VOTE,
+    DB_MSG_VOTE_REPLY,
+    DB_MSG_APPEND, /* entries or none (heartbeat); to nil: for all followers */
+    DB_MSG_ACK,
+    DB_MSG_PROPOSE,     /* entries without index and term, for whoever leads */
+    DB_MSG_OFFER,       /* come and get a snapshot */
+    DB_MSG_TIMEOUT_NOW, /* leadership transfer: campaign at once */
+    DB_MSG_TYPE_MAX = DB_MSG_TIMEOUT_NOW,
+};
+
+struct db_msg {
+    enum db_msg_type type;
+    struct uuid cluster, from, to; /* to nil: everyone */
+    uint64_t term;
+    bool yes; /* HELLO: leads; VOTE: transfer; replies: granted; APPEND: quorate; ACK: false = refused */
+    uint64_t index, index_term; /* HELLO, PREVOTE, VOTE: last entry; APPEND: the entry before; OFFER: snapshot */
+    uint64_t commit;            /* APPEND */
+    uint64_t match, verified;   /* ACK: durable, in memory (refused: where to go on) */
+    uint64_t hash_index;        /* APPEND: 0 = no hash */
+    struct hash hash;
+    struct entry *entries; /* APPEND, PROPOSE; the array is owned, payloads are borrowed from the message */
+    size_t n_entries;
+};
+size_t db_msg_entry_size(const struct entry *e); /* what one entry adds to a message */
+enum { DB_MSG_OVERHEAD = 256 };                  /* more than any message without its entries */
+void db_msg_encode(const struct db_msg *m, struct buf *b);
+int db_msg_decode(struct slice bytes, struct db_msg *ret); /* 0 or ERR_MALFORMED */
+void db_msg_done(struct db_msg *m);
+
+/* ---- requests.c: the last outcomes by request id, in the order in which they were applied ---------------------- */
+
+struct db_requests {
+    struct uuid *ring; /* a view of TABLE_REQUEST ordered by index; rebuilt from it */
+    size_t head, n, kept;
+};
+void db_requests_init(struct db_requests *r, size_t kept);
+void db_requests_done(struct db_requests *r);
+void db_requests_load(struct db_requests *r, const struct tables *t);
+bool db_requests_get(const struct tables *t, const struct uuid *id, struct apply_result *ret);
+void db_requests_put(struct db_requests *r, struct tables *t, uint64_t index, const struct uuid *id,
+                     const struct apply_result *result);
+
+/* ---- the state ------------------------------------------------------------------------------------------------- */
+
+enum db_role { DB_FOLLOWER, DB_PRECANDIDATE, DB_CANDIDATE, DB_LEADER };
+
+/* One per replica of the configuration in force, in its order. */
+struct db_peer {
+    struct uuid id;
+    enum { DB_VOTE_NONE, DB_VOTE_YES, DB_VOTE_NO } vote;
+    uint64_t match; /* durable there; leader only, as all below */
+    int64_t heard_ms;
+    bool repairing;     /* behind what was multicast: gets chunks of its own */
+    uint64_t sent_from; /* the first index of its last chunk */
+    int64_t sent_ms, offered_ms;
+};
+
+struct db_pending {
+    struct entry e; /* owned */
+    int64_t deadline_ms, send_ms;
+};
+
+struct db {
+    struct db_params p;
+    struct prng prng;
+    int64_t now;  /* of the newest input */
+    bool stopped; /* FATAL was said */
+
+    /* Persisted, as it stands in memory. */
+    uint64_t term;
+    struct uuid voted_for;
+    struct db_log log;
+    uint64_t commit, commit_hint;
+    uint64_t applied;
+    struct tables *tables;
+    struct db_config base_config;    /* at log.base_index */
+    struct db_config applied_config; /* at applied (at commit while quarantined) */
+    struct db_config config;         /* in force: the newest in the log */
+    uint64_t config_index;           /* of its entry; base_index if that is no longer in the log */
+    struct db_requests requests;
+
+    /* persist.c: the disk. */
+    struct db_durable {
+        uint64_t seq, term;
+        struct uuid voted_for;
+        uint64_t last; /* entries up to here are on disk as in memory */
+    } durable, flight; /* flight.seq 0: no batch is being written */
+    uint64_t seq_last;
+    bool meta_dirty, replace;
+    uint64_t dirty_from; /* entries from here differ from what was handed to the store; UINT64_MAX: none */
+    uint64_t stored_last, stored_applied;
+    int64_t lazy_since_ms; /* of the oldest applied entry that was not handed to the store; 0: none */
+
+    /* election.c */
+    enum db_role role;
+    bool leader_known;
+    struct uuid leader;
+    uint32_t leader_nodeid;
+    int64_t leader_heard_ms;
+    bool leader_quorate;
+    int64_t campaign_ms; /* the timer of a follower; the end of the round of a candidate */
+    bool vote_sent;      /* candidate: its own vote is durable and the request is out */
+    bool grant_due;      /* a granted vote waits for the disk */
+    bool transfer;       /* candidate: the leader asked for it. leader: hands over to transfer_to */
+    struct uuid transfer_to;
+    bool transfer_sent;
+    int64_t transfer_end_ms;
+
+    /* replicate.c */
+    struct db_peer peers[DB_REPLICAS_MAX]; /* parallel to config.replicas */
+    uint64_t first_index;                  /* leader: its no-op */
+    uint64_t cast_next;                    /* leader: the next entry to multicast */
+    uint64_t cast_commit;                  /* leader: the commit index last multicast */
+    int64_t heartbeat_ms;                  /* leader: when the next one is due */
+    uint64_t verified;                     /* follower: the log equals the leader's up to here; of this term */
+    uint64_t acked;                        /* follower: last acknowledged in this term */
+
+    /* apply.c, snapshot.c */
+    struct db_hash_at {
+        uint64_t index;
+        struct hash hash;
+    } hashes[DB_HASHES_KEPT], expected;
+    bool quarantined; /* the tables are not to be trusted: neither applied to nor served */
+    bool fetching;
+    int64_t fetch_again_ms;
+
+    struct db_pending *pending;
+    size_t n_pending, cap_pending;
+
+    uint32_t view[DB_VIEW_MAX];
+    size_t n_view;
+    struct db_seen {
+        uint32_t nodeid;
+        struct uuid id;
+    } seen[DB_VIEW_MAX];
+    size_t n_seen;
+
+    struct db_out *out;
+    size_t out_head, out_n, out_cap;
+};
+
+/* db.c */
+struct db_out *db_out_push(struct db *db, enum db_out_type type);
+void db_send(struct db *db, struct db_msg *m); /* fills cluster, from, term */
+bool db_in_view(const struct db *db, uint32_t nodeid);
+
+/* votes.c */
+int db_config_apply(struct db_config *c, const struct entry *e,
+                    struct error *ret); /* its outcome; no effect on error */
+bool db_is_config_kind(uint16_t kind);
+void db_config_encode(const struct db_config *c, struct buf *b);
+void db_config_decode(struct wire_reader *r, struct db_config *ret); /* faults show in the reader */
+void db_config_reload(struct db *db);                                /* config, config_index, peers from the log */
+void db_peers_sync(struct db *db);
+struct db_peer *db_peer_find(struct db *db, const struct uuid *id);
+bool db_votes_won(const struct db *db);
+bool db_votes_lost(const struct db *db);        /* a majority can no longer be reached */
+bool db_votes_heard(const struct db *db);       /* the leader heard a majority within an election time-out */
+uint64_t db_votes_durable(const struct db *db); /* the highest index that a majority has on disk */
+bool db_may_campaign(const struct db *db);
+
+/* election.c */
+void db_election_tick(struct db *db);
+void db_election_view(struct db *db);
+void db_election_hello(struct db *db, const struct db_msg *m);
+void db_election_persisted(struct db *db);
+void db_election_follow(struct db *db, uint64_t term); /* to FOLLOWER, leader unknown */
+void db_election_heard_leader(struct db *db, const struct db_msg *m, uint32_t nodeid);
+void db_election_lead(struct db *db);
+bool db_election_leader_alive(const struct db *db);
+void db_election_evicted(struct db *db); /* leader: its own eviction is committed */
+void db_election_transfer_ack(struct db *db, const struct db_peer *peer);
+void db_on_prevote(struct db *db, const struct db_msg *m);
+void db_on_prevote_reply(struct db *db, const struct db_msg *m);
+void db_on_vote(struct db *db, const struct db_msg *m);
+void db_on_vote_reply(struct db *db, const struct db_msg *m);
+void db_on_timeout_now(struct db *db, const struct db_msg *m);
+
+/* replicate.c */
+void db_repl_append_own(struct db *db, struct entry *e); /* leader: gives it term and index */
+void db_repl_flush(struct db *db);
+void db_repl_persisted(struct db *db);
+void db_repl_send_ack(struct db *db, bool ok, uint64_t verified);
+void db_on_append(struct db *db, const struct db_msg *m, uint32_t nodeid);
+void db_on_ack(struct db *db, const struct db_msg *m);
+
+/* apply.c */
+void db_apply_committed(struct db *db);
+void db_apply_check_hash(struct db *db, uint64_t index, const struct hash *hash);
+void db_apply_compact(struct db *db);
+
+/* persist.c */
+void db_persist_flush(struct db *db);
+void db_persist_log_changed(struct db *db, uint64_t from); /* entries from here are new */
+void db_persist_log_cut(struct db *db, uint64_t from);     /* entries from here are gone */
+
+/* propose.c */
+void db_propose_flush(struct db *db);
+void db_propose_tick(struct db *db);
+void db_propose_hurry(struct db *db); /* there is a new leader: send everything again */
+void db_propose_outcome(struct db *db, const struct uuid *id, const struct apply_result *result);
+void db_propose_check_kept(struct db *db);
+void db_on_propose(struct db *db, const struct db_msg *m);
+
+/* snapshot.c */
+void db_snapshot_offer(struct db *db, struct db_peer *peer);
+void db_snapshot_quarantine(struct db *db);
+void db_snapshot_fetch_from_leader(struct db *db);
+void db_on_offer(struct db *db, const struct db_msg *m, uint32_t nodeid);

@@ -1,0 +1,266 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The arithmetic of votes and the voting configuration.
+ *
+ *   "Every node has a weight (0 or 1), the witness has a weight (0 or 1); quorum is strictly more than half of the
+ * sum." "A change of weight is one entry that changes one weight by one, so that consecutive majorities share a voter.
+ * It takes effect on append (and reverts on truncation)."
+ *
+ * Every sum over voters is made here, and each has the seam where the witness will count: witness_counts(). */
+#include "agent/db/internal.h"
+
+unsigned db_config_total(const struct db_config *c)
+{
+    unsigned total = c->witness_weight;
+    for (size_t i = 0; i < c->n; i++)
+        total += c->replicas[i].weight;
+    return total;
+}
+
+bool db_config_is_quorum(const struct db_config *c, unsigned weight)
+{
+    return 2 * weight > db_config_total(c);
+}
+
+const struct db_replica *db_config_find(const struct db_config *c, const struct uuid *id)
+{
+    for (size_t i = 0; i < c->n; i++)
+        if (uuid_eq(&c->replicas[i].id, id))
+            return &c->replicas[i];
+    return NULL;
+}
+
+/* ---- configuration entries ------------------------------------------------------------------------------------- */
+
+void db_encode_replica_add(struct buf *b, const struct uuid *id, uint32_t nodeid)
+{
+    wire_put_uuid(b, id);
+    wire_put_u32(b, nodeid);
+}
+
+void db_encode_replica_weight(struct buf *b, const struct uuid *id, uint8_t weight)
+{
+    wire_put_uuid(b, id);
+    wire_put_u8(b, weight);
+}
+
+void db_encode_replica_remove(struct buf *b, const struct uuid *id)
+{
+    wire_put_uuid(b, id);
+}
+
+bool db_is_config_kind(uint16_t kind)
+{
+    return kind == ENTRY_REPLICA_ADD || kind == ENTRY_REPLICA_WEIGHT || kind == ENTRY_REPLICA_REMOVE;
+}
+
+static struct db_replica *find_mutable(struct db_config *c, const struct uuid *id)
+{
+    const struct db_replica *r = db_config_find(c, id);
+    return r == NULL ? NULL : &c->replicas[r - c->replicas];
+}
+
+static int apply_add(struct db_config *c, const struct uuid *id, uint32_t nodeid, struct error *ret)
+{
+    if (uuid_is_nil(id) || db_config_find(c, id) != NULL)
+        return error_set(ret, ERR_CONDITION, "replica %s is a member already", uuid_str(id).s);
+    if (c->n == DB_REPLICAS_MAX)
+        return error_set(ret, ERR_CONDITION, "the cluster has %d replicas, the most there can be", DB_REPLICAS_MAX);
+    c->replicas[c->n++] = (struct db_replica){.id = *id, .nodeid = nodeid, .weight = 0};
+    return 0;
+}
+
+static int apply_weight(struct db_config *c, const struct uuid *id, uint8_t weight, struct error *ret)
+{
+    struct db_replica *r = find_mutable(c, id);
+    if (r == NULL)
+        return error_set(ret, ERR_NO_OBJECT, "replica %s is not a member", uuid_str(id).s);
+    if (weight > 1)
+        return error_set(ret, ERR_CONDITION, "a weight is 0 or 1, not %u", weight);
+    if (r->weight > weight && db_config_total(c) == 1)
+        return error_set(ret, ERR_CONDITION, "replica %s is the last voter", uuid_str(id).s);
+    r->weight = weight;
+    return 0;
+}
+
+static int apply_remove(struct db_config *c, const struct uuid *id, struct error *ret)
+{
+    struct db_replica *r = find_mutable(c, id);
+    if (r == NULL)
+        return error_set(ret, ERR_NO_OBJECT, "replica %s is not a member", uuid_str(id).s);
+    if (r->weight != 0)
+        return error_set(ret, ERR_CONDITION, "replica %s still has a vote: set its weight to 0 first", uuid_str(id).s);
+    size_t pos = (size_t)(r - c->replicas);
+    memmove(r, r + 1, (c->n - pos - 1) * sizeof(*r));
+    c->n--;
+    return 0;
+}
+
+int db_config_apply(struct db_config *c, const struct entry *e, struct error *ret)
+{
+    struct wire_reader r = wire_reader(e->payload);
+    struct uuid id = wire_get_uuid(&r);
+    uint32_t nodeid = e->kind == ENTRY_REPLICA_ADD ? wire_get_u32(&r) : 0;
+    uint8_t weight = e->kind == ENTRY_REPLICA_WEIGHT ? wire_get_u8(&r) : 0;
+    if (wire_err(&r) != 0)
+        return error_set(ret, ERR_USAGE, "a configuration entry (kind %u) does not parse", e->kind);
+    switch (e->kind) {
+    case ENTRY_REPLICA_ADD: return apply_add(c, &id, nodeid, ret);
+    case ENTRY_REPLICA_WEIGHT: return apply_weight(c, &id, weight, ret);
+    default: return apply_remove(c, &id, ret);
+    }
+}
+
+void db_config_encode(const struct db_config *c, struct buf *b)
+{
+    wire_put_u8(b, c->witness_weight);
+    wire_put_u32(b, (uint32_t)c->n);
+    for (size_t i = 0; i < c->n; i++) {
+        wire_put_uuid(b, &c->replicas[i].id);
+        wire_put_u32(b, c->replicas[i].nodeid);
+        wire_put_u8(b, c->replicas[i].weight);
+    }
+}
+
+void db_config_decode(struct wire_reader *r, struct db_config *ret)
+{
+    *ret = (struct db_config){.witness_weight = wire_get_u8(r)};
+    uint32_t n = wire_get_count(r, 21);
+    if (n > DB_REPLICAS_MAX || ret->witness_weight > 1)
+        r->err = ERR_MALFORMED;
+    for (uint32_t i = 0; i < n && r->err == 0; i++) {
+        struct uuid id = wire_get_uuid(r);
+        uint32_t nodeid = wire_get_u32(r);
+        ret->replicas[ret->n++] = (struct db_replica){.id = id, .nodeid = nodeid, .weight = wire_get_u8(r) != 0};
+    }
+}
+
+/* ---- the configuration in force -------------------------------------------------------------------------------- */
+
+/* "It takes effect on append (and reverts on truncation)": the newest is a function of the log alone. */
+void db_config_reload(struct db *db)
+{
+    db->config = db->base_config;
+    db->config_index = db->log.base_index;
+    for (size_t i = 0; i < db->log.n; i++) {
+        if (!db_is_config_kind(db->log.e[i].kind))
+            continue;
+        (void)db_config_apply(&db->config, &db->log.e[i], NULL);
+        db->config_index = db->log.e[i].index;
+    }
+    db_peers_sync(db);
+}
+
+/* Peers keep what is known of them when the configuration changes. */
+void db_peers_sync(struct db *db)
+{
+    struct db_peer fresh[DB_REPLICAS_MAX];
+    for (size_t i = 0; i < db->config.n; i++) {
+        const struct uuid *id = &db->config.replicas[i].id;
+        fresh[i] = (struct db_peer){.id = *id, .heard_ms = db->now, .offered_ms = INT64_MIN / 2};
+        for (size_t k = 0; k < DB_REPLICAS_MAX; k++)
+            if (uuid_eq(&db->peers[k].id, id))
+                fresh[i] = db->peers[k];
+    }
+    memset(db->peers, 0, sizeof(db->peers));
+    memcpy(db->peers, fresh, db->config.n * sizeof(fresh[0]));
+}
+
+struct db_peer *db_peer_find(struct db *db, const struct uuid *id)
+{
+    for (size_t i = 0; i < db->config.n; i++)
+        if (uuid_eq(&db->peers[i].id, id))
+            return &db->peers[i];
+    return NULL;
+}
+
+/* The weight that the witness adds to a sum: nothing until the tag of the own term is known, and there is none yet. */
+static unsigned witness_counts(const struct db *db)
+{
+    (void)db;
+    return 0;
+}
+
+/* Quorum of the voters for which pick() holds. */
+static bool quorum_of(const struct db *db, bool (*pick)(const struct db *db, const struct db_peer *p), unsigned witness)
+{
+    unsigned weight = witness;
+    for (size_t i = 0; i < db->config.n; i++)
+        if (pick(db, &db->peers[i]))
+            weight += db->config.replicas[i].weight;
+    return db_config_is_quorum(&db->config, weight);
+}
+
+static bool said_yes(const struct db *db, const struct db_peer *p)
+{
+    (void)db;
+    return p->vote == DB_VOTE_YES;
+}
+
+static bool may_still_say_yes(const struct db *db, const struct db_peer *p)
+{
+    (void)db;
+    return p->vote != DB_VOTE_NO;
+}
+
+static bool heard_lately(const struct db *db, const struct db_peer *p)
+{
+    return uuid_eq(&p->id, &db->p.self) || db->now - p->heard_ms < DB_ELECTION_MS_MIN;
+}
+
+bool db_votes_won(const struct db *db)
+{
+    return quorum_of(db, said_yes, witness_counts(db));
+}
+
+bool db_votes_lost(const struct db *db)
+{
+    return !quorum_of(db, may_still_say_yes, db->config.witness_weight);
+}
+
+bool db_votes_heard(const struct db *db)
+{
+    return quorum_of(db, heard_lately, witness_counts(db));
+}
+
+/* The highest match that, with all that reach at least as far, is a quorum. */
+uint64_t db_votes_durable(const struct db *db)
+{
+    uint64_t best = 0;
+    for (size_t i = 0; i < db->config.n; i++) {
+        uint64_t candidate = db->peers[i].match;
+        unsigned weight = witness_counts(db);
+        for (size_t k = 0; k < db->config.n; k++)
+            if (db->peers[k].match >= candidate)
+                weight += db->config.replicas[k].weight;
+        if (candidate > best && db_config_is_quorum(&db->config, weight))
+            best = candidate;
+    }
+    return best;
+}
+
+/* The configuration before its newest entry. */
+static void config_before(const struct db *db, struct db_config *ret)
+{
+    *ret = db->base_config;
+    for (size_t i = 0; i < db->log.n && db->log.e[i].index < db->config_index; i++)
+        if (db_is_config_kind(db->log.e[i].kind))
+            (void)db_config_apply(ret, &db->log.e[i], NULL);
+}
+
+/* A voter campaigns. So does a replica whose vote is taken away by an entry that may not be committed: it can be the
+ * only one whose log reaches far enough to win, and counts without itself. One that was removed, that never was a
+ * member or that does not trust its tables does not. */
+bool db_may_campaign(const struct db *db)
+{
+    const struct db_replica *self = db_config_find(&db->config, &db->p.self);
+    if (self == NULL || db->quarantined)
+        return false;
+    if (self->weight > 0)
+        return true;
+    if (db->config_index <= db->commit)
+        return false;
+    struct db_config before;
+    config_before(db, &before);
+    const struct db_replica *was = db_config_find(&before, &db->p.self);
+    return was != NULL && was->weight > 0;
+}
