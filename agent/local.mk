@@ -25,12 +25,21 @@ libringmaster_core_a_SOURCES += agent/db/votes.c
 # L3, adapters: agent/io/*.c:
 # libringmaster_io_a_SOURCES += agent/io/x.c agent/io/x.h
 libringmaster_io_a_SOURCES += agent/io/config.c agent/io/config.h
+libringmaster_io_a_SOURCES += agent/io/corosync.c agent/io/corosync.h
 libringmaster_io_a_SOURCES += agent/io/cpg.c agent/io/cpg.h
+libringmaster_io_a_SOURCES += agent/io/files.c agent/io/files.h
 libringmaster_io_a_SOURCES += agent/io/host.c agent/io/host.h
 libringmaster_io_a_SOURCES += agent/io/ipc.c agent/io/ipc.h
+libringmaster_io_a_SOURCES += agent/io/joinmsg.c agent/io/joinmsg.h
+libringmaster_io_a_SOURCES += agent/io/membership.c agent/io/membership.h
+libringmaster_io_a_SOURCES += agent/io/paths.h
+libringmaster_io_a_SOURCES += agent/io/pki.c agent/io/pki.h
 libringmaster_io_a_SOURCES += agent/io/process.c agent/io/process.h
 libringmaster_io_a_SOURCES += agent/io/quorum.c agent/io/quorum.h
 libringmaster_io_a_SOURCES += agent/io/store.c agent/io/store.h
+libringmaster_io_a_SOURCES += agent/io/tls.c agent/io/tls.h
+libringmaster_io_a_SOURCES += agent/io/tlsconn.c agent/io/tlsconn.h
+libringmaster_io_a_SOURCES += agent/io/units.c agent/io/units.h
 libringmaster_io_a_SOURCES += agent/io/worker.c agent/io/worker.h
 
 # L4, composition: exec.c, loop.c, main.c:

@@ -1,0 +1,173 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "agent/io/files.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "agent/io/pki.h"
+
+struct full_path {
+    char s[FILES_PATH_MAX];
+};
+
+static struct full_path full(const char *prefix, const char *path, const char *suffix)
+{
+    struct full_path p;
+    int n = snprintf(p.s, sizeof(p.s), "%s%s%s", prefix, path, suffix);
+    assert(n > 0 && (size_t)n < sizeof(p.s)); /* paths are the program's own */
+    return p;
+}
+
+static void closep(int *fd)
+{
+    if (*fd >= 0)
+        close(*fd);
+}
+
+static void sync_or_die(int fd)
+{
+    if (fsync(fd) < 0)
+        abort(); /* the kernel may have dropped the dirty pages: a second fsync would lie */
+}
+
+static struct full_path folder_of(const struct full_path *p)
+{
+    struct full_path dir = *p;
+    char *slash = strrchr(dir.s, '/');
+    assert(slash && slash != dir.s);
+    *slash = '\0';
+    return dir;
+}
+
+static void sync_folder(const struct full_path *p)
+{
+    struct full_path dir = folder_of(p);
+    AUTO(closep) int fd = open(dir.s, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0)
+        abort();
+    sync_or_die(fd);
+}
+
+/* The folder above is synced too: a new name in it counts only then. */
+static int make_folder(const struct full_path *dir, struct error *e)
+{
+    const char *name = strrchr(dir->s, '/') + 1;
+    if (mkdir(dir->s, str_eq(name, "private") ? 0700 : 0755) == 0) {
+        sync_folder(dir);
+        return 0;
+    }
+    return errno == EEXIST ? 0 : error_set(e, ERR_IO, "cannot make the folder %s: %s", dir->s, strerror(errno));
+}
+
+static int make_folders(const struct full_path *file, struct error *e)
+{
+    struct full_path dir = folder_of(file);
+    if (access(dir.s, F_OK) == 0)
+        return 0;
+    for (char *p = dir.s + 1; *p; p++) {
+        if (*p != '/')
+            continue;
+        *p = '\0';
+        int err = access(dir.s, F_OK) == 0 ? 0 : make_folder(&dir, e);
+        *p = '/';
+        if (err)
+            return err;
+    }
+    return make_folder(&dir, e);
+}
+
+static bool write_all(int fd, struct slice bytes)
+{
+    while (bytes.len > 0) {
+        ssize_t n = write(fd, bytes.p, bytes.len);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            return false;
+        bytes.p += n;
+        bytes.len -= (size_t)n;
+    }
+    return true;
+}
+
+/* Born closed (0600), opened up only when it is whole. */
+static bool write_beside(const char *path, struct slice bytes, struct file_mode mode)
+{
+    AUTO(closep) int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+    if (fd < 0 || !write_all(fd, bytes))
+        return false;
+    if ((mode.mode & 0070) != 0 && mode.group != 0 && fchown(fd, (uid_t)-1, mode.group) < 0)
+        return false;
+    if (fchmod(fd, mode.mode) < 0)
+        return false;
+    sync_or_die(fd);
+    return true;
+}
+
+int file_install(const char *prefix, const char *path, struct slice bytes, struct file_mode mode, struct error *e)
+{
+    struct full_path target = full(prefix, path, ""), beside = full(prefix, path, ".new");
+    int err = make_folders(&target, e);
+    if (err)
+        return err;
+    unlink(beside.s); /* of a run that was killed */
+    if (!write_beside(beside.s, bytes, mode) || rename(beside.s, target.s) < 0) {
+        err = error_set(e, ERR_IO, "cannot write %s: %s", target.s, strerror(errno));
+        unlink(beside.s);
+        return err;
+    }
+    sync_folder(&target);
+    return 0;
+}
+
+/* Reads to the end, but at most max + 1 bytes: so that the caller sees that there was more. */
+static bool read_all(int fd, size_t max, struct buf *ret)
+{
+    struct buf b = {.p = xmalloc(max + 1), .cap = max + 1};
+    while (b.len < b.cap) {
+        ssize_t n = read(fd, b.p + b.len, b.cap - b.len);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0) {
+            pki_wipe_buf(&b);
+            return false;
+        }
+        if (n == 0)
+            break;
+        b.len += (size_t)n;
+    }
+    *ret = b;
+    return true;
+}
+
+int file_read(const char *prefix, const char *path, size_t max, struct buf *ret, struct error *e)
+{
+    struct full_path p = full(prefix, path, "");
+    AUTO(closep) int fd = open(p.s, O_RDONLY | O_NOCTTY | O_NONBLOCK | O_CLOEXEC);
+    if (fd < 0)
+        return error_set(e, errno == ENOENT || errno == ENOTDIR ? ERR_NOT_FOUND : ERR_IO, "cannot read %s: %s", p.s,
+                         strerror(errno));
+    struct buf b = {0};
+    if (!read_all(fd, max, &b))
+        return error_set(e, ERR_IO, "cannot read %s: %s", p.s, strerror(errno));
+    if (b.len > max) {
+        pki_wipe_buf(&b);
+        return error_set(e, ERR_TOO_BIG, "%s is larger than %zu bytes", p.s, max);
+    }
+    *ret = b;
+    return 0;
+}
+
+int file_remove(const char *prefix, const char *path, struct error *e)
+{
+    struct full_path p = full(prefix, path, "");
+    if (unlink(p.s) < 0)
+        return errno == ENOENT || errno == ENOTDIR ? 0
+                                                   : error_set(e, ERR_IO, "cannot remove %s: %s", p.s, strerror(errno));
+    sync_folder(&p);
+    return 0;
+}

@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Units of other programs, by systemctl. Blocking. All are idempotent. */
+#pragma once
+
+#include <stdbool.h>
+
+#include "common/err.h"
+
+#define UNIT_COROSYNC "corosync.service"
+
+int unit_start(const char *unit, struct error *e); /* 0 once it is ready */
+int unit_stop(const char *unit, struct error *e);  /* a unit that is not known is stopped */
+int unit_is_active(const char *unit, bool *ret, struct error *e);
+
+/* The agent alone starts corosync, once it knows the membership (design 2, rule 6): not at boot, and not with whatever
+ * configuration its package or an earlier cluster left. Stops it, and keeps it from starting by itself. */
+int units_take_corosync(struct error *e);
+
+/* Lets libvirtd serve TLS (port 16514) from now on, and read its certificates anew. Needs them in place.
+ *
+ * Debian 12 and 13 ship the one daemon libvirtd with socket activation: TLS comes by libvirtd-tls.socket, and
+ * listen_tls is ignored. systemd refuses to start a socket whose service already runs: so the daemon stops, the socket
+ * starts, the daemon starts again. Virtual machines go on meanwhile (KillMode=process). Any client that connects in
+ * between starts the daemon too early: then again. */
+int units_serve_libvirt_tls(struct error *e);
