@@ -4,7 +4,12 @@
 # L1, pure, and L2, ports: upgrade/*.c, upgrade/*.h:
 # libringmaster_core_a_SOURCES += upgrade/x.c upgrade/x.h
 libringmaster_core_a_SOURCES += upgrade/port.h
-libringmaster_core_a_SOURCES += upgrade/level.c upgrade/level.h upgrade/level.def upgrade/feature.def
+libringmaster_core_a_SOURCES += upgrade/level.c
+libringmaster_core_a_SOURCES += upgrade/run.c
+libringmaster_core_a_SOURCES += upgrade/run-apply.c
+libringmaster_core_a_SOURCES += upgrade/run-step.c
+libringmaster_core_a_SOURCES += upgrade/run-entry.h
+libringmaster_core_a_SOURCES += upgrade/check.c
 libringmaster_core_a_SOURCES += upgrade/feature.def
 libringmaster_core_a_SOURCES += upgrade/level.def
 libringmaster_core_a_SOURCES += upgrade/level.h

@@ -1,0 +1,442 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What the entries of a run do to its rows: the same on every node. A move names the sequence numbers that the leader
+ * saw; if a row changed since, it is no move. Invariants, kept here: at most one run is not final; at most one of its
+ * steps is under way, and all before it are final; a step's replica_before is set when it is evicted, and its operation
+ * id changes only when the executor said that the attempt failed. */
+#include <assert.h>
+#include <stdio.h>
+
+#include "upgrade/run-entry.h"
+
+/* ---- payloads ------------------------------------------------------------------------------------------------ */
+
+void run_move_encode(const struct run_move *m, struct buf *b)
+{
+    wire_put_uuid(b, &m->run);
+    wire_put_u64(b, m->seq);
+    wire_put_u8(b, (uint8_t)m->state);
+    wire_put_str(b, m->error);
+    wire_put_str(b, m->remedy);
+}
+
+int run_move_decode(struct slice payload, struct run_move *ret)
+{
+    struct wire_reader w = wire_reader(payload);
+    struct run_move m = {.run = wire_get_uuid(&w), .seq = wire_get_u64(&w)};
+    m.state = (enum run_state)wire_get_u8(&w);
+    WIRE_GET_STR(&w, m.error);
+    WIRE_GET_STR(&w, m.remedy);
+    if (wire_end(&w))
+        return ERR_MALFORMED;
+    *ret = m;
+    return 0;
+}
+
+void step_move_encode(const struct step_move *m, struct buf *b)
+{
+    wire_put_uuid(b, &m->run);
+    wire_put_u64(b, m->run_seq);
+    wire_put_u32(b, m->position);
+    wire_put_u64(b, m->seq);
+    wire_put_u8(b, (uint8_t)m->state);
+    wire_put_u32(b, m->attempt);
+    wire_put_uuid(b, &m->replica_before);
+    wire_put_u8(b, m->hook_failed);
+    wire_put_str(b, m->detail);
+    wire_put_str(b, m->remedy);
+}
+
+int step_move_decode(struct slice payload, struct step_move *ret)
+{
+    struct wire_reader w = wire_reader(payload);
+    struct step_move m = {.run = wire_get_uuid(&w), .run_seq = wire_get_u64(&w)};
+    m.position = wire_get_u32(&w);
+    m.seq = wire_get_u64(&w);
+    m.state = (enum step_state)wire_get_u8(&w);
+    m.attempt = wire_get_u32(&w);
+    m.replica_before = wire_get_uuid(&w);
+    m.hook_failed = wire_get_u8(&w) != 0;
+    WIRE_GET_STR(&w, m.detail);
+    WIRE_GET_STR(&w, m.remedy);
+    if (wire_end(&w))
+        return ERR_MALFORMED;
+    *ret = m;
+    return 0;
+}
+
+void upgrade_entry_control(enum run_verb verb, const char *by, struct buf *b)
+{
+    char who[RUN_NAME_MAX];
+    STR_COPY(who, by);
+    wire_put_u8(b, (uint8_t)verb);
+    wire_put_str(b, who);
+}
+
+/* ---- changing rows ------------------------------------------------------------------------------------------- */
+
+/* The one place where a run's state changes: sequence, times, job and event go with it. */
+static void run_set(struct tables *t, struct run *r, enum run_state state, int64_t time_ms, const char *why)
+{
+    enum run_state from = r->state;
+    bool ends_job = state == RUN_AWAITING_RAISE || (run_state_is_final(state) && from != RUN_AWAITING_RAISE);
+    enum event_severity severity = state == RUN_PAUSED_ERROR ? EVENT_ERROR
+                                   : state == RUN_CANCELLED || state == RUN_ABORTING || state == RUN_PAUSED
+                                       ? EVENT_WARNING
+                                       : EVENT_INFO;
+    assert(!run_state_is_final(from));
+    r->state = state;
+    r->seq++;
+    r->changed_ms = time_ms;
+    if (run_state_is_final(state) || state == RUN_AWAITING_RAISE)
+        r->ended_ms = r->ended_ms ? r->ended_ms : time_ms;
+    run_put(t, r);
+    journal_event(t, time_ms, severity, uuid_str(&r->id).s, "upgrade to %s: %s -> %s%s%s", r->target,
+                  run_state_name(from), run_state_name(state), why[0] ? ": " : "", why);
+    if (ends_job)
+        journal_job_end(t, &r->id, state == RUN_CANCELLED ? JOB_CANCELLED : JOB_DONE, time_ms, 0,
+                        state == RUN_CANCELLED ? why : NULL);
+}
+
+/* The one place where a step's state changes. */
+static void step_set(struct tables *t, struct step *s, enum step_state state, int64_t time_ms, const char *detail)
+{
+    enum step_state from = s->state;
+    s->failed_in = state == STEP_FAILED ? from : (enum step_state)0;
+    s->state = state;
+    s->seq++;
+    s->entered_ms = time_ms;
+    if (state == STEP_DRAINING && s->started_ms == 0)
+        s->started_ms = time_ms;
+    s->ended_ms = step_state_is_final(state) || state == STEP_FAILED ? time_ms : 0;
+    STR_COPY(s->detail, detail);
+    step_put(t, s);
+    journal_event(t, time_ms, state == STEP_FAILED ? EVENT_ERROR : EVENT_INFO, s->node, "%s: %s -> %s%s%s", s->node,
+                  step_state_name(from), step_state_name(state), detail[0] ? ": " : "", detail);
+}
+
+/* ---- start --------------------------------------------------------------------------------------------------- */
+
+/* Ended runs above RUN_KEPT go, the oldest first. */
+static void forget_old(struct tables *t)
+{
+    while (tables_count(t, TABLE_RUN) > RUN_KEPT) {
+        struct run oldest = {.n_steps = 0};
+        bool found = false;
+        TABLES_FOREACH(t, TABLE_RUN, row) {
+            struct run r;
+            if (run_decode(row.value, &r) < 0 || !run_state_is_final(r.state))
+                continue;
+            if (!found || r.created_ms < oldest.created_ms)
+                oldest = r;
+            found = true;
+        }
+        if (!found)
+            return;
+        for (uint32_t i = 0; i < oldest.n_steps; i++) {
+            char key[STEP_KEY_SIZE];
+            step_key(&oldest.id, i, key, sizeof(key));
+            tables_del(t, TABLE_STEP, key);
+        }
+        tables_del(t, TABLE_RUN, uuid_str(&oldest.id).s);
+    }
+}
+
+struct start {
+    struct run run;
+    struct step steps[RUN_STEPS_MAX];
+    uint32_t n_open; /* not skipped */
+};
+
+static struct step start_step_decode(struct wire_reader *w, const struct entry *e, uint32_t position)
+{
+    struct step s = {.run = e->request_id, .position = position, .seq = 1, .attempt = 1, .entered_ms = e->time_ms};
+    WIRE_GET_STR(w, s.node);
+    WIRE_GET_STR(w, s.from_release);
+    s.state = wire_get_u8(w) ? STEP_SKIPPED : STEP_PENDING;
+    if (s.state == STEP_SKIPPED) {
+        s.ended_ms = e->time_ms;
+        snprintf(s.detail, sizeof(s.detail), "runs %s already", s.from_release);
+    }
+    return s;
+}
+
+static int start_decode(const struct entry *e, struct start *ret)
+{
+    struct wire_reader w = wire_reader(e->payload);
+    struct run *r = &ret->run;
+    *r = (struct run){.id = e->request_id, .state = RUN_PLANNED, .seq = 1};
+    r->created_ms = r->changed_ms = e->time_ms;
+    WIRE_GET_STR(&w, r->target);
+    WIRE_GET_STR(&w, r->started_by);
+    r->n_steps = wire_get_count(&w, 4 + 4 + 1);
+    if (r->n_steps > RUN_STEPS_MAX)
+        return ERR_MALFORMED;
+    ret->n_open = 0;
+    for (uint32_t i = 0; i < r->n_steps; i++) {
+        ret->steps[i] = start_step_decode(&w, e, i);
+        ret->n_open += ret->steps[i].state == STEP_PENDING;
+    }
+    return wire_end(&w) || r->target[0] == '\0' ? ERR_MALFORMED : 0;
+}
+
+static void begin(struct tables *t, const struct start *s)
+{
+    const struct run *r = &s->run;
+    struct job job = {.id = r->id, .kind = JOB_UPGRADE, .state = JOB_RUNNING, .started_ms = r->created_ms};
+    run_put(t, r);
+    for (uint32_t i = 0; i < r->n_steps; i++)
+        step_put(t, &s->steps[i]);
+    STR_COPY(job.object, uuid_str(&r->id).s);
+    snprintf(job.detail, sizeof(job.detail), "to %s, %u of %u nodes", r->target, s->n_open, r->n_steps);
+    journal_job_begin(t, &job);
+    journal_event(t, r->created_ms, EVENT_INFO, job.object, "upgrade to %s started%s%s", r->target,
+                  r->started_by[0] ? " by " : "", r->started_by);
+    forget_old(t);
+}
+
+static void resume(struct tables *t, struct run *r, int64_t time_ms, const char *by);
+
+/* Another run stands in the way, is resumed, or (done but for the raise) is ended by the new one. */
+static int start_beside(struct tables *t, struct run *old, const struct start *s, struct error *err)
+{
+    if (old->state == RUN_PAUSED && str_eq(old->target, s->run.target)) {
+        resume(t, old, s->run.created_ms, s->run.started_by);
+        return 1;
+    }
+    if (old->state == RUN_AWAITING_RAISE && s->n_open > 0) {
+        run_set(t, old, RUN_DONE, s->run.created_ms, "another upgrade began");
+        return 0;
+    }
+    error_set(err, ERR_CONDITION, "upgrade %s to %s is %s", uuid_str(&old->id).s, old->target, run_state_name(old->state));
+    error_set_remedy(err, "%s",
+                     old->state == RUN_AWAITING_RAISE ? "clusterctl level raise"
+                     : old->state == RUN_PAUSED       ? "clusterctl upgrade resume, or clusterctl upgrade abort"
+                     : old->state == RUN_PAUSED_ERROR ? "clusterctl upgrade retry, or clusterctl upgrade abort"
+                                                      : "clusterctl upgrade status");
+    return err->code;
+}
+
+static int apply_start(struct tables *t, const struct entry *e, struct error *err)
+{
+    AUTO(freep) struct start *s = xcalloc(1, sizeof(*s));
+    struct run old;
+    if (uuid_is_nil(&e->request_id) || start_decode(e, s) < 0)
+        return error_set(err, ERR_MALFORMED, "malformed entry of an upgrade's start");
+    if (run_current(t, &old) == 0) {
+        int result = start_beside(t, &old, s, err);
+        if (result != 0)
+            return result < 0 ? result : 0;
+    }
+    if (s->n_open == 0)
+        return error_set(err, ERR_CONDITION, "every node runs %s already", s->run.target);
+    begin(t, s);
+    return 0;
+}
+
+/* ---- control: an admin's verbs ------------------------------------------------------------------------------- */
+
+static const char *by_whom(const char *by, const char *what, char *dst, size_t size)
+{
+    snprintf(dst, size, "%s%s%s", what, by[0] ? " by " : "", by);
+    return dst;
+}
+
+/* Where a run goes on: its checks are made again as long as no step began. */
+static enum run_state goes_on_as(const struct tables *t, const struct run *r)
+{
+    for (uint32_t i = 0; i < r->n_steps; i++) {
+        struct step s;
+        if (step_get(t, &r->id, i, &s) == 0 && s.state != STEP_PENDING && s.state != STEP_SKIPPED)
+            return RUN_RUNNING;
+    }
+    return RUN_PRECHECKING;
+}
+
+static void resume(struct tables *t, struct run *r, int64_t time_ms, const char *by)
+{
+    char why[RUN_NAME_MAX + 32];
+    run_set(t, r, goes_on_as(t, r), time_ms, by_whom(by, "resumed", why, sizeof(why)));
+}
+
+/* A failed step goes back to where it failed. A new attempt (and operation id) only if the executor itself said that the
+ * last one failed: otherwise it may be under way still, and must not be begun twice. */
+static void unfail(struct tables *t, const struct run *r, int64_t time_ms, const char *why)
+{
+    struct step s;
+    if (step_current(t, r, &s) < 0 || s.state != STEP_FAILED)
+        return;
+    if (s.hook_failed)
+        s.attempt++;
+    s.hook_failed = false;
+    step_set(t, &s, s.failed_in, time_ms, why);
+}
+
+static int control_pause(struct tables *t, struct run *r, int64_t time_ms, const char *why, struct error *err)
+{
+    switch (r->state) {
+    case RUN_PLANNED:
+    case RUN_PRECHECKING:
+    case RUN_RUNNING: run_set(t, r, RUN_PAUSED, time_ms, why); return 0;
+    case RUN_PAUSED:
+    case RUN_PAUSED_ERROR: return 0; /* as asked for */
+    default: return error_set(err, ERR_CONDITION, "the upgrade is %s: nothing to pause", run_state_name(r->state));
+    }
+}
+
+static int control_resume(struct tables *t, struct run *r, int64_t time_ms, const char *by, struct error *err)
+{
+    switch (r->state) {
+    case RUN_PAUSED: resume(t, r, time_ms, by); return 0;
+    case RUN_PLANNED:
+    case RUN_PRECHECKING:
+    case RUN_RUNNING: return 0;
+    case RUN_PAUSED_ERROR:
+        error_set(err, ERR_CONDITION, "the upgrade stopped with an error: %.200s", r->error);
+        error_set_remedy(err, "clusterctl upgrade retry");
+        return err->code;
+    default: return error_set(err, ERR_CONDITION, "the upgrade is %s: nothing to resume", run_state_name(r->state));
+    }
+}
+
+static int control_retry(struct tables *t, struct run *r, int64_t time_ms, const char *why, struct error *err)
+{
+    if (r->state != RUN_PAUSED_ERROR) {
+        error_set(err, ERR_CONDITION, "the upgrade is %s: nothing to retry", run_state_name(r->state));
+        error_set_remedy(err, "%s", r->state == RUN_PAUSED ? "clusterctl upgrade resume" : "clusterctl upgrade status");
+        return err->code;
+    }
+    unfail(t, r, time_ms, why);
+    r->error[0] = r->remedy[0] = '\0';
+    run_set(t, r, goes_on_as(t, r), time_ms, why);
+    return 0;
+}
+
+static int control_abort(struct tables *t, struct run *r, int64_t time_ms, const char *why, struct error *err)
+{
+    if (r->state == RUN_ABORTING)
+        return 0;
+    if (r->state == RUN_AWAITING_RAISE) {
+        error_set(err, ERR_CONDITION, "every node is upgraded: nothing to abort");
+        error_set_remedy(err, "clusterctl level raise");
+        return err->code;
+    }
+    unfail(t, r, time_ms, why); /* what it owes is still owed */
+    r->error[0] = r->remedy[0] = '\0';
+    run_set(t, r, RUN_ABORTING, time_ms, why);
+    return 0;
+}
+
+static int apply_control(struct tables *t, const struct entry *e, struct error *err)
+{
+    char by[RUN_NAME_MAX], why[RUN_NAME_MAX + 32];
+    struct run r;
+    struct wire_reader w = wire_reader(e->payload);
+    enum run_verb verb = (enum run_verb)wire_get_u8(&w);
+    WIRE_GET_STR(&w, by);
+    if (wire_end(&w))
+        return error_set(err, ERR_MALFORMED, "malformed entry of an upgrade's control");
+    if (run_current(t, &r) < 0) {
+        error_set(err, ERR_NO_OBJECT, "no upgrade is under way");
+        error_set_remedy(err, "clusterctl upgrade");
+        return err->code;
+    }
+    switch (verb) {
+    case RUN_VERB_PAUSE: return control_pause(t, &r, e->time_ms, by_whom(by, "paused", why, sizeof(why)), err);
+    case RUN_VERB_RESUME: return control_resume(t, &r, e->time_ms, by, err);
+    case RUN_VERB_RETRY: return control_retry(t, &r, e->time_ms, by_whom(by, "retried", why, sizeof(why)), err);
+    case RUN_VERB_ABORT: return control_abort(t, &r, e->time_ms, by_whom(by, "aborted", why, sizeof(why)), err);
+    }
+    return error_set(err, ERR_MALFORMED, "unknown verb %d of an upgrade's control", (int)verb);
+}
+
+/* ---- moves: the leader's ------------------------------------------------------------------------------------- */
+
+static int stale(struct error *err, const char *what)
+{
+    return error_set(err, ERR_AGAIN, "%s changed since: not moved", what);
+}
+
+static int apply_run_move(struct tables *t, const struct entry *e, struct error *err)
+{
+    struct run_move m;
+    struct run r;
+    if (run_move_decode(e->payload, &m) < 0)
+        return error_set(err, ERR_MALFORMED, "malformed entry of an upgrade's move");
+    if (run_current(t, &r) < 0 || !uuid_eq(&r.id, &m.run) || r.seq != m.seq)
+        return stale(err, "the upgrade");
+    if (!run_state_may(r.state, m.state))
+        return error_set(err, ERR_AGAIN, "the upgrade is %s: no way to %s", run_state_name(r.state),
+                         run_state_name(m.state));
+    if (m.state == RUN_PAUSED_ERROR) {
+        STR_COPY(r.error, m.error);
+        STR_COPY(r.remedy, m.remedy);
+    }
+    run_set(t, &r, m.state, e->time_ms, m.error);
+    return 0;
+}
+
+/* Moves that are right for the step, but not for the run as it is. */
+static bool step_move_fits(const struct run *r, const struct step *s, const struct step_move *m)
+{
+    bool aborting = r->state == RUN_ABORTING;
+    if (r->state != RUN_RUNNING && !aborting)
+        return false;
+    if (m->state == STEP_SKIPPED && s->state != STEP_PENDING && !aborting)
+        return false; /* a node in maintenance is resumed only when the run is given up */
+    if (aborting && (m->state == STEP_DRAINING || m->state == STEP_EVICTING))
+        return false; /* no node is taken out any more */
+    bool again = s->state == STEP_REBUILDING && m->state == STEP_REBUILDING;
+    return m->attempt == s->attempt + (again ? 1 : 0);
+}
+
+/* A failed step stops the run in the same entry. An aborting run has nothing to go back to: it ends. */
+static void fail_run(struct tables *t, struct run *r, const struct step_move *m, int64_t time_ms)
+{
+    STR_COPY(r->error, m->detail);
+    STR_COPY(r->remedy, m->remedy);
+    run_set(t, r, r->state == RUN_ABORTING ? RUN_CANCELLED : RUN_PAUSED_ERROR, time_ms, m->detail);
+}
+
+static int apply_step_move(struct tables *t, const struct entry *e, struct error *err)
+{
+    struct step_move m;
+    struct run r;
+    struct step s;
+    if (step_move_decode(e->payload, &m) < 0)
+        return error_set(err, ERR_MALFORMED, "malformed entry of a node step's move");
+    if (run_current(t, &r) < 0 || !uuid_eq(&r.id, &m.run) || r.seq != m.run_seq)
+        return stale(err, "the upgrade");
+    /* Only the step that is under way, or the next one, may move: never two nodes at once. */
+    if (step_current(t, &r, &s) < 0 || s.position != m.position || s.seq != m.seq)
+        return stale(err, "the step");
+    if (!step_state_may(s.state, m.state) || !step_move_fits(&r, &s, &m))
+        return error_set(err, ERR_AGAIN, "%s is %s and the upgrade %s: no way to %s", s.node, step_state_name(s.state),
+                         run_state_name(r.state), step_state_name(m.state));
+    s.attempt = m.attempt;
+    s.hook_failed = m.state == STEP_FAILED && m.hook_failed;
+    if (m.state == STEP_EVICTING)
+        s.replica_before = m.replica_before;
+    step_set(t, &s, m.state, e->time_ms, m.detail);
+    if (m.state == STEP_FAILED)
+        fail_run(t, &r, &m, e->time_ms);
+    return 0;
+}
+
+void upgrade_apply(struct tables *t, const struct entry *e, struct apply_result *ret)
+{
+    *ret = (struct apply_result){0};
+    switch (e->kind) {
+    case ENTRY_RUN_START: apply_start(t, e, &ret->error); break;
+    case ENTRY_RUN_CONTROL: apply_control(t, e, &ret->error); break;
+    case ENTRY_RUN_MOVE: apply_run_move(t, e, &ret->error); break;
+    case ENTRY_STEP_MOVE: apply_step_move(t, e, &ret->error); break;
+    default: error_set(&ret->error, ERR_UNKNOWN_KIND, "entry kind %u is no upgrade's", e->kind); break;
+    }
+}
+
+void upgrade_level_raised(struct tables *t, int64_t time_ms)
+{
+    struct run r;
+    if (run_current(t, &r) == 0 && r.state == RUN_AWAITING_RAISE)
+        run_set(t, &r, RUN_DONE, time_ms, "the functional level was raised");
+}
