@@ -161,13 +161,13 @@ def journal(node, unit=None, lines=200):
     folder = upper(node) / "var/log/journal"
     if not folder.is_dir():
         return ""
-    # libvirtd trips over the host's devices in /sys: nothing but noise.
-    argv = ["journalctl", "-D", str(folder), "--no-pager", "-n", str(lines),
+    argv = ["journalctl", "-D", str(folder), "--no-pager", "-q", "-n", "50000",
             "-o", "short-precise"]
     argv += ["-u", unit] if unit else []
-    text = output(argv, check=False)
-    return "".join(line for line in text.splitlines(True)
-                   if "ethtool ioctl error" not in line)
+    # libvirtd trips over the host's devices in /sys: nothing but noise.
+    kept = [line for line in output(argv, check=False).splitlines(True)
+            if "ethtool ioctl error" not in line]
+    return "".join(kept[-lines:])
 
 
 def free_space_mb(path):
