@@ -6,15 +6,31 @@
 
 #include <stdio.h>
 
-static void propose_replica(const struct cluster_env *env, enum entry_kind kind, const struct node *n, int weight)
+/* One key for all: one change of the configuration is under way at a time. */
+static void propose_config(const struct cluster_env *env, enum entry_kind kind, struct buf *payload)
+{
+    env->propose(env->ctx, kind, payload, "config");
+}
+
+static void propose_add(const struct cluster_env *env, const struct node *n)
 {
     struct buf b = {0};
-    wire_put_uuid(&b, &n->replica);
-    if (kind == ENTRY_REPLICA_ADD)
-        wire_put_u32(&b, n->nodeid);
-    if (kind == ENTRY_REPLICA_WEIGHT)
-        wire_put_u8(&b, (uint8_t)weight);
-    env->propose(env->ctx, kind, &b, "config"); /* one key: one change under way */
+    db_encode_replica_add(&b, &n->replica, n->nodeid);
+    propose_config(env, ENTRY_REPLICA_ADD, &b);
+}
+
+static void propose_weight(const struct cluster_env *env, const struct node *n, uint8_t weight)
+{
+    struct buf b = {0};
+    db_encode_replica_weight(&b, &n->replica, weight);
+    propose_config(env, ENTRY_REPLICA_WEIGHT, &b);
+}
+
+static void propose_remove(const struct cluster_env *env, const struct node *n)
+{
+    struct buf b = {0};
+    db_encode_replica_remove(&b, &n->replica);
+    propose_config(env, ENTRY_REPLICA_REMOVE, &b);
 }
 
 static void propose_admin(const struct cluster_env *env, enum node_verb verb, const struct node *n)
@@ -34,11 +50,11 @@ static void step_joining(const struct db *db, const struct cluster_env *env, con
     if (!db_config_settled(db))
         return;
     if (!r)
-        propose_replica(env, ENTRY_REPLICA_ADD, n, 0);
+        propose_add(env, n);
     else if (r->weight == 1)
         propose_admin(env, NODE_ADMITTED, n);
     else if (db_replica_progress(db, &n->replica).caught_up)
-        propose_replica(env, ENTRY_REPLICA_WEIGHT, n, 1);
+        propose_weight(env, n, 1);
 }
 
 static void step_evicting(const struct db *db, const struct cluster_env *env, const struct node *n)
@@ -49,9 +65,9 @@ static void step_evicting(const struct db *db, const struct cluster_env *env, co
     if (!r)
         propose_admin(env, NODE_GONE, n);
     else if (r->weight == 1)
-        propose_replica(env, ENTRY_REPLICA_WEIGHT, n, 0);
+        propose_weight(env, n, 0);
     else
-        propose_replica(env, ENTRY_REPLICA_REMOVE, n, 0);
+        propose_remove(env, n);
 }
 
 void cluster_leader_step(const struct db *db, const struct cluster_env *env)

@@ -3,13 +3,16 @@
 
 # L1, pure: agent/*.c (core, cluster, request, status …) and agent/db/*.c:
 # libringmaster_core_a_SOURCES += agent/x.c agent/x.h
-libringmaster_core_a_SOURCES += agent/core.h
+libringmaster_core_a_SOURCES += agent/core.c agent/core.h agent/core-internal.h
+libringmaster_core_a_SOURCES += agent/core-steps.c
+libringmaster_core_a_SOURCES += agent/request.c agent/request.h
+libringmaster_core_a_SOURCES += agent/status.c agent/status.h
 libringmaster_core_a_SOURCES += agent/cluster.c agent/cluster.h agent/cluster-internal.h
 libringmaster_core_a_SOURCES += agent/cluster-apply.c
 libringmaster_core_a_SOURCES += agent/cluster-step.c
 libringmaster_core_a_SOURCES += agent/corosync-conf.c
 libringmaster_core_a_SOURCES += agent/port.h
-libringmaster_core_a_SOURCES += agent/db/db.h agent/db/internal.h
+libringmaster_core_a_SOURCES += agent/db/db.h agent/db/port.h agent/db/internal.h
 libringmaster_core_a_SOURCES += agent/db/apply.c
 libringmaster_core_a_SOURCES += agent/db/db.c
 libringmaster_core_a_SOURCES += agent/db/election.c

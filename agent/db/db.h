@@ -21,12 +21,12 @@
  */
 #pragma once
 
+#include "agent/db/port.h"
 #include "common/entry.h"
 #include "common/log.h"
 #include "common/prng.h"
 
 enum {
-    DB_REPLICAS_MAX = 100,
     DB_HEARTBEAT_MS = 300,
     DB_ELECTION_MS_MIN = 1500, /* leader silent though in view; the time is drawn from min … 2 × min */
     DB_CAMPAIGN_MS_MAX = 200,  /* leader not in view: campaign after 0 … max, drawn */
@@ -37,54 +37,10 @@ enum {
     DB_LAG_SNAPSHOT = 2000, /* a follower further behind than this fetches a snapshot over TLS */
 };
 
-struct db_replica {
-    struct uuid id;
-    uint32_t nodeid;
-    uint8_t weight; /* 0 or 1 */
-};
-
-/* The voting configuration. Quorum: strictly more than half of the sum of all weights, the witness's included. */
-struct db_config {
-    struct db_replica replicas[DB_REPLICAS_MAX];
-    size_t n;
-    uint8_t witness_weight; /* 0 until a witness exists */
-};
-
 /* Arithmetic (votes.c). */
 unsigned db_config_total(const struct db_config *c);
 bool db_config_is_quorum(const struct db_config *c, unsigned weight); /* strictly more than half of the total */
 const struct db_replica *db_config_find(const struct db_config *c, const struct uuid *id); /* NULL: not in it */
-
-/* What the store gives back at start, and what PERSIST changes. */
-struct db_image {
-    uint64_t term;
-    struct uuid voted_for; /* nil: nobody in this term */
-    uint64_t commit_index;
-    uint64_t applied_index;         /* of the tables below */
-    struct tables *tables;          /* owned; NULL in an empty image */
-    uint64_t base_index, base_term; /* the entry before the first in the log (0, 0 at the start) */
-    struct db_config base_config;   /* the configuration at base_index */
-    struct entry *entries;          /* base_index+1 …, contiguous; owned, payloads too */
-    size_t n_entries;
-};
-void db_image_done(struct db_image *image);
-
-/* One atomic write: all of it in one transaction, durable before db_persisted(seq). Batches are numbered from 1 up. */
-struct db_batch {
-    uint64_t seq;
-    bool replace; /* a snapshot: forget all rows and entries first; rows then holds the whole state */
-    uint64_t term;
-    struct uuid voted_for;
-    uint64_t commit_index;
-    uint64_t truncate_from; /* delete entries with index >= this first; 0: none */
-    struct entry *entries;  /* then add these; owned, payloads too */
-    size_t n_entries;
-    uint64_t applied_index;
-    struct table_changes rows;      /* upserts and deletions (value.p NULL) that lead to applied_index */
-    uint64_t base_index, base_term; /* entries up to base_index are no longer needed */
-    struct db_config base_config;
-};
-void db_batch_free(struct db_batch *b);
 
 /* Payloads of the entries that the database itself applies (ENTRY_REPLICA_*; layouts in entry.h). Semantic faults
  * (weight not 0 at a removal, an unknown replica, the last voter …) come back as the entry's outcome, without effect.

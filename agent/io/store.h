@@ -23,7 +23,7 @@
  * cluster and joined again) is set aside as PATH.old. */
 #pragma once
 
-#include "agent/db/db.h"
+#include "agent/db/port.h"
 #include "agent/port.h"
 
 enum {

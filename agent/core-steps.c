@@ -1,0 +1,553 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What the rooms are told and asked: apply functions by entry kind, the views of nodes that each room needs, and the
+ * steps of every node (own VMs, facts, level) and of the leader (slots, drains, upgrade run). */
+#include "agent/core-internal.h"
+
+#include <stdio.h>
+
+/* ---- Applying: gates between rooms. The context is the tables alone: nothing local may be read. ---- */
+
+static bool machine_is_listed(const char *machines, const char *machine)
+{
+    size_t len = strlen(machine);
+    for (const char *p = machines; p && (p = strstr(p, machine)); p += len)
+        if ((p == machines || p[-1] == ' ') && (p[len] == ' ' || p[len] == '\0'))
+            return true;
+    return false;
+}
+
+static int gate_join_check(void *ctx, const char *node, const struct host_facts *f, struct error *e)
+{
+    const struct tables *t = ctx;
+    struct vm v = {0};
+    int err = level_join_check(t, node, level_range_of(f->qemu_version, f->libvirt_version), e);
+    for (bool more = !err && vm_next(t, NULL, &v); more; more = vm_next(t, v.name, &v))
+        if (f->machines && !machine_is_listed(f->machines, v.machine)) {
+            error_set(e, ERR_CONDITION, "join of %s: its QEMU lacks machine type %s of VM %s", node, v.machine, v.name);
+            error_set_remedy(e, "clusterctl vm upgrade-version %s, with the VM off", v.name);
+            return ERR_CONDITION;
+        }
+    return err;
+}
+
+static bool gate_is_mixed(void *ctx)
+{
+    struct level_state l;
+    return level_get(ctx, &l) == 0 && l.mixed_since_ms != 0;
+}
+
+static size_t gate_vms_running_on(void *ctx, const char *node)
+{
+    return vm_count_on(ctx, node, true);
+}
+
+static size_t gate_vms_on(void *ctx, const char *node)
+{
+    return vm_count_on(ctx, node, false);
+}
+
+static void gate_facts_changed(void *ctx, const char *node, const struct host_facts *f, int64_t time_ms)
+{
+    level_member_set(ctx, node, level_range_of(f->qemu_version, f->libvirt_version), time_ms);
+}
+
+static void gate_slot_removed(void *ctx, const char *node, int64_t time_ms)
+{
+    level_member_remove(ctx, node, time_ms);
+}
+
+static void gate_formed(void *ctx, const struct host_facts *f)
+{
+    level_init(ctx, level_range_of(f->qemu_version, f->libvirt_version).native);
+}
+
+static void apply_cluster(struct tables *t, const struct entry *e, struct apply_result *ret)
+{
+    const struct cluster_gate gate = {
+        .ctx = t,
+        .join_check = gate_join_check,
+        .is_mixed = gate_is_mixed,
+        .vms_running_on = gate_vms_running_on,
+        .vms_on = gate_vms_on,
+        .facts_changed = gate_facts_changed,
+        .slot_removed = gate_slot_removed,
+        .formed = gate_formed,
+    };
+    cluster_apply(t, &gate, e, ret);
+}
+
+static void apply_vm(struct tables *t, const struct entry *e, struct apply_result *ret)
+{
+    struct vm_view v;
+    vm_view_build(&v, NULL, t);
+    vm_apply(t, &v.v, e, ret);
+    vm_view_done(&v);
+}
+
+static void apply_level(struct tables *t, const struct entry *e, struct apply_result *ret)
+{
+    struct level_state before = {0}, after = {0};
+    level_get(t, &before);
+    level_apply(t, e, ret);
+    level_get(t, &after);
+    if (after.fl > before.fl)
+        upgrade_level_raised(t, e->time_ms);
+}
+
+int core_apply_entry(void *ctx, struct tables *t, const struct entry *e, struct apply_result *ret)
+{
+    (void)ctx; /* an apply function reads nothing local */
+    switch ((enum entry_kind)e->kind) {
+    case ENTRY_NOOP:
+    case ENTRY_REPLICA_ADD:
+    case ENTRY_REPLICA_WEIGHT:
+    case ENTRY_REPLICA_REMOVE: return 0; /* the database's own */
+    case ENTRY_CLUSTER_INIT:
+    case ENTRY_NODE_JOIN:
+    case ENTRY_NODE_FACTS:
+    case ENTRY_NODE_ADMIN:
+    case ENTRY_TOKEN_ADD:
+    case ENTRY_SECRET_PUT:
+    case ENTRY_SETTING_PUT:
+    case ENTRY_EVENT: apply_cluster(t, e, ret); return 0;
+    case ENTRY_LEVEL: apply_level(t, e, ret); return 0;
+    case ENTRY_VM_ADD:
+    case ENTRY_VM_REMOVE:
+    case ENTRY_VM_OP:
+    case ENTRY_VM_REPORT:
+    case ENTRY_VM_SET: apply_vm(t, e, ret); return 0;
+    case ENTRY_RUN_START:
+    case ENTRY_RUN_CONTROL:
+    case ENTRY_RUN_MOVE:
+    case ENTRY_STEP_MOVE: upgrade_apply(t, e, ret); return 0;
+    }
+    return error_set(&ret->error, ERR_UNKNOWN_KIND,
+                     "log entry %llu is of kind %u, which this release does not know: install the release that the "
+                     "other nodes run",
+                     (unsigned long long)e->index, e->kind);
+}
+
+/* ---- Views ---- */
+
+static bool is_present(const struct core *c, const struct node *n)
+{
+    return c && c->db && !uuid_is_nil(&n->replica) && db_replica_progress(c->db, &n->replica).present;
+}
+
+void vm_view_build(struct vm_view *v, const struct core *c, const struct tables *t)
+{
+    struct node n = {0};
+    *v = (struct vm_view){0};
+    while (node_next(t, &n)) {
+        if (v->v.n == DB_REPLICAS_MAX)
+            continue;
+        struct vm_node *d = &v->nodes[v->v.n];
+        STR_COPY(d->name, n.name);
+        STR_COPY(d->address, n.address);
+        STR_COPY(d->boot_id, n.facts.boot_id);
+        d->present = is_present(c, &n);
+        d->accepts = n.state == NODE_ACTIVE;
+        d->draining = n.state == NODE_DRAINING && !upgrade_holds_drain(t, n.name);
+        d->failback = n.state == NODE_ACTIVE && n.failback;
+        d->memory_kib = n.facts.memory_kib;
+        d->machines = v->machines[v->v.n] = n.facts.machines;
+        n.facts.machines = NULL;
+        v->v.n++;
+    }
+    v->v.nodes = v->nodes;
+}
+
+void vm_view_done(struct vm_view *v)
+{
+    for (size_t i = 0; i < v->v.n; i++)
+        free(v->machines[i]);
+}
+
+static bool has_token(void *ctx, const char *op_id)
+{
+    char name[TABLE_KEY_MAX];
+    snprintf(name, sizeof name, "token/%s", op_id);
+    return tables_has(ctx, TABLE_SECRET, name);
+}
+
+static enum upgrade_node_state unode_state(enum node_state s)
+{
+    static const enum upgrade_node_state map[] = {
+        [NODE_ACTIVE] = UNODE_ACTIVE,     [NODE_DRAINING] = UNODE_DRAINING, [NODE_PAUSED] = UNODE_PAUSED,
+        [NODE_EVICTING] = UNODE_EVICTING, [NODE_ABSENT] = UNODE_ABSENT,     [NODE_JOINING] = UNODE_JOINING,
+    };
+    return map[s];
+}
+
+static void fill_unode(struct upgrade_node *u, const struct core *c, const struct node *n)
+{
+    const struct tables *t = db_tables(c->db);
+    const struct db_replica *r = db_config_find(db_configuration(c->db), &n->replica);
+    struct db_progress p = db_replica_progress(c->db, &n->replica);
+    struct db_replica leader;
+    *u = (struct upgrade_node){
+        .native_level = level_range_of(n->facts.qemu_version, n->facts.libvirt_version).native,
+        .state = unode_state(n->state),
+        .replica = n->replica,
+        .present = is_present(c, n),
+        .voter = r && r->weight == 1,
+        .caught_up = p.caught_up,
+        .is_leader = db_leader(c->db, &leader) && uuid_eq(&leader.id, &n->replica),
+        .vms_running = (uint32_t)vm_count_on(t, n->name, true),
+        .vms_here = (uint32_t)vm_count_on(t, n->name, false),
+        .vms_home = vm_is_home(t, n->name),
+        .drain_blocked = vm_leader_blocked(c->vm_leader, n->name),
+    };
+    u->ready = u->present && uuid_eq(&n->facts_replica, &n->replica);
+    STR_COPY(u->name, n->name);
+    STR_COPY(u->address, n->address);
+    STR_COPY(u->release, n->facts.release);
+}
+
+/* Findings for the check: every running VM that could move to no other node. */
+static struct json *vm_findings(const struct tables *t, const struct vm_nodes *nodes)
+{
+    struct json *all = json_array_new();
+    struct vm v;
+    for (bool more = vm_next(t, NULL, &v); more; more = vm_next(t, v.name, &v)) {
+        struct error e = {0};
+        bool can = v.state != VM_RUNNING;
+        for (size_t i = 0; i < nodes->n && !can; i++)
+            can = !str_eq(nodes->nodes[i].name, v.node) && nodes->nodes[i].accepts &&
+                  vm_can_migrate(&v, &nodes->nodes[i], &e) == 0;
+        if (can)
+            continue;
+        struct json *f = json_object_new();
+        json_set_str(f, "object", v.name);
+        json_set_str(f, "text", e.code ? e.text : "no other node could take it");
+        json_set_str(f, "remedy", e.remedy);
+        json_append(all, f);
+    }
+    return all;
+}
+
+void node_views_build(struct node_views *n, struct core *c, bool with_vm_findings)
+{
+    const struct tables *t = db_tables(c->db);
+    const struct db_config *config = db_configuration(c->db);
+    struct node row = {0};
+    size_t count = 0;
+    vm_view_build(&n->vms, c, t);
+    while (node_next(t, &row)) {
+        if (count == DB_REPLICAS_MAX)
+            continue;
+        fill_unode(&n->nodes[count], c, &row);
+        n->levels[count] = (struct level_node){.present = n->nodes[count].present, .paused = row.state != NODE_ACTIVE,
+                                               .machines = n->vms.nodes[count].machines};
+        STR_COPY(n->levels[count].name, row.name);
+        count++;
+    }
+    struct level_state l = {0};
+    level_get(t, &l);
+    setting_get(t, "upgrade.executor", n->executor);
+    n->v = (struct upgrade_view){
+        .nodes = n->nodes, .n = count, .quorate = core_is_quorate(c), .votes_total = db_config_total(config),
+        .executor = n->executor, .mixed = l.mixed_since_ms != 0, .fl = l.fl, .vm_ops = (uint32_t)vm_count_ops(t),
+        .vm_findings = with_vm_findings ? vm_findings(t, &n->vms.v) : NULL, .has_token = has_token, .ctx = (void *)t,
+    };
+    for (size_t i = 0; i < config->n; i++)
+        if (db_replica_progress(c->db, &config->replicas[i].id).present)
+            n->v.votes_present += config->replicas[i].weight;
+}
+
+void node_views_done(struct node_views *n)
+{
+    vm_view_done(&n->vms);
+    json_free((struct json *)n->v.vm_findings);
+}
+
+/* ---- What the rooms ask for ---- */
+
+static uint64_t env_vm_call(void *ctx, struct vm_call *call)
+{
+    struct core_action *a = core_act_for(ctx, ACT_VM, FOR_VM, NULL);
+    a->vm = *call;
+    *call = (struct vm_call){0};
+    return a->id;
+}
+
+static struct vm_env vm_env(struct core *c)
+{
+    return (struct vm_env){.ctx = c, .call = env_vm_call, .propose = core_propose_keyed, .log = c->log};
+}
+
+static void env_node_admin(struct core *c, enum node_verb verb, const char *node, bool failback)
+{
+    struct node_request q = {.verb = verb, .failback = failback, .keep_slot = true};
+    struct buf b = {0};
+    char key[CORE_KEY_MAX];
+    STR_COPY(q.name, node);
+    cluster_entry_admin(&q, &b);
+    snprintf(key, sizeof key, "node/%d/%s", (int)verb, node);
+    core_propose_keyed(c, ENTRY_NODE_ADMIN, &b, key);
+}
+
+static void env_node_drain(void *ctx, const char *node)
+{
+    env_node_admin(ctx, NODE_DRAIN, node, false);
+}
+
+static void env_node_resume(void *ctx, const char *node)
+{
+    env_node_admin(ctx, NODE_RESUME, node, true);
+}
+
+static void env_node_evict(void *ctx, const char *node)
+{
+    env_node_admin(ctx, NODE_EVICT, node, false);
+}
+
+static void env_make_token(void *ctx, const char *node, const char *op_id, int64_t valid_ms)
+{
+    struct core *c = ctx;
+    struct node n = {0};
+    struct pending *p;
+    for (size_t i = 0; i < c->n_pending; i++)
+        if (c->pending[i].purpose == FOR_OP_TOKEN && str_eq(c->pending[i].op_id, op_id))
+            return;
+    if (node_get(db_tables(c->db), node, &n))
+        return;
+    struct core_action *a = core_act_for(c, ACT_TOKEN, FOR_OP_TOKEN, &p);
+    STR_COPY(p->name, node);
+    STR_COPY(p->address, n.address);
+    STR_COPY(p->op_id, op_id);
+    p->until_ms = c->wall_ms + valid_ms;
+    STR_COPY(a->node, node);
+    STR_COPY(a->address, n.address);
+    a->valid_ms = valid_ms;
+    a->peers = core_peers_text(c, node);
+    node_done(&n);
+}
+
+static uint64_t env_hook(void *ctx, struct hook_call *call, const char *op_id)
+{
+    struct core *c = ctx;
+    struct slice sealed;
+    char name[TABLE_KEY_MAX], path[SETTING_VALUE_MAX];
+    struct core_action *a = core_act_for(c, ACT_HOOK, FOR_HOOK, NULL);
+    setting_get(db_tables(c->db), "upgrade.executor", path);
+    STR_COPY(call->path, path);
+    snprintf(name, sizeof name, "token/%s", op_id);
+    if (call->verb == HOOK_START && tables_get(db_tables(c->db), TABLE_SECRET, name, &sealed) == 0)
+        buf_add(&call->sealed_token, sealed.p, sealed.len);
+    a->hook = *call;
+    *call = (struct hook_call){0};
+    return a->id;
+}
+
+static void env_transfer(void *ctx)
+{
+    struct core *c = ctx;
+    if (db_transfer(c->db, c->now_ms) == 0)
+        log_notice(c->log, "this node is next in the upgrade -> handing over the lead");
+}
+
+static struct upgrade_env upgrade_env(struct core *c)
+{
+    return (struct upgrade_env){
+        .ctx = c, .propose = core_propose_keyed, .node_drain = env_node_drain, .node_resume = env_node_resume,
+        .node_evict = env_node_evict, .make_token = env_make_token, .hook = env_hook, .transfer = env_transfer,
+        .log = c->log,
+    };
+}
+
+/* All addresses but one node's own, as "address:port address:port". */
+char *core_peers_text(const struct core *c, const char *but)
+{
+    struct buf b = {0};
+    struct node n = {0};
+    while (node_next(db_tables(c->db), &n))
+        if (!str_eq(n.name, but) && n.state != NODE_ABSENT)
+            buf_printf(&b, "%s%s:%u", b.len ? " " : "", n.address, n.port);
+    return buf_steal_str(&b);
+}
+
+static struct vm_self vm_self(const struct core *c)
+{
+    return (struct vm_self){.node = c->identity.node, .boot_id = c->has_facts ? c->facts.boot_id : "",
+                            .quorate = core_is_quorate(c)};
+}
+
+void core_step_vm_outcome(struct core *c, uint64_t id, const struct vm_outcome *o)
+{
+    struct vm_env env = vm_env(c);
+    struct vm_self self = vm_self(c);
+    c->look = true;
+    if (c->db && c->phase == PHASE_MEMBER)
+        vm_local_outcome(c->vm_local, db_tables(c->db), &self, c->now_ms, id, o, &env);
+}
+
+void core_step_hook_outcome(struct core *c, uint64_t id, const struct hook_outcome *o)
+{
+    struct upgrade_env env = upgrade_env(c);
+    c->look = true;
+    if (c->db && db_is_leader(c->db))
+        upgrade_leader_outcome(c->upgrade_leader, db_tables(c->db), c->now_ms, c->wall_ms, id, o, &env);
+}
+
+/* ---- Steps of every node ---- */
+
+static void report_facts(struct core *c, const struct node *own)
+{
+    if (!c->has_facts || (facts_equal(&own->facts, &c->facts) && uuid_eq(&own->facts_replica, &own->replica)))
+        return;
+    struct buf b = {0};
+    cluster_entry_facts(own->name, &c->identity.replica, &c->facts, &b);
+    core_propose_keyed(c, ENTRY_NODE_FACTS, &b, "facts");
+}
+
+static void follow_slots(struct core *c)
+{
+    char *conf = corosync_conf_of_tables(db_tables(c->db));
+    if (!conf || (c->corosync_conf && str_eq(conf, c->corosync_conf))) {
+        free(conf);
+        return;
+    }
+    for (size_t i = 0; i < c->n_pending; i++)
+        if (c->pending[i].purpose == FOR_COROSYNC) { /* when that has ended */
+            free(conf);
+            return;
+        }
+    log_notice(c->log, "the committed slots changed -> corosync.conf written and reloaded");
+    struct core_action *a = core_act_for(c, ACT_COROSYNC, FOR_COROSYNC, NULL);
+    a->corosync = c->n_group ? COROSYNC_RELOAD : COROSYNC_START;
+    a->text = xstrdup(conf);
+    free(c->corosync_conf);
+    c->corosync_conf = conf;
+}
+
+/* This replica was evicted: it is out of every majority; the node keeps still until it is rebuilt or joins anew. */
+static bool is_evicted(const struct core *c, const struct node *own)
+{
+    if (tables_has(db_tables(c->db), TABLE_TOMBSTONE, uuid_str(&c->identity.replica).s))
+        return true;
+    const struct db_replica *r = db_config_find(db_configuration(c->db), &c->identity.replica);
+    return own->state == NODE_EVICTING && uuid_eq(&own->replica, &c->identity.replica) && (!r || r->weight == 0) &&
+           !db_is_leader(c->db);
+}
+
+static void become_evicted(struct core *c)
+{
+    log_notice(c->log, "replica %s was evicted -> corosync is stopped, this node keeps still",
+               uuid_str(&c->identity.replica).s);
+    c->phase = PHASE_EVICTED;
+    core_act_for(c, ACT_COROSYNC, FOR_COROSYNC, NULL)->corosync = COROSYNC_STOP;
+}
+
+static void look_as_member(struct core *c, const struct node_views *v)
+{
+    const struct tables *t = db_tables(c->db);
+    struct level_range range = level_range_of(c->facts.qemu_version, c->facts.libvirt_version);
+    struct level_env env = {.ctx = c, .propose = core_propose_keyed, .log = c->log};
+    struct vm_env venv = vm_env(c);
+    struct vm_self self = vm_self(c);
+    struct node own = {0};
+    if (node_get(t, c->identity.node, &own) == 0 && is_evicted(c, &own))
+        become_evicted(c);
+    else if (uuid_eq(&own.replica, &c->identity.replica))
+        report_facts(c, &own);
+    node_done(&own);
+    if (c->phase != PHASE_MEMBER)
+        return;
+    follow_slots(c);
+    if (c->has_facts) {
+        vm_local_step(c->vm_local, t, &v->vms.v, &self, c->now_ms, &venv);
+        level_step(t, c->identity.node, range, db_is_leader(c->db), v->levels, v->v.n, &env);
+    }
+}
+
+/* ---- Steps of the leader ---- */
+
+static bool env_is_drained(void *ctx, const char *node)
+{
+    struct core *c = ctx;
+    const struct tables *t = db_tables(c->db);
+    struct vm v;
+    for (bool more = vm_next(t, NULL, &v); more; more = vm_next(t, v.name, &v))
+        if ((str_eq(v.node, node) && (v.state == VM_RUNNING || v.op != VM_OP_NONE)) ||
+            (v.op != VM_OP_NONE && str_eq(v.target, node)))
+            return false;
+    return true;
+}
+
+static bool env_is_home(void *ctx, const char *node)
+{
+    struct core *c = ctx;
+    return vm_is_home(db_tables(c->db), node);
+}
+
+static bool was_offline(struct core *c, const char *name, bool forget)
+{
+    for (size_t i = 0; i < c->n_offline; i++)
+        if (str_eq(c->offline[i], name)) {
+            if (forget)
+                STR_COPY(c->offline[i], c->offline[--c->n_offline]);
+            return true;
+        }
+    return false;
+}
+
+/* Journal lines for members that went away and came back, as this leader saw it. */
+static void note_presence(struct core *c, const struct node_views *v)
+{
+    for (size_t i = 0; i < v->v.n; i++) {
+        const struct upgrade_node *n = &v->v.nodes[i];
+        struct buf b = {0};
+        char text[JOURNAL_TEXT_MAX];
+        bool is_away = n->voter && !n->present;
+        if (is_away == was_offline(c, n->name, n->present || !n->voter))
+            continue;
+        if (is_away)
+            STR_COPY(c->offline[c->n_offline++], n->name);
+        else if (!n->present)
+            continue;
+        snprintf(text, sizeof text, "%s: %s", n->name, is_away ? "is away: its agent left the membership" : "is back");
+        cluster_entry_event(is_away ? EVENT_WARNING : EVENT_INFO, n->name, text, &b);
+        core_propose_keyed(c, ENTRY_EVENT, &b, "");
+    }
+}
+
+static void become_leader(struct core *c)
+{
+    vm_leader_free(c->vm_leader);
+    upgrade_leader_free(c->upgrade_leader);
+    c->vm_leader = vm_leader_new();
+    c->upgrade_leader = upgrade_leader_new();
+    c->n_offline = 0;
+    log_notice(c->log, "%s leads from term %llu on", c->identity.node, (unsigned long long)db_term(c->db));
+}
+
+static void look_as_leader(struct core *c, const struct node_views *v)
+{
+    const struct tables *t = db_tables(c->db);
+    struct cluster_env env = {.ctx = c, .propose = core_propose_keyed, .is_drained = env_is_drained,
+                              .is_home = env_is_home};
+    struct vm_env venv = vm_env(c);
+    struct upgrade_env uenv = upgrade_env(c);
+    note_presence(c, v);
+    cluster_leader_step(c->db, &env);
+    vm_leader_step(c->vm_leader, t, &v->vms.v, c->now_ms, &venv);
+    upgrade_leader_step(c->upgrade_leader, t, &v->v, c->now_ms, c->wall_ms, &uenv);
+}
+
+void core_look(struct core *c)
+{
+    if (c->phase != PHASE_MEMBER)
+        return;
+    struct node_views *v = xcalloc(1, sizeof *v);
+    node_views_build(v, c, false);
+    look_as_member(c, v);
+    bool leads = c->phase == PHASE_MEMBER && db_is_leader(c->db);
+    if (leads && !c->was_leader)
+        become_leader(c);
+    c->was_leader = leads;
+    if (leads)
+        look_as_leader(c, v);
+    node_views_done(v);
+    free(v);
+}

@@ -1,0 +1,560 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The core's routing: events in, actions out. The one place that sees all rooms and passes values between them, and the
+ * one place where an outcome that nobody wants any more is dropped (take_pending). */
+#include "agent/core-internal.h"
+
+#include <stdio.h>
+
+#include "agent/request.h"
+
+/* CPG messages: one byte says which room they are for. */
+enum { MESSAGE_DB = 1, MESSAGE_ANNOUNCE = 2 };
+
+void core_action_done(struct core_action *a)
+{
+    buf_done(&a->bytes);
+    db_batch_free(a->batch);
+    json_free(a->json);
+    vm_call_done(&a->vm);
+    hook_call_done(&a->hook);
+    join_request_done(&a->join);
+    buf_done(&a->sealed_ca_key);
+    free(a->text);
+    free(a->text2);
+    free(a->peers);
+    *a = (struct core_action){0};
+}
+
+void vm_call_done(struct vm_call *v)
+{
+    free(v->xml);
+    v->xml = NULL;
+}
+
+void hook_call_done(struct hook_call *h)
+{
+    buf_done(&h->sealed_token);
+}
+
+void vm_outcome_done(struct vm_outcome *o)
+{
+    free(o->domains);
+    free(o->facts.xml);
+    o->domains = NULL;
+    o->facts.xml = NULL;
+}
+
+struct core_action *core_act(struct core *c, enum core_action_type type)
+{
+    if (c->n_actions == c->actions_cap) {
+        c->actions_cap = c->actions_cap ? 2 * c->actions_cap : 16;
+        c->actions = xrealloc(c->actions, c->actions_cap, sizeof *c->actions);
+    }
+    struct core_action *a = &c->actions[c->n_actions++];
+    *a = (struct core_action){.type = type};
+    return a;
+}
+
+struct core_action *core_act_for(struct core *c, enum core_action_type type, enum purpose p, struct pending **ret)
+{
+    struct core_action *a = core_act(c, type);
+    c->pending = xrealloc(c->pending, c->n_pending + 1, sizeof *c->pending);
+    struct pending *w = &c->pending[c->n_pending++];
+    *w = (struct pending){.id = ++c->next_id, .purpose = p};
+    a->id = w->id;
+    if (ret)
+        *ret = w;
+    return a;
+}
+
+bool core_take_action(struct core *c, struct core_action *ret)
+{
+    if (c->actions_head == c->n_actions) {
+        c->actions_head = c->n_actions = 0;
+        return false;
+    }
+    *ret = c->actions[c->actions_head++];
+    return true;
+}
+
+/* An outcome that nobody wants any more is dropped here. */
+static bool take_pending(struct core *c, uint64_t id, struct pending *ret)
+{
+    for (size_t i = 0; i < c->n_pending; i++)
+        if (c->pending[i].id == id) {
+            *ret = c->pending[i];
+            c->pending[i] = c->pending[--c->n_pending];
+            return true;
+        }
+    log_debug(c->log, "outcome %llu is no longer wanted -> dropped", (unsigned long long)id);
+    return false;
+}
+
+const struct tables *core_tables(const struct core *c)
+{
+    return c->db ? db_tables(c->db) : NULL;
+}
+
+const struct db *core_db(const struct core *c)
+{
+    return c->db;
+}
+
+const struct identity *core_identity(const struct core *c)
+{
+    return c->phase == PHASE_UNCONFIGURED || c->phase == PHASE_JOINING ? NULL : &c->identity;
+}
+
+bool core_is_quorate(const struct core *c)
+{
+    return c->db && c->phase == PHASE_MEMBER && db_is_quorate(c->db, c->now_ms);
+}
+
+uint8_t core_level(const struct core *c)
+{
+    struct level_state l;
+    return c->db && level_get(db_tables(c->db), &l) == 0 ? l.fl : 1;
+}
+
+void core_reply(struct core *c, uint64_t client, const char *verb, const struct uuid *id, const struct error *e,
+                struct json *data)
+{
+    if (!client) {
+        json_free(data);
+        return;
+    }
+    struct core_action *a = core_act(c, ACT_REPLY);
+    a->client = client;
+    a->json = proto_answer(verb, id ? uuid_str(id).s : NULL, e, data);
+}
+
+static void waiter_done(struct waiter *w)
+{
+    if (w->text)
+        explicit_bzero(w->text, strlen(w->text));
+    free(w->text);
+    join_request_done(&w->join);
+}
+
+static void finish(struct core *c, struct waiter *w, const struct error *e)
+{
+    if (w->done)
+        w->done(c, w, e);
+    else if (w->client) {
+        struct json *data = NULL;
+        if (w->is_job && !e->code) {
+            data = json_object_new();
+            json_set_str(data, "job", uuid_str(&w->request_id).s);
+        }
+        core_reply(c, w->client, w->verb, &w->request_id, e, data);
+    } else if (e->code && e->code != ERR_AGAIN)
+        log_info(c->log, "proposal %s: %s", w->key, e->text);
+    waiter_done(w);
+}
+
+static bool is_key_busy(const struct core *c, const char *key)
+{
+    for (size_t i = 0; i < c->n_waiters; i++)
+        if (key[0] && str_eq(c->waiters[i].key, key))
+            return true;
+    return false;
+}
+
+void core_propose(struct core *c, enum entry_kind kind, struct buf *payload, struct waiter *w)
+{
+    struct waiter own = w ? *w : (struct waiter){0};
+    struct error e = {0};
+    if (!c->db || is_key_busy(c, own.key)) {
+        error_set(&e, ERR_AGAIN, "%s", c->db ? "the same request is under way" : "not a member of a cluster");
+        buf_done(payload);
+        finish(c, &own, &e);
+        return;
+    }
+    if (uuid_is_nil(&own.request_id))
+        own.request_id = prng_uuid(&c->prng);
+    struct entry entry = {.request_id = own.request_id, .kind = (uint16_t)kind, .level = core_level(c),
+                          .time_ms = c->wall_ms, .payload = buf_slice(payload)};
+    int64_t deadline = c->now_ms + (own.client ? CORE_CLIENT_DEADLINE_MS : CORE_OWN_DEADLINE_MS);
+    c->waiters = xrealloc(c->waiters, c->n_waiters + 1, sizeof *c->waiters);
+    c->waiters[c->n_waiters++] = own;
+    int err = db_propose(c->db, c->now_ms, &entry, deadline);
+    buf_done(payload);
+    if (err) {
+        c->n_waiters--;
+        error_set(&e, err, err == ERR_TOO_BIG ? "the request is larger than a log entry may be (%d KiB)"
+                                              : "the request cannot be proposed (%d)",
+                  err == ERR_TOO_BIG ? ENTRY_SIZE_MAX / 1024 : err);
+        finish(c, &own, &e);
+    }
+}
+
+void core_propose_keyed(void *ctx, enum entry_kind kind, struct buf *payload, const char *key)
+{
+    struct waiter w = {0};
+    STR_COPY(w.key, key);
+    core_propose(ctx, kind, payload, &w);
+}
+
+static void applied(struct core *c, const struct db_out *o)
+{
+    for (size_t i = 0; i < c->n_waiters; i++)
+        if (uuid_eq(&c->waiters[i].request_id, &o->request_id)) {
+            struct waiter w = c->waiters[i];
+            c->waiters[i] = c->waiters[--c->n_waiters];
+            finish(c, &w, &o->result.error);
+            c->look = true;
+            return;
+        }
+}
+
+static const struct peer *find_peer(const struct core *c, uint32_t nodeid)
+{
+    for (size_t i = 0; i < c->n_peers; i++)
+        if (c->peers[i].nodeid == nodeid)
+            return &c->peers[i];
+    return NULL;
+}
+
+static void fetch(struct core *c, uint32_t nodeid)
+{
+    const struct peer *p = find_peer(c, nodeid);
+    if (!p) {
+        log_info(c->log, "snapshot wanted from node %u, its address is not known yet -> later", nodeid);
+        db_fetch_failed(c->db, c->now_ms);
+        return;
+    }
+    struct core_action *a = core_act_for(c, ACT_FETCH, FOR_FETCH, NULL);
+    STR_COPY(a->node, p->name);
+    STR_COPY(a->address, p->address);
+    a->port = p->port;
+    log_info(c->log, "far behind the leader -> fetching a snapshot from %s", p->name);
+}
+
+static void send_message(struct core *c, uint8_t kind, struct slice body)
+{
+    struct core_action *a = core_act(c, ACT_SEND);
+    wire_put_u8(&a->bytes, kind);
+    buf_add(&a->bytes, body.p, body.len);
+}
+
+static void stop(struct core *c, const struct error *e, bool permanent)
+{
+    struct core_action *a = core_act(c, ACT_STOP);
+    a->error = *e;
+    a->permanent = permanent;
+}
+
+static void take_db_outputs(struct core *c)
+{
+    struct db_out o;
+    while (c->db && db_take_out(c->db, &o)) {
+        switch (o.type) {
+        case DB_SEND: send_message(c, MESSAGE_DB, buf_slice(&o.bytes)); break;
+        case DB_PERSIST:
+            core_act(c, ACT_PERSIST)->batch = o.batch;
+            o.batch = NULL;
+            break;
+        case DB_FETCH: fetch(c, o.from_nodeid); break;
+        case DB_APPLIED: applied(c, &o); break;
+        case DB_FATAL: stop(c, &o.result.error, true); break;
+        }
+        db_out_done(&o);
+    }
+}
+
+static void announce(struct core *c)
+{
+    AUTO(buf_done) struct buf b = {0};
+    wire_put_str(&b, c->identity.node);
+    wire_put_str(&b, c->identity.address);
+    wire_put_u16(&b, c->identity.port);
+    send_message(c, MESSAGE_ANNOUNCE, buf_slice(&b));
+}
+
+static void take_announcement(struct core *c, uint32_t nodeid, struct slice body)
+{
+    struct wire_reader r = wire_reader(body);
+    struct peer p = {.nodeid = nodeid};
+    WIRE_GET_STR(&r, p.name);
+    WIRE_GET_STR(&r, p.address);
+    p.port = wire_get_u16(&r);
+    if (wire_err(&r)) {
+        log_warn(c->log, "announcement of node %u does not decode -> ignored", nodeid);
+        return;
+    }
+    struct peer *old = (struct peer *)find_peer(c, nodeid);
+    if (old)
+        *old = p;
+    else if (c->n_peers < DB_REPLICAS_MAX)
+        c->peers[c->n_peers++] = p;
+}
+
+static void take_message(struct core *c, const struct core_event *ev)
+{
+    if (!c->db || c->phase == PHASE_EVICTED || ev->bytes.len < 1)
+        return;
+    struct slice body = {ev->bytes.p + 1, ev->bytes.len - 1};
+    if (ev->bytes.p[0] == MESSAGE_DB)
+        db_message(c->db, c->now_ms, ev->from_nodeid, body);
+    else if (ev->bytes.p[0] == MESSAGE_ANNOUNCE)
+        take_announcement(c, ev->from_nodeid, body);
+}
+
+static void take_group(struct core *c, const struct core_event *ev)
+{
+    c->n_group = ev->n_group < DB_REPLICAS_MAX ? ev->n_group : DB_REPLICAS_MAX;
+    for (size_t i = 0; i < c->n_group; i++)
+        c->group[i] = ev->group[i];
+    c->look = true;
+    if (!c->db || c->phase == PHASE_EVICTED)
+        return;
+    if (c->n_group)
+        announce(c);
+    db_group(c->db, c->now_ms, c->group, c->n_group);
+}
+
+static void take_facts(struct core *c, const struct core_event *ev)
+{
+    if (ev->error.code) {
+        log_info(c->log, "host facts: %s -> again in %d s", ev->error.text, CORE_FACTS_RETRY_MS / 1000);
+        c->facts_at_ms = c->now_ms + CORE_FACTS_RETRY_MS;
+        return;
+    }
+    host_facts_done(&c->facts);
+    c->facts = *ev->facts;
+    c->facts.machines = xstrdup(ev->facts->machines);
+    STR_COPY(c->facts.agent_version, c->version);
+    c->has_facts = true;
+    c->facts_at_ms = c->now_ms + CORE_FACTS_AGAIN_MS;
+    c->look = true;
+}
+
+static void want_facts(struct core *c)
+{
+    for (size_t i = 0; i < c->n_pending; i++)
+        if (c->pending[i].purpose == FOR_FACTS)
+            return;
+    core_act_for(c, ACT_FACTS, FOR_FACTS, NULL);
+}
+
+static void take_fetched(struct core *c, const struct core_event *ev)
+{
+    int err = ev->error.code ? ev->error.code : db_snapshot_install(c->db, c->now_ms, ev->bytes);
+    c->look = true;
+    if (!err) {
+        log_notice(c->log, "snapshot installed -> at index %llu", (unsigned long long)db_applied_index(c->db));
+        return;
+    }
+    log_warn(c->log, "snapshot: %s -> later", ev->error.code ? ev->error.text : err_name(err));
+    db_fetch_failed(c->db, c->now_ms);
+}
+
+static void take_outcome(struct core *c, const struct core_event *ev)
+{
+    struct pending p;
+    if (!take_pending(c, ev->id, &p))
+        return;
+    switch (p.purpose) {
+    case FOR_FACTS: take_facts(c, ev); break;
+    case FOR_MEMBERSHIP: request_membership(c, &p, ev->membership); break;
+    case FOR_TOKEN:
+    case FOR_OP_TOKEN: request_token(c, &p, ev->token); break;
+    case FOR_PARSE: request_parsed(c, &p, ev->vm); break;
+    case FOR_VM: core_step_vm_outcome(c, ev->id, ev->vm); break;
+    case FOR_HOOK: core_step_hook_outcome(c, ev->id, ev->hook); break;
+    case FOR_FETCH: take_fetched(c, ev); break;
+    case FOR_ISSUE:
+    case FOR_COROSYNC:
+        if (ev->error.code)
+            log_warn(c->log, "%s: %s", p.purpose == FOR_ISSUE ? "join" : "corosync", ev->error.text);
+        if (ev->error.code && p.purpose == FOR_COROSYNC) { /* again with the next look at the slots */
+            free(c->corosync_conf);
+            c->corosync_conf = NULL;
+        }
+        break;
+    }
+}
+
+static void refuse_tls(struct core *c, uint64_t client, const struct error *e)
+{
+    struct core_action *a = core_act(c, ACT_TLS_REPLY);
+    a->client = client;
+    a->error = *e;
+}
+
+static void join_applied(struct core *c, struct waiter *w, const struct error *e)
+{
+    struct node n = {0};
+    struct slice sealed;
+    const struct tables *t = core_tables(c);
+    if (e->code || node_get(t, w->join.node, &n) || tables_get(t, TABLE_SECRET, "ca.key", &sealed)) {
+        struct error failed = *e;
+        if (!failed.code)
+            error_set(&failed, ERR_FAILED, "join of %s: the cluster's CA key is missing", w->join.node);
+        log_warn(c->log, "join of %s refused: %s", w->join.node, failed.text);
+        refuse_tls(c, w->client, &failed);
+        node_done(&n);
+        return;
+    }
+    struct core_action *a = core_act_for(c, ACT_ISSUE, FOR_ISSUE, NULL);
+    a->client = w->client;
+    a->join = w->join;
+    w->join = (struct join_request){0};
+    buf_add(&a->sealed_ca_key, sealed.p, sealed.len);
+    a->nodeid = n.nodeid;
+    a->text = corosync_conf_of_tables(t);
+    log_notice(c->log, "join of %s admitted -> certificate and keys handed over", n.name);
+    node_done(&n);
+}
+
+static struct join_request join_copy(const struct join_request *j)
+{
+    struct join_request r = *j;
+    r.csr = xstrdup(j->csr);
+    r.facts.machines = xstrdup(j->facts.machines);
+    return r;
+}
+
+static void take_tls_join(struct core *c, const struct core_event *ev)
+{
+    if (c->phase != PHASE_MEMBER) {
+        struct error e = {0};
+        error_set(&e, ERR_CONDITION, "node %s is no member of a cluster itself", c->identity.node);
+        refuse_tls(c, ev->client, &e);
+        return;
+    }
+    struct waiter w = {.client = ev->client, .done = join_applied, .join = join_copy(ev->join)};
+    struct buf b = {0};
+    cluster_entry_join(ev->join, &b);
+    core_propose(c, ENTRY_NODE_JOIN, &b, &w);
+}
+
+static void take_tls_fetch(struct core *c, const struct core_event *ev)
+{
+    struct core_action *a = core_act(c, ACT_TLS_REPLY);
+    a->client = ev->client;
+    if (c->db && db_is_leader(c->db))
+        db_snapshot_encode(c->db, &a->bytes);
+    else
+        error_set(&a->error, ERR_AGAIN, "node %s does not lead now", c->identity.node);
+}
+
+static void forget_client(struct core *c, uint64_t client)
+{
+    for (size_t i = 0; i < c->n_waiters; i++)
+        if (c->waiters[i].client == client && c->waiters[i].done != join_applied)
+            c->waiters[i].client = 0;
+    for (size_t i = 0; i < c->n_pending; i++)
+        if (c->pending[i].client == client)
+            c->pending[i].client = 0;
+}
+
+void core_become_member(struct core *c, const struct identity *id, struct db_image *image, bool found)
+{
+    c->identity = *id;
+    c->phase = PHASE_MEMBER;
+    struct db_params p = {.cluster = id->cluster, .self = id->replica, .nodeid = id->nodeid, .seed = prng_next(&c->prng),
+                          .message_max = c->message_max - 1, .machine = {core_apply_entry, c}, .log = c->log};
+    c->db = db_new(&p, image, c->now_ms);
+    if (found)
+        db_bootstrap(c->db, c->now_ms);
+    db_group(c->db, c->now_ms, c->group, c->n_group);
+}
+
+struct core *core_new(const struct core_params *p)
+{
+    struct core *c = xcalloc(1, sizeof *c);
+    c->log = p->log;
+    STR_COPY(c->version, p->version);
+    c->message_max = p->message_max;
+    c->prng = prng_new(p->seed);
+    c->now_ms = p->now_ms;
+    c->wall_ms = p->wall_ms;
+    c->phase = PHASE_UNCONFIGURED;
+    c->vm_local = vm_local_new();
+    c->vm_leader = vm_leader_new();
+    c->upgrade_leader = upgrade_leader_new();
+    if (p->identity) {
+        core_become_member(c, p->identity, p->image, false);
+        struct core_action *a = core_act_for(c, ACT_COROSYNC, FOR_COROSYNC, NULL);
+        a->corosync = COROSYNC_START;
+        a->text = corosync_conf_of_tables(db_tables(c->db));
+        c->corosync_conf = xstrdup(a->text);
+    }
+    want_facts(c);
+    return c;
+}
+
+void core_free(struct core *c)
+{
+    struct core_action a;
+    if (!c)
+        return;
+    while (core_take_action(c, &a))
+        core_action_done(&a);
+    for (size_t i = 0; i < c->n_waiters; i++)
+        waiter_done(&c->waiters[i]);
+    db_free(c->db);
+    vm_local_free(c->vm_local);
+    vm_leader_free(c->vm_leader);
+    upgrade_leader_free(c->upgrade_leader);
+    host_facts_done(&c->facts);
+    free(c->deferred.text);
+    free(c->corosync_conf);
+    free(c->actions);
+    free(c->pending);
+    free(c->waiters);
+    free(c);
+}
+
+static void route(struct core *c, const struct core_event *ev)
+{
+    switch (ev->type) {
+    case EV_TICK:
+        if (c->db && c->phase == PHASE_MEMBER)
+            db_tick(c->db, c->now_ms);
+        if (c->facts_at_ms && c->now_ms >= c->facts_at_ms) {
+            c->facts_at_ms = 0;
+            want_facts(c);
+        }
+        break;
+    case EV_GROUP: take_group(c, ev); break;
+    case EV_QUORUM: c->corosync_quorate = ev->quorate; break;
+    case EV_MESSAGE: take_message(c, ev); break;
+    case EV_PERSISTED: db_persisted(c->db, c->now_ms, ev->seq); break;
+    case EV_REQUEST: request_take(c, ev); break;
+    case EV_CLIENT_GONE: forget_client(c, ev->client); break;
+    case EV_TLS_JOIN: take_tls_join(c, ev); break;
+    case EV_TLS_FETCH: take_tls_fetch(c, ev); break;
+    case EV_VM_CHANGED:
+        vm_local_changed(c->vm_local);
+        c->look = true;
+        break;
+    case EV_VM:
+    case EV_HOOK:
+    case EV_FACTS:
+    case EV_TOKEN:
+    case EV_ISSUED:
+    case EV_MEMBERSHIP:
+    case EV_FETCHED:
+    case EV_COROSYNC: take_outcome(c, ev); break;
+    }
+}
+
+void core_step(struct core *c, const struct core_event *ev)
+{
+    c->now_ms = ev->now_ms;
+    c->wall_ms = ev->wall_ms;
+    route(c, ev);
+    take_db_outputs(c);
+    request_deferred(c);
+    if (c->db && db_applied_index(c->db) != c->seen_index)
+        c->look = true;
+    if (c->db && (c->look || c->now_ms >= c->step_at_ms)) {
+        c->look = false;
+        c->seen_index = db_applied_index(c->db);
+        c->step_at_ms = c->now_ms + CORE_STEP_MS;
+        core_look(c);
+        take_db_outputs(c);
+    }
+}

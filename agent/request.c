@@ -1,0 +1,805 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Requests of local clients: the verb table, and what each verb proposes or reads. */
+#include "agent/request.h"
+
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+
+#include "agent/core-internal.h"
+#include "agent/status.h"
+
+struct request {
+    struct core *c;
+    uint64_t client;
+    const char *verb;
+    struct uuid id;
+    const struct json *args;
+    bool done; /* answered, or somebody will */
+};
+
+static void answer(struct request *r, const struct error *e, struct json *data)
+{
+    core_reply(r->c, r->client, r->verb, &r->id, e, data);
+    r->done = true;
+}
+
+static void refuse(struct request *r, int code, const char *remedy, const char *fmt, ...)
+    __attribute__((format(printf, 4, 5)));
+static void refuse(struct request *r, int code, const char *remedy, const char *fmt, ...)
+{
+    struct error e = {0};
+    char text[ERROR_TEXT_MAX];
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(text, sizeof text, fmt, ap);
+    va_end(ap);
+    error_set(&e, code, "%s", text);
+    if (remedy)
+        error_set_remedy(&e, "%s", remedy);
+    answer(r, &e, NULL);
+}
+
+static void answer_with(struct request *r, const char *key, struct json *value)
+{
+    struct json *data = json_object_new();
+    json_set(data, key, value);
+    answer(r, NULL, data);
+}
+
+/* A text argument: NULL, and answered, when it is missing or too long. */
+static const char *want_str(struct request *r, const char *key, size_t max)
+{
+    const struct json *j = json_get(r->args, key);
+    const char *s = json_is_str(j) ? json_str(j, NULL) : NULL;
+    if (!s || !s[0])
+        refuse(r, ERR_USAGE, NULL, "%s: argument '%s' is missing", r->verb, key);
+    else if (strlen(s) >= max)
+        refuse(r, ERR_USAGE, NULL, "%s: argument '%s' is longer than %zu bytes", r->verb, key, max - 1);
+    else
+        return s;
+    return NULL;
+}
+
+/* An optional one: "" when it is missing; NULL, and answered, when it is wrong. */
+static const char *may_str(struct request *r, const char *key, size_t max)
+{
+    const struct json *j = json_get(r->args, key);
+    return j ? want_str(r, key, max) : "";
+}
+
+static struct waiter waiter_of(const struct request *r, bool is_job)
+{
+    struct waiter w = {.request_id = r->id, .client = r->client, .is_job = is_job};
+    STR_COPY(w.verb, r->verb);
+    return w;
+}
+
+static void propose(struct request *r, enum entry_kind kind, struct buf *b, struct waiter *w)
+{
+    core_propose(r->c, kind, b, w);
+    r->done = true;
+}
+
+/* ---- Reads ---- */
+
+static void do_status(struct request *r)
+{
+    struct error e = {0};
+    if (r->c->phase == PHASE_MEMBER && !core_is_quorate(r->c)) {
+        error_set(&e, ERR_NO_QUORUM, "no quorum: what is shown may be old");
+        error_set_remedy(&e, "bring the other nodes back, or look at: journalctl -u ringmasterd -u corosync");
+    }
+    answer(r, &e, status_json(r->c, r->c->now_ms, r->c->wall_ms));
+}
+
+static void do_node_list(struct request *r)
+{
+    answer_with(r, "nodes", status_nodes_json(r->c, r->c->now_ms));
+}
+
+static void do_node_show(struct request *r)
+{
+    const char *name = want_str(r, "name", NODE_NAME_MAX);
+    if (!name)
+        return;
+    AUTO(json_freep) struct json *all = status_nodes_json(r->c, r->c->now_ms);
+    for (size_t i = 0; i < json_count(all); i++)
+        if (str_eq(json_get_str(json_at(all, i), "name", ""), name)) {
+            answer_with(r, "node", json_copy(json_at(all, i)));
+            return;
+        }
+    refuse(r, ERR_NO_OBJECT, "clusterctl node list", "no node %s in this cluster", name);
+}
+
+static void do_vm_list(struct request *r)
+{
+    struct json *all = json_array_new();
+    struct vm v;
+    for (bool more = vm_next(core_tables(r->c), NULL, &v); more; more = vm_next(core_tables(r->c), v.name, &v))
+        json_append(all, vm_json(&v));
+    answer_with(r, "vms", all);
+}
+
+/* The VM that an argument names; false, and answered, when there is none. */
+static bool want_vm(struct request *r, struct vm *ret)
+{
+    const char *name = want_str(r, "name", VM_NAME_MAX);
+    if (!name)
+        return false;
+    if (vm_get(core_tables(r->c), name, ret) == 0)
+        return true;
+    refuse(r, ERR_NO_OBJECT, "clusterctl vm list", "no VM %s in this cluster", name);
+    return false;
+}
+
+static void do_vm_show(struct request *r)
+{
+    struct vm v;
+    struct slice xml = {0};
+    if (!want_vm(r, &v))
+        return;
+    struct json *data = json_object_new();
+    AUTO(freep) char *text = NULL;
+    if (tables_get(core_tables(r->c), TABLE_VM_XML, v.name, &xml) == 0) {
+        text = xcalloc(1, xml.len + 1);
+        memcpy(text, xml.p, xml.len);
+    }
+    json_set(data, "vm", vm_json(&v));
+    json_set_str(data, "xml", text);
+    answer(r, NULL, data);
+}
+
+static void do_level_show(struct request *r)
+{
+    struct level_state l;
+    if (level_get(core_tables(r->c), &l))
+        refuse(r, ERR_AGAIN, NULL, "the database has not caught up yet");
+    else
+        answer_with(r, "level", level_json(&l, r->c->wall_ms));
+}
+
+static void do_config_show(struct request *r)
+{
+    answer_with(r, "settings", settings_json(core_tables(r->c)));
+}
+
+static void do_job_list(struct request *r)
+{
+    struct json *all = json_array_new();
+    TABLES_FOREACH (core_tables(r->c), TABLE_JOB, row) {
+        struct job j;
+        if (job_decode(row.value, &j) == 0)
+            json_append(all, job_json(&j));
+    }
+    answer_with(r, "jobs", all);
+}
+
+static void do_job_show(struct request *r)
+{
+    const char *id = want_str(r, "id", UUID_STR_SIZE);
+    struct uuid u;
+    struct job j;
+    if (!id)
+        return;
+    if (uuid_parse(id, &u) || journal_job_get(core_tables(r->c), &u, &j)) {
+        refuse(r, ERR_NO_OBJECT, "clusterctl job list", "no job %s", id);
+        return;
+    }
+    struct json *job = job_json(&j);
+    int percent = j.kind == JOB_VM_MIGRATE ? vm_local_percent(r->c->vm_local, j.object) : -1;
+    if (percent >= 0)
+        json_set_int(job, "percent", percent);
+    answer_with(r, "job", job);
+}
+
+static void do_events(struct request *r)
+{
+    int64_t since = json_get_int(r->args, "since", 0), limit = json_get_int(r->args, "limit", EVENT_KEPT);
+    struct json *all = json_array_new(), *data = json_object_new();
+    int64_t last = since;
+    TABLES_FOREACH (core_tables(r->c), TABLE_EVENT, row) {
+        struct cluster_event e;
+        if (cluster_event_decode(row.value, &e) || (int64_t)e.seq <= since || (int64_t)json_count(all) >= limit)
+            continue;
+        json_append(all, cluster_event_json(&e));
+        last = (int64_t)e.seq;
+    }
+    json_set(data, "events", all);
+    json_set_int(data, "last", last);
+    answer(r, NULL, data);
+}
+
+/* ---- Cluster: init, join ---- */
+
+static void defer(struct request *r, const char *text)
+{
+    struct deferred *d = &r->c->deferred;
+    if (r->c->phase != PHASE_UNCONFIGURED) {
+        refuse(r, ERR_CONDITION, "clusterctl status", "this node is a member of a cluster already");
+        return;
+    }
+    if (d->client) {
+        refuse(r, ERR_AGAIN, NULL, "another init or join is under way on this node");
+        return;
+    }
+    *d = (struct deferred){.client = r->client, .text = xstrdup(text),
+                           .deadline_ms = r->c->now_ms + CORE_FACTS_WAIT_MS};
+    STR_COPY(d->verb, r->verb);
+    STR_COPY(d->request_id, uuid_str(&r->id).s);
+    r->done = true;
+}
+
+static void do_cluster_init(struct request *r)
+{
+    const char *name = want_str(r, "name", 64);
+    for (const char *p = name; p && *p; p++)
+        if (!strchr("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-", *p)) {
+            refuse(r, ERR_USAGE, NULL, "cluster name '%s': use letters, digits, '.', '_' and '-'", name);
+            return;
+        }
+    if (name)
+        defer(r, name);
+}
+
+static void do_node_join(struct request *r)
+{
+    const char *token = want_str(r, "token", 16384);
+    if (token)
+        defer(r, token);
+}
+
+static void fail_deferred(struct core *c, int code, const char *text)
+{
+    struct deferred d = c->deferred;
+    struct uuid id = {0};
+    struct error e = {0};
+    c->deferred = (struct deferred){0};
+    uuid_parse(d.request_id, &id);
+    error_set(&e, code, "%s", text);
+    error_set_remedy(&e, "systemctl status libvirtd; journalctl -u ringmasterd");
+    core_reply(c, d.client, d.verb, &id, &e, NULL);
+    explicit_bzero(d.text, strlen(d.text));
+    free(d.text);
+}
+
+void request_deferred(struct core *c)
+{
+    struct deferred *d = &c->deferred;
+    struct pending *p;
+    if (!d->client)
+        return;
+    if (!c->has_facts) {
+        if (c->now_ms >= d->deadline_ms)
+            fail_deferred(c, ERR_AGAIN, "this host's facts are not known: libvirt does not answer");
+        return;
+    }
+    bool is_init = str_eq(d->verb, "cluster.init");
+    struct core_action *a = core_act_for(c, is_init ? ACT_FOUND : ACT_JOIN, FOR_MEMBERSHIP, &p);
+    p->client = d->client;
+    STR_COPY(p->verb, d->verb);
+    uuid_parse(d->request_id, &p->request_id);
+    a->text = d->text;
+    if (is_init) {
+        struct corosync_slot self = {.nodeid = 1};
+        STR_COPY(self.name, c->facts.hostname);
+        STR_COPY(self.address, c->facts.address);
+        a->text2 = corosync_conf_render(d->text, &self, 1);
+    }
+    *d = (struct deferred){0};
+    c->phase = PHASE_JOINING;
+}
+
+static void propose_init(struct core *c, const struct membership_outcome *m)
+{
+    struct cluster_init i = {.identity = m->identity, .facts = c->facts, .sealed_ca_key = buf_slice(&m->sealed_ca_key),
+                             .ca_hash = m->ca_hash};
+    struct buf b = {0};
+    cluster_entry_init(&i, &b);
+    core_propose_keyed(c, ENTRY_CLUSTER_INIT, &b, "init");
+}
+
+void request_membership(struct core *c, const struct pending *p, const struct membership_outcome *m)
+{
+    bool is_init = str_eq(p->verb, "cluster.init");
+    if (m->error.code) {
+        log_warn(c->log, "%s: %s", p->verb, m->error.text);
+        c->phase = PHASE_UNCONFIGURED;
+        core_reply(c, p->client, p->verb, &p->request_id, &m->error, NULL);
+        return;
+    }
+    core_become_member(c, &m->identity, NULL, is_init);
+    if (is_init)
+        propose_init(c, m);
+    struct core_action *a = core_act_for(c, ACT_COROSYNC, FOR_COROSYNC, NULL);
+    a->corosync = COROSYNC_START;
+    if (m->corosync_conf) {
+        a->text = xstrdup(m->corosync_conf);
+        c->corosync_conf = xstrdup(m->corosync_conf);
+    } else {
+        struct corosync_slot self = {.nodeid = m->identity.nodeid};
+        STR_COPY(self.name, m->identity.node);
+        STR_COPY(self.address, m->identity.address);
+        a->text = corosync_conf_render(m->identity.cluster_name, &self, 1);
+        c->corosync_conf = xstrdup(a->text);
+    }
+    log_notice(c->log, "%s %s as node %s, replica %s", is_init ? "formed cluster" : "admitted to cluster",
+               m->identity.cluster_name, m->identity.node, uuid_str(&m->identity.replica).s);
+    struct json *data = json_object_new();
+    json_set_str(data, "cluster", m->identity.cluster_name);
+    json_set_str(data, "node", m->identity.node);
+    core_reply(c, p->client, p->verb, &p->request_id, NULL, data);
+}
+
+/* ---- Tokens ---- */
+
+static void do_join_token(struct request *r)
+{
+    struct pending *p;
+    const char *node = want_str(r, "node", NODE_NAME_MAX);
+    const char *address = r->done ? NULL : may_str(r, "address", ADDRESS_MAX);
+    int64_t valid = json_get_int(r->args, "valid_seconds", 3600);
+    if (r->done)
+        return;
+    if (valid < 60 || valid > 7 * 24 * 3600) {
+        refuse(r, ERR_USAGE, NULL, "valid_seconds %" PRId64 ": from 60 to 604800", valid);
+        return;
+    }
+    if (!core_is_quorate(r->c)) {
+        refuse(r, ERR_NO_QUORUM, "clusterctl status", "no quorum: no token can be recorded");
+        return;
+    }
+    struct core_action *a = core_act_for(r->c, ACT_TOKEN, FOR_TOKEN, &p);
+    p->client = r->client;
+    STR_COPY(p->verb, r->verb);
+    p->request_id = r->id;
+    STR_COPY(p->name, node);
+    STR_COPY(p->address, address);
+    p->until_ms = r->c->wall_ms + valid * 1000;
+    STR_COPY(a->node, node);
+    STR_COPY(a->address, address);
+    a->valid_ms = valid * 1000;
+    a->peers = core_peers_text(r->c, node);
+    r->done = true;
+}
+
+static void token_recorded(struct core *c, struct waiter *w, const struct error *e)
+{
+    struct json *data = NULL;
+    if (!e->code) {
+        data = json_object_new();
+        json_set_str(data, "node", w->name);
+        json_set(data, "expires", json_time_new(w->until_ms));
+        json_set_str(data, "token", w->text);
+    }
+    core_reply(c, w->client, w->verb, &w->request_id, e, data);
+}
+
+void request_token(struct core *c, const struct pending *p, const struct token_outcome *k)
+{
+    struct waiter w = {.request_id = p->request_id, .client = p->client, .until_ms = p->until_ms};
+    struct buf b = {0};
+    if (k->error.code || !c->db) {
+        log_warn(c->log, "join token for %s: %s", p->name, k->error.text);
+        core_reply(c, p->client, p->verb, &p->request_id, &k->error, NULL);
+        return;
+    }
+    struct join_token token = {.id = k->id, .secret_hash = k->secret_hash, .expires_ms = p->until_ms};
+    STR_COPY(token.node, p->name);
+    STR_COPY(token.address, p->address);
+    STR_COPY(token.op_id, p->op_id);
+    STR_COPY(w.verb, p->verb);
+    STR_COPY(w.name, p->name);
+    if (p->purpose == FOR_TOKEN) {
+        w.done = token_recorded;
+        w.text = xstrdup(k->text);
+    } else {
+        snprintf(w.key, sizeof w.key, "token/%s", p->op_id);
+    }
+    cluster_entry_token(&token, buf_slice(&k->sealed_text), &b);
+    core_propose(c, ENTRY_TOKEN_ADD, &b, &w);
+}
+
+static void do_config_set(struct request *r)
+{
+    const char *name = want_str(r, "name", 64);
+    const char *value = r->done ? NULL : json_get_str(r->args, "value", "");
+    struct buf b = {0};
+    if (r->done)
+        return;
+    if (strlen(value) >= SETTING_VALUE_MAX) {
+        refuse(r, ERR_USAGE, NULL, "value of %s: longer than %d bytes", name, SETTING_VALUE_MAX - 1);
+        return;
+    }
+    cluster_entry_setting(name, value, &b);
+    struct waiter w = waiter_of(r, false);
+    propose(r, ENTRY_SETTING_PUT, &b, &w);
+}
+
+/* ---- Nodes ---- */
+
+static void node_admin(struct request *r, enum node_verb verb)
+{
+    const char *name = want_str(r, "name", NODE_NAME_MAX);
+    struct buf b = {0};
+    if (!name)
+        return;
+    struct node_request q = {.verb = verb, .failback = json_get_bool(r->args, "failback", false),
+                             .keep_slot = json_get_bool(r->args, "keep_slot", false),
+                             .force = json_get_bool(r->args, "force", false)};
+    STR_COPY(q.name, name);
+    cluster_entry_admin(&q, &b);
+    struct waiter w = waiter_of(r, true);
+    propose(r, ENTRY_NODE_ADMIN, &b, &w);
+}
+
+static void do_node_drain(struct request *r)
+{
+    node_admin(r, NODE_DRAIN);
+}
+
+static void do_node_resume(struct request *r)
+{
+    node_admin(r, NODE_RESUME);
+}
+
+static void do_node_evict(struct request *r)
+{
+    node_admin(r, NODE_EVICT);
+}
+
+/* ---- VMs ---- */
+
+static void vm_answered(struct core *c, struct waiter *w, const struct error *e)
+{
+    struct json *data = NULL;
+    struct vm v;
+    if (!e->code && vm_get(core_tables(c), w->name, &v) == 0) {
+        data = json_object_new();
+        json_set(data, "vm", vm_json(&v));
+    }
+    core_reply(c, w->client, w->verb, &w->request_id, e, data);
+}
+
+static void do_vm_add(struct request *r)
+{
+    struct pending *p;
+    const char *xml = want_str(r, "xml", VM_XML_MAX);
+    const char *node = r->done ? NULL : may_str(r, "node", NODE_NAME_MAX);
+    if (r->done)
+        return;
+    struct core_action *a = core_act_for(r->c, ACT_VM, FOR_PARSE, &p);
+    p->client = r->client;
+    STR_COPY(p->verb, r->verb);
+    p->request_id = r->id;
+    STR_COPY(p->name, node[0] ? node : r->c->identity.node);
+    a->vm.verb = VM_CALL_PARSE;
+    a->vm.xml = xstrdup(xml);
+    r->done = true;
+}
+
+void request_parsed(struct core *c, const struct pending *p, const struct vm_outcome *o)
+{
+    struct waiter w = {.request_id = p->request_id, .client = p->client, .done = vm_answered};
+    struct buf b = {0};
+    if (o->error.code) {
+        core_reply(c, p->client, p->verb, &p->request_id, &o->error, NULL);
+        return;
+    }
+    STR_COPY(w.verb, p->verb);
+    STR_COPY(w.name, o->facts.name);
+    vm_entry_add(&o->facts, p->name, &b);
+    core_propose(c, ENTRY_VM_ADD, &b, &w);
+}
+
+static void do_vm_remove(struct request *r)
+{
+    struct vm v;
+    struct buf b = {0};
+    if (!want_vm(r, &v))
+        return;
+    vm_entry_remove(v.name, &b);
+    struct waiter w = waiter_of(r, false);
+    propose(r, ENTRY_VM_REMOVE, &b, &w);
+}
+
+static void vm_op(struct request *r, const struct vm_op_request *q, struct waiter *w)
+{
+    struct buf b = {0};
+    vm_entry_op(q, &b);
+    propose(r, ENTRY_VM_OP, &b, w);
+}
+
+static void do_vm_start(struct request *r)
+{
+    struct vm v;
+    const char *node = may_str(r, "node", NODE_NAME_MAX);
+    if (!node || !want_vm(r, &v))
+        return;
+    struct vm_op_request q = {.op = VM_OP_START, .reason = VM_REASON_ADMIN};
+    STR_COPY(q.name, v.name);
+    STR_COPY(q.node, node);
+    struct waiter w = waiter_of(r, true);
+    vm_op(r, &q, &w);
+}
+
+static void do_vm_stop(struct request *r)
+{
+    struct vm v;
+    if (!want_vm(r, &v))
+        return;
+    struct vm_op_request q = {.op = VM_OP_STOP, .reason = VM_REASON_ADMIN,
+                              .hard = json_get_bool(r->args, "hard", false),
+                              .timeout_ms = json_get_int(r->args, "timeout_ms", 0)};
+    STR_COPY(q.name, v.name);
+    struct waiter w = waiter_of(r, true);
+    vm_op(r, &q, &w);
+}
+
+static void migrating(struct core *c, struct waiter *w, const struct error *e)
+{
+    struct json *data = NULL;
+    if (!e->code) {
+        data = json_object_new();
+        json_set_str(data, "job", uuid_str(&w->request_id).s);
+        json_set_str(data, "target", w->name);
+    }
+    core_reply(c, w->client, w->verb, &w->request_id, e, data);
+}
+
+static void do_vm_migrate(struct request *r)
+{
+    struct vm v;
+    struct error e = {0};
+    struct vm_op_request q = {.op = VM_OP_MIGRATE, .reason = VM_REASON_ADMIN};
+    const char *target = may_str(r, "target", NODE_NAME_MAX);
+    if (!target || !want_vm(r, &v))
+        return;
+    if (target[0]) {
+        STR_COPY(q.node, target);
+    } else {
+        struct vm_view nodes;
+        vm_view_build(&nodes, r->c, core_tables(r->c));
+        int err = vm_place(core_tables(r->c), &nodes.v, &v, v.node, q.node, &e);
+        vm_view_done(&nodes);
+        if (err) {
+            answer(r, &e, NULL);
+            return;
+        }
+    }
+    STR_COPY(q.name, v.name);
+    struct waiter w = waiter_of(r, true);
+    w.done = migrating;
+    STR_COPY(w.name, q.node);
+    vm_op(r, &q, &w);
+}
+
+static void do_vm_set(struct request *r)
+{
+    struct vm v;
+    struct vm_set_request q = {0};
+    struct buf b = {0};
+    const char *policy = may_str(r, "policy", 64);
+    const char *home = r->done ? NULL : may_str(r, "home", NODE_NAME_MAX);
+    if (r->done || !want_vm(r, &v))
+        return;
+    if (policy[0] && vm_policy_parse(policy, &q.policy)) {
+        refuse(r, ERR_USAGE, "use fail, shutdown-restart, save or skip-node", "no drain policy '%s'", policy);
+        return;
+    }
+    int64_t priority = json_get_int(r->args, "priority", 0);
+    if (priority < -1000 || priority > 1000) {
+        refuse(r, ERR_USAGE, NULL, "priority %" PRId64 ": from -1000 to 1000", priority);
+        return;
+    }
+    STR_COPY(q.name, v.name);
+    q.set_priority = json_get(r->args, "priority") != NULL;
+    q.priority = (int32_t)priority;
+    q.set_policy = policy[0] != '\0';
+    q.set_home = home[0] != '\0';
+    STR_COPY(q.home, home);
+    vm_entry_set(&q, &b);
+    struct waiter w = waiter_of(r, false);
+    w.done = vm_answered;
+    STR_COPY(w.name, v.name);
+    propose(r, ENTRY_VM_SET, &b, &w);
+}
+
+/* ---- Level and upgrade ---- */
+
+static void do_level_raise(struct request *r)
+{
+    struct level_state l;
+    struct error e = {0};
+    struct json *findings = NULL;
+    struct buf b = {0};
+    if (level_get(core_tables(r->c), &l)) {
+        refuse(r, ERR_AGAIN, NULL, "the database has not caught up yet");
+        return;
+    }
+    struct node_views *v = xcalloc(1, sizeof *v);
+    node_views_build(v, r->c, false);
+    int err = level_raise_check(core_tables(r->c), v->levels, v->v.n, &findings, &e);
+    node_views_done(v);
+    free(v);
+    if (err || json_get_bool(r->args, "dry_run", false)) {
+        struct json *data = json_object_new();
+        json_set(data, "findings", findings);
+        answer(r, &e, data);
+        return;
+    }
+    json_free(findings);
+    struct level_request q = {.verb = LEVEL_FENCE, .level = (uint8_t)(l.fl + 1)};
+    level_entry(&q, &b);
+    struct waiter w = waiter_of(r, true);
+    propose(r, ENTRY_LEVEL, &b, &w);
+}
+
+static void do_upgrade_check(struct request *r)
+{
+    const char *target = want_str(r, "target", RUN_NAME_MAX);
+    struct json *data, *findings = NULL, *plan = NULL;
+    struct error e = {0};
+    if (!target)
+        return;
+    struct node_views *v = xcalloc(1, sizeof *v);
+    node_views_build(v, r->c, true);
+    data = json_object_new();
+    json_set_int(data, "result", upgrade_check(core_tables(r->c), &v->v, target, &findings));
+    json_set(data, "findings", findings);
+    if (str_eq(r->verb, "upgrade.plan") && upgrade_plan(core_tables(r->c), &v->v, target, &plan, &e) == 0)
+        json_set(data, "plan", plan);
+    node_views_done(v);
+    free(v);
+    answer(r, &e, data);
+}
+
+static void answer_run(struct core *c, struct waiter *w, const struct error *e)
+{
+    struct json *data = NULL;
+    struct run run;
+    if (!e->code && run_newest(core_tables(c), &run) == 0) {
+        data = json_object_new();
+        json_set(data, "run", run_json(core_tables(c), &run, c->wall_ms));
+    }
+    core_reply(c, w->client, w->verb, &w->request_id, e, data);
+}
+
+static void do_upgrade_start(struct request *r)
+{
+    const char *target = want_str(r, "target", RUN_NAME_MAX);
+    struct error e = {0};
+    struct buf b = {0};
+    if (!target)
+        return;
+    struct node_views *v = xcalloc(1, sizeof *v);
+    node_views_build(v, r->c, true);
+    int err = upgrade_entry_start(core_tables(r->c), &v->v, target, "admin",
+                                  json_get_bool(r->args, "accept_warnings", false), &b, &e);
+    node_views_done(v);
+    free(v);
+    if (err) {
+        buf_done(&b);
+        answer(r, &e, NULL);
+        return;
+    }
+    struct waiter w = waiter_of(r, false);
+    w.done = answer_run;
+    propose(r, ENTRY_RUN_START, &b, &w);
+}
+
+static void do_upgrade_status(struct request *r)
+{
+    struct run run;
+    const struct tables *t = core_tables(r->c);
+    answer_with(r, "run", run_newest(t, &run) == 0 ? run_json(t, &run, r->c->wall_ms) : json_null_new());
+}
+
+static void run_control(struct request *r, enum run_verb verb)
+{
+    struct buf b = {0};
+    upgrade_entry_control(verb, "admin", &b);
+    struct waiter w = waiter_of(r, false);
+    w.done = answer_run;
+    propose(r, ENTRY_RUN_CONTROL, &b, &w);
+}
+
+static void do_upgrade_pause(struct request *r)
+{
+    run_control(r, RUN_VERB_PAUSE);
+}
+
+static void do_upgrade_resume(struct request *r)
+{
+    run_control(r, RUN_VERB_RESUME);
+}
+
+static void do_upgrade_retry(struct request *r)
+{
+    struct node n = {0};
+    while (node_next(core_tables(r->c), &n))
+        vm_leader_retry(r->c->vm_leader, n.name);
+    run_control(r, RUN_VERB_RETRY);
+}
+
+static void do_upgrade_abort(struct request *r)
+{
+    run_control(r, RUN_VERB_ABORT);
+}
+
+/* ---- The verbs ---- */
+
+enum { FOR_ANYBODY = 0, FOR_MEMBERS = 1 };
+static const struct verb {
+    const char *name;
+    enum core_access access;
+    int where; /* FOR_MEMBERS: only on a node that is in a cluster */
+    void (*run)(struct request *r);
+} verbs[] = {
+    {"status", ACCESS_READ, FOR_ANYBODY, do_status},
+    {"cluster.init", ACCESS_ADMIN, FOR_ANYBODY, do_cluster_init},
+    {"cluster.join-token", ACCESS_ADMIN, FOR_MEMBERS, do_join_token},
+    {"cluster.config.show", ACCESS_READ, FOR_MEMBERS, do_config_show},
+    {"cluster.config.set", ACCESS_ADMIN, FOR_MEMBERS, do_config_set},
+    {"node.list", ACCESS_READ, FOR_MEMBERS, do_node_list},
+    {"node.show", ACCESS_READ, FOR_MEMBERS, do_node_show},
+    {"node.drain", ACCESS_ADMIN, FOR_MEMBERS, do_node_drain},
+    {"node.resume", ACCESS_ADMIN, FOR_MEMBERS, do_node_resume},
+    {"node.evict", ACCESS_ADMIN, FOR_MEMBERS, do_node_evict},
+    {"node.join", ACCESS_ADMIN, FOR_ANYBODY, do_node_join},
+    {"vm.list", ACCESS_READ, FOR_MEMBERS, do_vm_list},
+    {"vm.show", ACCESS_READ, FOR_MEMBERS, do_vm_show},
+    {"vm.add", ACCESS_ADMIN, FOR_MEMBERS, do_vm_add},
+    {"vm.remove", ACCESS_ADMIN, FOR_MEMBERS, do_vm_remove},
+    {"vm.start", ACCESS_ADMIN, FOR_MEMBERS, do_vm_start},
+    {"vm.stop", ACCESS_ADMIN, FOR_MEMBERS, do_vm_stop},
+    {"vm.migrate", ACCESS_ADMIN, FOR_MEMBERS, do_vm_migrate},
+    {"vm.set", ACCESS_ADMIN, FOR_MEMBERS, do_vm_set},
+    {"level.show", ACCESS_READ, FOR_MEMBERS, do_level_show},
+    {"level.raise", ACCESS_ADMIN, FOR_MEMBERS, do_level_raise},
+    {"upgrade.check", ACCESS_READ, FOR_MEMBERS, do_upgrade_check},
+    {"upgrade.plan", ACCESS_READ, FOR_MEMBERS, do_upgrade_check},
+    {"upgrade.start", ACCESS_ADMIN, FOR_MEMBERS, do_upgrade_start},
+    {"upgrade.status", ACCESS_READ, FOR_MEMBERS, do_upgrade_status},
+    {"upgrade.pause", ACCESS_ADMIN, FOR_MEMBERS, do_upgrade_pause},
+    {"upgrade.resume", ACCESS_ADMIN, FOR_MEMBERS, do_upgrade_resume},
+    {"upgrade.retry", ACCESS_ADMIN, FOR_MEMBERS, do_upgrade_retry},
+    {"upgrade.abort", ACCESS_ADMIN, FOR_MEMBERS, do_upgrade_abort},
+    {"job.list", ACCESS_READ, FOR_MEMBERS, do_job_list},
+    {"job.show", ACCESS_READ, FOR_MEMBERS, do_job_show},
+    {"events", ACCESS_READ, FOR_MEMBERS, do_events},
+};
+
+static const struct verb *find_verb(const char *name)
+{
+    for (size_t i = 0; i < sizeof verbs / sizeof verbs[0]; i++)
+        if (str_eq(verbs[i].name, name))
+            return &verbs[i];
+    return NULL;
+}
+
+void request_take(struct core *c, const struct core_event *ev)
+{
+    const char *id_text = NULL;
+    struct request r = {.c = c, .client = ev->client, .verb = ""};
+    struct error e = {0};
+    if (proto_parse_request(ev->request, &r.verb, &id_text, &r.args, &e) || uuid_parse(id_text, &r.id)) {
+        if (!e.code)
+            error_set(&e, ERR_USAGE, "the request's id is not a UUID");
+        answer(&r, &e, NULL);
+        return;
+    }
+    const struct verb *v = find_verb(r.verb);
+    if (!v)
+        refuse(&r, ERR_USAGE, "clusterctl --help", "this agent (%s) does not know the request %s", c->version, r.verb);
+    else if (ev->access < v->access)
+        refuse(&r, ERR_PERMISSION, "be root, or in group ringmaster-admin (ringmaster-read for verbs that only read)",
+               "%s: not permitted", r.verb);
+    else if (v->where == FOR_MEMBERS && c->phase == PHASE_EVICTED)
+        refuse(&r, ERR_CONDITION, "rebuild this node, or ask a member", "this node was evicted from its cluster");
+    else if (v->where == FOR_MEMBERS && !c->db)
+        refuse(&r, ERR_CONDITION, "clusterctl cluster init, or clusterctl node join --token-file FILE",
+               "this node is not a member of a cluster");
+    else
+        v->run(&r);
+}

@@ -1,0 +1,307 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The status report. Every health code names its remedy as a command; the list stands in clusterctl(8). */
+#include "agent/status.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+
+#include "agent/core-internal.h"
+
+struct health {
+    struct json *worst[3]; /* critical, warning, ok */
+};
+
+static void health_add(struct health *h, int rank, const char *code, const char *object, const char *remedy,
+                       const char *fmt, ...) __attribute__((format(printf, 6, 7)));
+static void health_add(struct health *h, int rank, const char *code, const char *object, const char *remedy,
+                       const char *fmt, ...)
+{
+    static const char *const severity[] = {"critical", "warning", "ok"};
+    char text[ERROR_TEXT_MAX];
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(text, sizeof text, fmt, ap);
+    va_end(ap);
+    struct json *o = json_object_new();
+    json_set_str(o, "code", code);
+    json_set_str(o, "severity", severity[rank]);
+    json_set_str(o, "object", object);
+    json_set_str(o, "text", text);
+    json_set_str(o, "remedy", remedy);
+    if (!h->worst[rank])
+        h->worst[rank] = json_array_new();
+    json_append(h->worst[rank], o);
+}
+enum { CRITICAL = 0, WARNING = 1, OK = 2 };
+
+static struct json *health_list(struct health *h)
+{
+    struct json *all = json_array_new();
+    for (int rank = 0; rank < 3; rank++) {
+        for (size_t i = 0; i < json_count(h->worst[rank]); i++)
+            json_append(all, json_copy(json_at(h->worst[rank], i)));
+        json_free(h->worst[rank]);
+    }
+    return all;
+}
+
+/* What people call the node's state: the admin's wish, and whether it is there. */
+static const char *shown_state(const struct node *n, bool present)
+{
+    if (n->state == NODE_ABSENT || n->state == NODE_JOINING || n->state == NODE_EVICTING)
+        return node_state_name(n->state);
+    if (!present)
+        return "offline";
+    return n->state == NODE_ACTIVE ? "online" : node_state_name(n->state);
+}
+
+static void set_version(struct json *o, const char *key, uint32_t v)
+{
+    char text[32];
+    snprintf(text, sizeof text, "%u.%u.%u", v / 1000000, v / 1000 % 1000, v % 1000);
+    json_set_str(o, key, v ? text : NULL);
+}
+
+static struct json *node_json(const struct core *c, const struct node *n, const struct upgrade_node *u)
+{
+    struct json *o = json_object_new();
+    json_set_str(o, "name", n->name);
+    json_set_str(o, "address", n->address);
+    json_set_int(o, "nodeid", n->nodeid);
+    json_set_str(o, "state", shown_state(n, u->present));
+    json_set_bool(o, "failback", n->failback);
+    json_set_str(o, "release", n->facts.release);
+    json_set_str(o, "os", n->facts.os);
+    json_set_int(o, "level", u->native_level);
+    json_set_bool(o, "voter", u->voter);
+    json_set_bool(o, "leader", u->is_leader);
+    json_set_bool(o, "self", str_eq(n->name, c->identity.node));
+    json_set_int(o, "vms", u->vms_running);
+    json_set_int(o, "memory_mib", (int64_t)(n->facts.memory_kib / 1024));
+    json_set_int(o, "cpus", n->facts.cpus);
+    json_set_str(o, "kernel", n->facts.kernel);
+    json_set_str(o, "corosync", n->facts.corosync);
+    set_version(o, "qemu", n->facts.qemu_version);
+    set_version(o, "libvirt", n->facts.libvirt_version);
+    json_set_str(o, "agent", n->facts.agent_version);
+    json_set_str(o, "replica", uuid_is_nil(&n->replica) ? NULL : uuid_str(&n->replica).s);
+    json_set(o, "joined", json_time_new(n->joined_ms));
+    json_set_str(o, "job", uuid_is_nil(&n->job) ? NULL : uuid_str(&n->job).s);
+    json_set_str(o, "blocked", u->drain_blocked.code ? u->drain_blocked.text : NULL);
+    return o;
+}
+
+static struct json *nodes_json(const struct core *c, const struct node_views *v)
+{
+    struct json *all = json_array_new();
+    struct node n = {0};
+    size_t i = 0;
+    while (node_next(db_tables(c->db), &n))
+        if (i < v->v.n)
+            json_append(all, node_json(c, &n, &v->v.nodes[i++]));
+    return all;
+}
+
+struct json *status_nodes_json(struct core *c, int64_t now_ms)
+{
+    (void)now_ms;
+    struct node_views *v = xcalloc(1, sizeof *v);
+    node_views_build(v, c, false);
+    struct json *all = nodes_json(c, v);
+    node_views_done(v);
+    free(v);
+    return all;
+}
+
+static struct json *self_json(const struct core *c)
+{
+    static const char *const phases[] = {
+        [PHASE_UNCONFIGURED] = "unconfigured", [PHASE_JOINING] = "joining",
+        [PHASE_MEMBER] = "member",             [PHASE_EVICTED] = "evicted",
+    };
+    struct json *o = json_object_new();
+    json_set_str(o, "name", c->db ? c->identity.node : c->has_facts ? c->facts.hostname : NULL);
+    json_set_str(o, "phase", phases[c->phase]);
+    json_set_str(o, "version", c->version);
+    return o;
+}
+
+static void set_leader(struct json *o, const struct core *c)
+{
+    struct db_replica leader;
+    struct node n = {0};
+    bool known = db_leader(c->db, &leader) && node_by_replica(db_tables(c->db), &leader.id, &n) == 0;
+    json_set_str(o, "leader", known ? n.name : NULL);
+    node_done(&n);
+}
+
+static struct json *quorum_json(const struct core *c, const struct node_views *v)
+{
+    struct json *o = json_object_new();
+    struct hash state = tables_hash(db_tables(c->db));
+    bool quorate = core_is_quorate(c);
+    json_set_bool(o, "quorate", quorate);
+    set_leader(o, c);
+    json_set_int(o, "term", (int64_t)db_term(c->db));
+    json_set_int(o, "votes_present", v->v.votes_present);
+    json_set_int(o, "votes_total", v->v.votes_total);
+    json_set_bool(o, "corosync_quorate", c->corosync_quorate);
+    json_set_int(o, "index", (int64_t)db_applied_index(c->db));
+    json_set_str(o, "state_hash", hash_str(&state).s);
+    json_set_bool(o, "stale", !quorate);
+    return o;
+}
+
+static struct json *vms_json(const struct core *c, struct health *h)
+{
+    struct json *all = json_array_new();
+    struct vm v;
+    for (bool more = vm_next(db_tables(c->db), NULL, &v); more; more = vm_next(db_tables(c->db), v.name, &v)) {
+        struct json *o = vm_json(&v);
+        int percent = vm_local_percent(c->vm_local, v.name);
+        if (percent >= 0)
+            json_set_int(o, "percent", percent);
+        json_append(all, o);
+        if (v.error[0] && v.op == VM_OP_NONE)
+            health_add(h, WARNING, "VM_FAILED", v.name, v.state == VM_STOPPED ? "clusterctl vm start" : "clusterctl vm show",
+                       "%s: %s", v.name, v.error);
+    }
+    return all;
+}
+
+static struct json *jobs_json(const struct tables *t)
+{
+    struct json *all = json_array_new();
+    TABLES_FOREACH (t, TABLE_JOB, row) {
+        struct job j;
+        if (job_decode(row.value, &j) == 0 && j.state == JOB_RUNNING)
+            json_append(all, job_json(&j));
+    }
+    return all;
+}
+
+static void health_of_quorum(struct health *h, const struct core *c, const struct node_views *v)
+{
+    const struct db_config *config = db_configuration(c->db);
+    if (!core_is_quorate(c))
+        health_add(h, CRITICAL, "NO_QUORUM", NULL, "bring nodes back: journalctl -u ringmasterd -u corosync",
+                   "%u of %u votes are here: no change is possible, running VMs go on", v->v.votes_present,
+                   v->v.votes_total);
+    else if (v->v.votes_total > 1 && !db_config_is_quorum(config, v->v.votes_present - 1))
+        health_add(h, WARNING, "QUORUM_MARGIN", NULL, "clusterctl node list",
+                   "%u of %u votes are here: the loss of one more node stops the cluster", v->v.votes_present,
+                   v->v.votes_total);
+    if (core_is_quorate(c) && !c->corosync_quorate)
+        health_add(h, WARNING, "COROSYNC_NOT_QUORATE", c->identity.node, "corosync-quorumtool -s",
+                   "corosync on %s does not see a quorum", c->identity.node);
+}
+
+static bool run_has_node(const struct tables *t, const char *node)
+{
+    struct run r;
+    struct step s;
+    return run_current(t, &r) == 0 && step_current(t, &r, &s) == 0 && str_eq(s.node, node);
+}
+
+static void health_of_node(struct health *h, const struct core *c, const struct upgrade_node *n)
+{
+    char remedy[ERROR_REMEDY_MAX];
+    bool in_run = run_has_node(db_tables(c->db), n->name);
+    if (n->state == UNODE_ABSENT && !in_run) {
+        snprintf(remedy, sizeof remedy, "clusterctl cluster join-token %s, then join it, or evict it", n->name);
+        health_add(h, CRITICAL, "NODE_NOT_REJOINED", n->name, remedy, "%s was evicted and has not come back", n->name);
+    } else if (n->state != UNODE_ABSENT && !n->present && !in_run) {
+        snprintf(remedy, sizeof remedy, "start %s; if it is lost: clusterctl node evict %s --force", n->name, n->name);
+        health_add(h, CRITICAL, "NODE_OFFLINE", n->name, remedy, "%s is away, with %u virtual machines", n->name,
+                   n->vms_running);
+    } else if ((n->state == UNODE_PAUSED || n->state == UNODE_DRAINING) && !in_run) {
+        snprintf(remedy, sizeof remedy, "clusterctl node resume %s --failback", n->name);
+        health_add(h, WARNING, "NODE_PAUSED", n->name, remedy, "%s takes no virtual machines", n->name);
+    }
+    if (n->drain_blocked.code)
+        health_add(h, WARNING, "DRAIN_BLOCKED", n->name, n->drain_blocked.remedy, "%s", n->drain_blocked.text);
+}
+
+static void health_of_level(struct health *h, const struct core *c)
+{
+    struct level_state l;
+    if (level_get(db_tables(c->db), &l) || !l.mixed_since_ms)
+        return;
+    int64_t days = (c->wall_ms - l.mixed_since_ms) / (24LL * 3600 * 1000);
+    bool behind = l.n > 0;
+    for (size_t i = 0; i < l.n; i++)
+        behind = behind && l.members[i].native > l.fl;
+    if (behind)
+        health_add(h, days >= MIXED_CRITICAL_DAYS ? CRITICAL : WARNING, "LEVEL_BEHIND", NULL, "clusterctl level raise",
+                   "every member offers a level above %u, mixed mode is %lld days old", l.fl, (long long)days);
+    else if (days >= MIXED_WARN_DAYS)
+        health_add(h, days >= MIXED_CRITICAL_DAYS ? CRITICAL : WARNING, "MIXED_MODE_OVERDUE", NULL,
+                   "clusterctl upgrade", "mixed mode is %lld days old; it is meant for %d at most", (long long)days,
+                   MIXED_CRITICAL_DAYS);
+    else
+        health_add(h, OK, "MIXED_MODE", NULL, "clusterctl upgrade", "mixed mode for %lld days", (long long)days);
+}
+
+static void health_of_run(struct health *h, const struct core *c)
+{
+    struct run r;
+    if (run_current(db_tables(c->db), &r))
+        return;
+    if (r.state == RUN_PAUSED_ERROR)
+        health_add(h, CRITICAL, "UPGRADE_FAILED", uuid_str(&r.id).s, r.remedy, "the upgrade to %s stopped: %s", r.target,
+                   r.error);
+    else if (r.state == RUN_PAUSED)
+        health_add(h, WARNING, "UPGRADE_PAUSED", uuid_str(&r.id).s, "clusterctl upgrade resume",
+                   "the upgrade to %s is paused", r.target);
+    const char *why = db_is_leader(c->db) ? upgrade_leader_waiting(c->upgrade_leader) : NULL;
+    if (why)
+        health_add(h, OK, "UPGRADE_WAITING", uuid_str(&r.id).s, "clusterctl upgrade status", "the upgrade waits: %s", why);
+}
+
+static struct json *health_json(struct core *c, const struct node_views *v, struct health *h)
+{
+    health_of_quorum(h, c, v);
+    for (size_t i = 0; i < v->v.n; i++)
+        health_of_node(h, c, &v->v.nodes[i]);
+    health_of_level(h, c);
+    health_of_run(h, c);
+    if (!v->executor[0] && v->v.n > 1)
+        health_add(h, OK, "NO_EXECUTOR", NULL, "clusterctl cluster config set upgrade.executor PATH",
+                   "no rebuild hook is set: a rolling upgrade is not possible yet");
+    health_add(h, WARNING, "FAILOVER_DISABLED", NULL, "start a lost node's virtual machines by hand",
+               "virtual machines of a lost node are not started elsewhere: there is no fencing yet");
+    return health_list(h);
+}
+
+struct json *status_json(struct core *c, int64_t now_ms, int64_t wall_ms)
+{
+    struct json *data = json_object_new(), *o;
+    struct health h = {0};
+    struct cluster cl;
+    struct level_state l;
+    struct run r;
+    (void)now_ms;
+    json_set(data, "self", self_json(c));
+    if (!c->db) {
+        json_set(data, "cluster", json_null_new());
+        return data;
+    }
+    const struct tables *t = db_tables(c->db);
+    struct node_views *v = xcalloc(1, sizeof *v);
+    node_views_build(v, c, false);
+    o = json_object_new();
+    json_set_str(o, "name", c->identity.cluster_name);
+    json_set_str(o, "uuid", uuid_str(&c->identity.cluster).s);
+    json_set(o, "created", json_time_new(cluster_get(t, &cl) ? 0 : cl.created_ms));
+    json_set(data, "cluster", o);
+    json_set(data, "quorum", quorum_json(c, v));
+    json_set(data, "level", level_get(t, &l) ? json_null_new() : level_json(&l, wall_ms));
+    json_set(data, "nodes", nodes_json(c, v));
+    json_set(data, "vms", vms_json(c, &h));
+    json_set(data, "run", run_newest(t, &r) ? json_null_new() : run_json(t, &r, wall_ms));
+    json_set(data, "jobs", jobs_json(t));
+    json_set(data, "health", health_json(c, v, &h));
+    node_views_done(v);
+    free(v);
+    return data;
+}
