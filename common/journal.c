@@ -19,9 +19,9 @@ static const char *name_of(const char *const *names, size_t n, unsigned value)
 const char *job_kind_name(enum job_kind k)
 {
     static const char *const names[] = {
-        [JOB_VM_START] = "vm-start",     [JOB_VM_STOP] = "vm-stop",         [JOB_VM_MIGRATE] = "vm-migrate",
-        [JOB_DRAIN] = "node-drain",      [JOB_RESUME] = "node-resume",      [JOB_EVICT] = "node-evict",
-        [JOB_UPGRADE] = "upgrade",       [JOB_LEVEL_RAISE] = "level-raise",
+        [JOB_VM_START] = "vm-start", [JOB_VM_STOP] = "vm-stop",         [JOB_VM_MIGRATE] = "vm-migrate",
+        [JOB_DRAIN] = "node-drain",  [JOB_RESUME] = "node-resume",      [JOB_EVICT] = "node-evict",
+        [JOB_UPGRADE] = "upgrade",   [JOB_LEVEL_RAISE] = "level-raise",
     };
     return NAME_OF(names, k);
 }
@@ -95,7 +95,8 @@ static bool forget_oldest_job(struct tables *t)
 {
     char oldest[UUID_STR_SIZE] = "";
     int64_t oldest_ms = 0;
-    TABLES_FOREACH(t, TABLE_JOB, row) {
+    TABLES_FOREACH(t, TABLE_JOB, row)
+    {
         struct job j;
         if (job_decode(row.value, &j) || j.state == JOB_RUNNING)
             continue;

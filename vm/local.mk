@@ -2,8 +2,15 @@
 # To add a file, add a line in its part; `make` notices by itself. A header without a .c file has a line of its own.
 
 # L1, pure, and L2, ports: vm/*.c, vm/*.h:
-# libringmaster_core_a_SOURCES += vm/x.c vm/x.h
+libringmaster_core_a_SOURCES += vm/place.c
 libringmaster_core_a_SOURCES += vm/port.h
+libringmaster_core_a_SOURCES += vm/vm-apply.c
+libringmaster_core_a_SOURCES += vm/vm-entry.c
+libringmaster_core_a_SOURCES += vm/vm-entry.h
+libringmaster_core_a_SOURCES += vm/vm-local.c
+libringmaster_core_a_SOURCES += vm/vm-step.c
+libringmaster_core_a_SOURCES += vm/vm.c
+libringmaster_core_a_SOURCES += vm/vm.h
 libringmaster_core_a_SOURCES += vm/vm.h
 
 # L3, adapters: vm/io/*.c:

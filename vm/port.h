@@ -14,7 +14,7 @@ enum { VM_NAME_MAX = 64, VM_MACHINE_MAX = 64, NODE_NAME_MAX = 64, ADDRESS_MAX = 
 
 enum vm_verb {
     VM_CALL_LIST = 1, /* all domains of this host */
-    VM_CALL_PARSE,    /* check a domain XML and extract its facts; nothing changes. The machine type is made canonical */
+    VM_CALL_PARSE,    /* check a domain XML, extract its facts; nothing changes. The machine type is made canonical */
     VM_CALL_START,    /* define from xml (or redefine) and start; running already: success */
     VM_CALL_SHUTDOWN, /* ask the guest to power off and wait until it is off, up to timeout_ms: else ERR_TIMEOUT */
     VM_CALL_DESTROY,  /* power off hard */

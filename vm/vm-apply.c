@@ -1,0 +1,533 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Replicated: what an ENTRY_VM_* does to the tables. Reads nothing but the tables, the node table's values in `nodes`
+ * and the entry; the state machine is drawn in vm/vm.h.
+ *
+ * A request that is refused changes nothing and says why. One that asks for what already is so is done at once: its job
+ * begins and ends in the same entry. A report that does not name the row's op_id (without an op: the row's epoch) is
+ * late or doubled and changes nothing. */
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "vm/vm-entry.h"
+
+struct apply {
+    struct tables *t;
+    const struct vm_nodes *nodes;
+    const struct entry *e;
+    struct error *error;
+};
+
+/* ---- common */
+
+static void put(const struct apply *a, const struct vm *v)
+{
+    AUTO(buf_done) struct buf b = {0};
+    vm_encode(v, &b);
+    tables_put(a->t, TABLE_VM, v->name, buf_slice(&b));
+}
+
+static void put_changed(const struct apply *a, struct vm *v)
+{
+    v->changed_ms = a->e->time_ms;
+    put(a, v);
+}
+
+#define EVENT(a, severity, v, ...) journal_event((a)->t, (a)->e->time_ms, (severity), (v)->name, __VA_ARGS__)
+
+static int malformed(const struct apply *a)
+{
+    return error_set(a->error, ERR_USAGE, "the entry of kind %u does not parse", a->e->kind);
+}
+
+static bool name_is_valid(const char *name)
+{
+    static const char allowed[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-";
+    return name[0] && name[0] != '.' && name[0] != '-' && name[strspn(name, allowed)] == '\0';
+}
+
+static int find_vm(const struct apply *a, const char *name, struct vm *ret)
+{
+    if (!name_is_valid(name) || vm_get(a->t, name, ret)) {
+        error_set(a->error, ERR_NO_OBJECT, "there is no VM %s", name);
+        error_set_remedy(a->error, "clusterctl vm list");
+        return ERR_NO_OBJECT;
+    }
+    return 0;
+}
+
+static int find_node(const struct apply *a, const char *name, const struct vm_node **ret)
+{
+    const struct vm_node *node = vm_nodes_find(a->nodes, name);
+    if (!node) {
+        error_set(a->error, ERR_NO_OBJECT, "there is no node %s", name);
+        error_set_remedy(a->error, "clusterctl node list");
+        return ERR_NO_OBJECT;
+    }
+    *ret = node;
+    return 0;
+}
+
+static int check_idle(const struct apply *a, const struct vm *v)
+{
+    if (v->op == VM_OP_NONE)
+        return 0;
+    error_set(a->error, ERR_AGAIN, "VM %s is %s on %s", v->name, vm_state_name(v), v->node);
+    error_set_remedy(a->error, "clusterctl job show %s", uuid_str(&v->op_id).s);
+    return ERR_AGAIN;
+}
+
+static int check_accepts(const struct apply *a, const struct vm *v, const struct vm_node *node)
+{
+    if (node->accepts && !node->draining)
+        return 0;
+    error_set(a->error, ERR_CONDITION, "node %s is %s: VM %s cannot go there", node->name,
+              node->draining ? "draining" : "not active", v->name);
+    error_set_remedy(a->error, "clusterctl node resume %s", node->name);
+    return ERR_CONDITION;
+}
+
+/* ---- add, remove, set */
+
+static int check_facts(const struct apply *a, const struct vm_facts *f)
+{
+    if (!name_is_valid(f->name))
+        return error_set(a->error, ERR_USAGE,
+                         "VM name '%s': only letters, digits, '.', '_' and '-', not first '.' or '-'", f->name);
+    if (uuid_is_nil(&f->uuid))
+        return error_set(a->error, ERR_USAGE, "VM %s has no UUID", f->name);
+    if (!name_is_valid(f->machine))
+        return error_set(a->error, ERR_USAGE, "VM %s: machine type '%s' is not a name", f->name, f->machine);
+    if (f->memory_kib == 0 || f->memory_kib > (UINT64_MAX >> 12) || f->vcpus == 0)
+        return error_set(a->error, ERR_USAGE, "VM %s has no memory, too much of it, or no CPU", f->name);
+    size_t len = strlen(f->xml);
+    if (len == 0 || len > VM_XML_MAX)
+        return error_set(a->error, ERR_USAGE, "VM %s: its XML has %zu bytes, allowed are 1 to %d", f->name, len,
+                         VM_XML_MAX);
+    return 0;
+}
+
+static int check_unique(const struct apply *a, const struct vm_facts *f)
+{
+    struct vm v = {0};
+    for (const char *after = NULL; vm_next(a->t, after, &v); after = v.name) {
+        if (str_eq(v.name, f->name))
+            error_set(a->error, ERR_CONDITION, "a VM %s exists already, on %s", v.name, v.node);
+        else if (uuid_eq(&v.uuid, &f->uuid))
+            error_set(a->error, ERR_CONDITION, "VM %s has the same UUID %s", v.name, uuid_str(&v.uuid).s);
+        else
+            continue;
+        error_set_remedy(a->error, "clusterctl vm remove %s", v.name);
+        return ERR_CONDITION;
+    }
+    return 0;
+}
+
+static int add_facts(const struct apply *a, const struct vm_facts *f, const char *node_name)
+{
+    const struct vm_node *node;
+    int err = check_facts(a, f);
+    if (!err)
+        err = check_unique(a, f);
+    if (!err)
+        err = find_node(a, node_name, &node);
+    if (err)
+        return err;
+    struct vm v = {
+        .uuid = f->uuid,
+        .state = VM_STOPPED,
+        .reason = VM_REASON_ADMIN,
+        .epoch = 1,
+        .memory_kib = f->memory_kib,
+        .vcpus = f->vcpus,
+        .policy = VM_POLICY_FAIL,
+        .has_host_device = f->has_host_device,
+        .has_local_disk = f->has_local_disk,
+    };
+    STR_COPY(v.name, f->name);
+    STR_COPY(v.node, node->name);
+    STR_COPY(v.home, node->name);
+    STR_COPY(v.machine, f->machine);
+    tables_put(a->t, TABLE_VM_XML, v.name, (struct slice){(const uint8_t *)f->xml, strlen(f->xml)});
+    put_changed(a, &v);
+    EVENT(a, EVENT_INFO, &v, "VM %s was added on %s (%s)", v.name, v.node, v.machine);
+    return 0;
+}
+
+static int apply_add(const struct apply *a)
+{
+    struct vm_facts f = {0};
+    char node[NODE_NAME_MAX];
+    if (vm_entry_add_decode(a->e->payload, &f, node))
+        return malformed(a);
+    int err = add_facts(a, &f, node);
+    free(f.xml);
+    return err;
+}
+
+static int apply_remove(const struct apply *a)
+{
+    char name[VM_NAME_MAX];
+    struct vm v;
+    if (vm_entry_remove_decode(a->e->payload, name))
+        return malformed(a);
+    int err = find_vm(a, name, &v);
+    if (!err)
+        err = check_idle(a, &v);
+    if (err)
+        return err;
+    if (v.state != VM_STOPPED) {
+        error_set(a->error, ERR_CONDITION, "VM %s runs on %s", v.name, v.node);
+        error_set_remedy(a->error, "clusterctl vm stop %s", v.name);
+        return ERR_CONDITION;
+    }
+    tables_del(a->t, TABLE_VM_XML, v.name);
+    tables_del(a->t, TABLE_VM, v.name);
+    EVENT(a, EVENT_INFO, &v, "VM %s was removed; its disks stay", v.name);
+    return 0;
+}
+
+static int apply_set(const struct apply *a)
+{
+    struct vm_set_request r;
+    struct vm v;
+    const struct vm_node *home;
+    if (vm_entry_set_decode(a->e->payload, &r))
+        return malformed(a);
+    int err = find_vm(a, r.name, &v);
+    if (!err && r.set_home)
+        err = find_node(a, r.home, &home);
+    if (err)
+        return err;
+    if (r.set_policy && (r.policy < VM_POLICY_FAIL || r.policy > VM_POLICY_SKIP_NODE))
+        return error_set(a->error, ERR_USAGE, "VM %s: there is no drain policy %d", v.name, (int)r.policy);
+    if (r.set_priority)
+        v.priority = r.priority;
+    if (r.set_policy)
+        v.policy = r.policy;
+    if (r.set_home)
+        STR_COPY(v.home, r.home);
+    put_changed(a, &v);
+    return 0;
+}
+
+/* ---- operations */
+
+static enum job_kind job_of(enum vm_op op)
+{
+    return op == VM_OP_START ? JOB_VM_START : op == VM_OP_STOP ? JOB_VM_STOP : JOB_VM_MIGRATE;
+}
+
+static const char *reason_text(enum vm_reason r)
+{
+    switch (r) {
+    case VM_REASON_ADMIN: return "";
+    case VM_REASON_DRAIN: return " (drain)";
+    case VM_REASON_FAILBACK: return " (failback)";
+    case VM_REASON_RESTART: return " (its node came back)";
+    case VM_REASON_CANARY: return " (canary)";
+    }
+    return "";
+}
+
+static void job_begin(const struct apply *a, const struct vm *v, const struct vm_op_request *r)
+{
+    struct job j = {.id = a->e->request_id, .kind = job_of(r->op), .state = JOB_RUNNING, .started_ms = a->e->time_ms};
+    STR_COPY(j.object, v->name);
+    STR_COPY(j.node, v->node);
+    if (r->op == VM_OP_MIGRATE)
+        snprintf(j.detail, sizeof(j.detail), "%s -> %s%s", v->node, r->node, reason_text(r->reason));
+    else
+        snprintf(j.detail, sizeof(j.detail), "on %s%s", v->node, reason_text(r->reason));
+    journal_job_begin(a->t, &j);
+}
+
+/* What was asked for is so already. */
+static int done_at_once(const struct apply *a, struct vm *v, const struct vm_op_request *r)
+{
+    put_changed(a, v);
+    job_begin(a, v, r);
+    journal_job_end(a->t, &a->e->request_id, JOB_DONE, a->e->time_ms, 0, NULL);
+    return 0;
+}
+
+static int begin(const struct apply *a, struct vm *v, const struct vm_op_request *r, int64_t default_timeout_ms)
+{
+    v->op = r->op;
+    v->op_id = a->e->request_id;
+    v->reason = r->reason;
+    v->claim = 0;
+    v->left = false;
+    v->hard = r->op == VM_OP_STOP && r->hard;
+    v->op_timeout_ms = r->timeout_ms > 0 ? r->timeout_ms : default_timeout_ms;
+    v->error[0] = '\0';
+    put_changed(a, v);
+    job_begin(a, v, r);
+    return 0;
+}
+
+/* The owner came back from a reboot: its VM starts again there, once for this boot. */
+static int op_restart(const struct apply *a, struct vm *v, const struct vm_op_request *r)
+{
+    bool should_run = v->state == VM_RUNNING || v->wanted;
+    if (!should_run || !r->boot_id[0] || str_eq(v->boot_id, r->boot_id) || (r->node[0] && !str_eq(r->node, v->node)))
+        return error_set(a->error, ERR_CONDITION, "VM %s is not to be started again on %s", v->name, v->node);
+    v->epoch++;
+    v->wanted = true;
+    STR_COPY(v->boot_id, r->boot_id);
+    EVENT(a, EVENT_WARNING, v, "node %s came back from a reboot: VM %s is started again", v->node, v->name);
+    return begin(a, v, r, VM_START_TIMEOUT_MS);
+}
+
+static int check_start_on(const struct apply *a, const struct vm *v, const struct vm_node *node)
+{
+    int err = check_accepts(a, v, node);
+    if (err)
+        return err;
+    if (v->has_local_disk && !str_eq(node->name, v->node))
+        return error_set(a->error, ERR_CONDITION, "VM %s has a disk on %s alone: it can start only there", v->name,
+                         v->node);
+    struct vm portable = *v; /* a stopped VM takes up a device of whichever host it starts on */
+    portable.has_host_device = portable.has_local_disk = false;
+    return vm_can_migrate(&portable, node, a->error);
+}
+
+static int op_start(const struct apply *a, struct vm *v, const struct vm_op_request *r)
+{
+    if (r->reason == VM_REASON_RESTART)
+        return op_restart(a, v, r);
+    const char *name = r->node[0] ? r->node : v->node;
+    const struct vm_node *node;
+    int err = find_node(a, name, &node);
+    if (err)
+        return err;
+    if (v->state == VM_RUNNING) {
+        if (str_eq(v->node, name))
+            return done_at_once(a, v, r);
+        error_set(a->error, ERR_CONDITION, "VM %s runs on %s", v->name, v->node);
+        error_set_remedy(a->error, "clusterctl vm migrate %s %s", v->name, name);
+        return ERR_CONDITION;
+    }
+    err = check_start_on(a, v, node);
+    if (err)
+        return err;
+    if (r->reason == VM_REASON_ADMIN && r->node[0])
+        STR_COPY(v->home, name);
+    v->epoch++;
+    v->wanted = true;
+    STR_COPY(v->node, name);
+    STR_COPY(v->boot_id, node->boot_id);
+    return begin(a, v, r, VM_START_TIMEOUT_MS);
+}
+
+static int op_stop(const struct apply *a, struct vm *v, const struct vm_op_request *r)
+{
+    v->wanted = false;
+    if (v->state == VM_RUNNING)
+        return begin(a, v, r, VM_STOP_TIMEOUT_MS);
+    v->error[0] = '\0';
+    return done_at_once(a, v, r);
+}
+
+static int op_migrate(const struct apply *a, struct vm *v, const struct vm_op_request *r)
+{
+    const struct vm_node *target;
+    int err = find_node(a, r->node, &target);
+    if (err)
+        return err;
+    if (v->state != VM_RUNNING) {
+        error_set(a->error, ERR_CONDITION, "VM %s does not run", v->name);
+        error_set_remedy(a->error, "clusterctl vm start %s --node %s", v->name, r->node);
+        return ERR_CONDITION;
+    }
+    if (str_eq(v->node, r->node)) {
+        if (r->reason == VM_REASON_ADMIN)
+            STR_COPY(v->home, r->node);
+        return done_at_once(a, v, r);
+    }
+    err = check_accepts(a, v, target);
+    if (!err)
+        err = vm_can_migrate(v, target, a->error);
+    if (err)
+        return err;
+    STR_COPY(v->target, r->node);
+    return begin(a, v, r, VM_MIGRATE_TIMEOUT_MS);
+}
+
+static int apply_op(const struct apply *a)
+{
+    struct vm_op_request r;
+    struct vm v;
+    if (vm_entry_op_decode(a->e->payload, &r) || uuid_is_nil(&a->e->request_id))
+        return malformed(a);
+    int err = find_vm(a, r.name, &v);
+    if (!err)
+        err = check_idle(a, &v);
+    if (err)
+        return err;
+    if (r.epoch != 0 && r.epoch != v.epoch)
+        return error_set(a->error, ERR_AGAIN, "VM %s was started or moved meanwhile", v.name);
+    switch (r.op) {
+    case VM_OP_START: return op_start(a, &v, &r);
+    case VM_OP_STOP: return op_stop(a, &v, &r);
+    case VM_OP_MIGRATE: return op_migrate(a, &v, &r);
+    case VM_OP_NONE: break;
+    }
+    return malformed(a);
+}
+
+/* ---- reports */
+
+static int late(const struct apply *a, const struct vm_report *r)
+{
+    return error_set(a->error, ERR_AGAIN, "VM %s: the report from %s came late: no change", r->name, r->node);
+}
+
+/* Ends the row's op; the caller has set what it led to. */
+static int end(const struct apply *a, struct vm *v, enum job_state state, int code, const char *error)
+{
+    struct uuid id = v->op_id;
+    v->op = VM_OP_NONE;
+    v->op_id = (struct uuid){0};
+    v->claim = 0;
+    v->left = false;
+    v->hard = false;
+    v->target[0] = '\0';
+    STR_COPY(v->error, error);
+    put_changed(a, v);
+    journal_job_end(a->t, &id, state, a->e->time_ms, code, error);
+    return 0;
+}
+
+static int report_started(const struct apply *a, struct vm *v, const struct vm_report *r)
+{
+    if (v->op != VM_OP_START || !str_eq(r->node, v->node))
+        return late(a, r);
+    v->state = VM_RUNNING;
+    STR_COPY(v->boot_id, r->boot_id);
+    EVENT(a, EVENT_INFO, v, "VM %s started on %s%s", v->name, v->node, reason_text(v->reason));
+    return end(a, v, JOB_DONE, 0, "");
+}
+
+static int report_stopped(const struct apply *a, struct vm *v, const struct vm_report *r)
+{
+    if (v->op != VM_OP_STOP)
+        return late(a, r);
+    v->state = VM_STOPPED;
+    EVENT(a, EVENT_INFO, v, "VM %s stopped on %s", v->name, v->node);
+    return end(a, v, JOB_DONE, 0, "");
+}
+
+static int report_moved(const struct apply *a, struct vm *v, const struct vm_report *r)
+{
+    if (v->op != VM_OP_MIGRATE || !str_eq(r->node, v->target))
+        return late(a, r);
+    EVENT(a, EVENT_INFO, v, "VM %s moved from %s to %s%s", v->name, v->node, r->node, reason_text(v->reason));
+    STR_COPY(v->node, r->node);
+    STR_COPY(v->boot_id, r->boot_id);
+    if (v->reason == VM_REASON_ADMIN)
+        STR_COPY(v->home, r->node);
+    v->epoch++;
+    return end(a, v, JOB_DONE, 0, "");
+}
+
+static int report_failed(const struct apply *a, struct vm *v, const struct vm_report *r)
+{
+    const char *what = v->op == VM_OP_START ? "start" : v->op == VM_OP_STOP ? "stop" : "move";
+    const char *why = r->error[0] ? r->error : "unknown reason";
+    if (v->op == VM_OP_START) {
+        v->state = VM_STOPPED; /* it stays wanted: the next boot of its node tries once more */
+        if (r->boot_id[0])
+            STR_COPY(v->boot_id, r->boot_id);
+    }
+    if (v->op == VM_OP_STOP)
+        v->wanted = true; /* it runs on */
+    EVENT(a, EVENT_ERROR, v, "VM %s did not %s on %s: %s", v->name, what, v->node, why);
+    return end(a, v, JOB_FAILED, r->code ? r->code : ERR_FAILED, why);
+}
+
+static int report_claim(const struct apply *a, struct vm *v, const struct vm_report *r)
+{
+    if (!str_eq(r->node, v->node) || r->claim == 0)
+        return late(a, r);
+    v->claim = r->claim;
+    put(a, v);
+    return 0;
+}
+
+static int report_left(const struct apply *a, struct vm *v, const struct vm_report *r)
+{
+    if (v->op != VM_OP_MIGRATE || !str_eq(r->node, v->node))
+        return late(a, r);
+    v->left = true;
+    put(a, v);
+    return 0;
+}
+
+/* Reports of what happened without an op. */
+static int report_seen(const struct apply *a, struct vm *v, const struct vm_report *r)
+{
+    if (r->kind == VM_REPORT_ASTRAY) {
+        if (!str_eq(r->node, v->node) && v->op == VM_OP_NONE)
+            EVENT(a, EVENT_ERROR, v, "VM %s runs on %s as well, but belongs to %s: look at it by hand", v->name,
+                  r->node, v->node);
+        return 0;
+    }
+    if (v->op != VM_OP_NONE || r->epoch != v->epoch || !str_eq(r->node, v->node))
+        return late(a, r);
+    if (r->kind == VM_REPORT_STOPPED && v->state == VM_RUNNING) {
+        v->state = VM_STOPPED;
+        v->wanted = false;
+        EVENT(a, EVENT_WARNING, v, "VM %s went off by itself on %s", v->name, v->node);
+    } else if (r->kind == VM_REPORT_STARTED && v->state == VM_STOPPED) {
+        v->state = VM_RUNNING;
+        v->wanted = true;
+        v->epoch++;
+        v->error[0] = '\0';
+        STR_COPY(v->boot_id, r->boot_id);
+        EVENT(a, EVENT_WARNING, v, "VM %s was found running on %s: somebody started it there", v->name, v->node);
+    } else {
+        return late(a, r);
+    }
+    put_changed(a, v);
+    return 0;
+}
+
+static int apply_report(const struct apply *a)
+{
+    struct vm_report r;
+    struct vm v;
+    if (vm_entry_report_decode(a->e->payload, &r))
+        return malformed(a);
+    int err = find_vm(a, r.name, &v);
+    if (err)
+        return err;
+    if (uuid_is_nil(&r.op_id))
+        return report_seen(a, &v, &r);
+    if (v.op == VM_OP_NONE || !uuid_eq(&v.op_id, &r.op_id))
+        return late(a, &r);
+    switch (r.kind) {
+    case VM_REPORT_STARTED: return report_started(a, &v, &r);
+    case VM_REPORT_STOPPED: return report_stopped(a, &v, &r);
+    case VM_REPORT_MOVED: return report_moved(a, &v, &r);
+    case VM_REPORT_FAILED: return report_failed(a, &v, &r);
+    case VM_REPORT_CLAIM: return report_claim(a, &v, &r);
+    case VM_REPORT_LEFT: return report_left(a, &v, &r);
+    case VM_REPORT_ASTRAY: break;
+    }
+    return malformed(a);
+}
+
+void vm_apply(struct tables *t, const struct vm_nodes *nodes, const struct entry *e, struct apply_result *ret)
+{
+    struct error error = {0};
+    const struct apply a = {.t = t, .nodes = nodes, .e = e, .error = &error};
+    switch (e->kind) {
+    case ENTRY_VM_ADD: apply_add(&a); break;
+    case ENTRY_VM_REMOVE: apply_remove(&a); break;
+    case ENTRY_VM_OP: apply_op(&a); break;
+    case ENTRY_VM_REPORT: apply_report(&a); break;
+    case ENTRY_VM_SET: apply_set(&a); break;
+    default: error_set(&error, ERR_UNKNOWN_KIND, "entry kind %u is not one of VMs", e->kind); break;
+    }
+    ret->error = error;
+}

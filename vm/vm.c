@@ -1,0 +1,210 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Rows of TABLE_VM, in this order (little endian, common/wire.h):
+ *   str name, uuid uuid, str node, str home, u8 state, u8 wanted, u8 op, uuid op_id, u8 reason, u64 claim, str target,
+ *   u8 left, u8 hard, i64 op_timeout_ms, str boot_id, u64 epoch, str machine, u64 memory_kib, u32 vcpus, u32 priority
+ *   (two's complement), u8 policy, u8 has_host_device, u8 has_local_disk, i64 changed_ms, str error
+ * A newer release may add fields at the end. Rows of TABLE_VM_XML are the XML's bytes. */
+#include "vm/vm.h"
+
+#include <assert.h>
+
+void vm_call_done(struct vm_call *c)
+{
+    free(c->xml);
+    *c = (struct vm_call){0};
+}
+
+void vm_outcome_done(struct vm_outcome *o)
+{
+    free(o->domains);
+    free(o->facts.xml);
+    *o = (struct vm_outcome){0};
+}
+
+void vm_encode(const struct vm *v, struct buf *b)
+{
+    wire_put_str(b, v->name);
+    wire_put_uuid(b, &v->uuid);
+    wire_put_str(b, v->node);
+    wire_put_str(b, v->home);
+    wire_put_u8(b, (uint8_t)v->state);
+    wire_put_u8(b, v->wanted);
+    wire_put_u8(b, (uint8_t)v->op);
+    wire_put_uuid(b, &v->op_id);
+    wire_put_u8(b, (uint8_t)v->reason);
+    wire_put_u64(b, v->claim);
+    wire_put_str(b, v->target);
+    wire_put_u8(b, v->left);
+    wire_put_u8(b, v->hard);
+    wire_put_i64(b, v->op_timeout_ms);
+    wire_put_str(b, v->boot_id);
+    wire_put_u64(b, v->epoch);
+    wire_put_str(b, v->machine);
+    wire_put_u64(b, v->memory_kib);
+    wire_put_u32(b, v->vcpus);
+    wire_put_u32(b, (uint32_t)v->priority);
+    wire_put_u8(b, (uint8_t)v->policy);
+    wire_put_u8(b, v->has_host_device);
+    wire_put_u8(b, v->has_local_disk);
+    wire_put_i64(b, v->changed_ms);
+    wire_put_str(b, v->error);
+}
+
+static bool vm_is_valid(const struct vm *v)
+{
+    return v->name[0] && (v->state == VM_STOPPED || v->state == VM_RUNNING) && v->op <= VM_OP_MIGRATE &&
+           (v->op == VM_OP_NONE) == uuid_is_nil(&v->op_id);
+}
+
+int vm_decode(struct slice value, struct vm *ret)
+{
+    struct wire_reader r = wire_reader(value);
+    struct vm v = {0};
+    WIRE_GET_STR(&r, v.name);
+    v.uuid = wire_get_uuid(&r);
+    WIRE_GET_STR(&r, v.node);
+    WIRE_GET_STR(&r, v.home);
+    v.state = (enum vm_state)wire_get_u8(&r);
+    v.wanted = wire_get_u8(&r) != 0;
+    v.op = (enum vm_op)wire_get_u8(&r);
+    v.op_id = wire_get_uuid(&r);
+    v.reason = (enum vm_reason)wire_get_u8(&r);
+    v.claim = wire_get_u64(&r);
+    WIRE_GET_STR(&r, v.target);
+    v.left = wire_get_u8(&r) != 0;
+    v.hard = wire_get_u8(&r) != 0;
+    v.op_timeout_ms = wire_get_i64(&r);
+    WIRE_GET_STR(&r, v.boot_id);
+    v.epoch = wire_get_u64(&r);
+    WIRE_GET_STR(&r, v.machine);
+    v.memory_kib = wire_get_u64(&r);
+    v.vcpus = wire_get_u32(&r);
+    v.priority = (int32_t)wire_get_u32(&r);
+    v.policy = (enum vm_policy)wire_get_u8(&r);
+    v.has_host_device = wire_get_u8(&r) != 0;
+    v.has_local_disk = wire_get_u8(&r) != 0;
+    v.changed_ms = wire_get_i64(&r);
+    WIRE_GET_STR(&r, v.error);
+    if (wire_err(&r) || !vm_is_valid(&v))
+        return ERR_MALFORMED;
+    *ret = v;
+    return 0;
+}
+
+int vm_get(const struct tables *t, const char *name, struct vm *ret)
+{
+    struct slice value;
+    if (tables_get(t, TABLE_VM, name, &value))
+        return ERR_NO_OBJECT;
+    int err = vm_decode(value, ret);
+    assert(!err); /* only vm_apply writes rows */
+    return err;
+}
+
+bool vm_next(const struct tables *t, const char *after, struct vm *ret)
+{
+    struct table_row row;
+    if (!tables_next(t, TABLE_VM, after, &row))
+        return false;
+    int err = vm_decode(row.value, ret);
+    assert(!err);
+    return !err;
+}
+
+const char *vm_state_name(const struct vm *v)
+{
+    switch (v->op) {
+    case VM_OP_START: return "starting";
+    case VM_OP_STOP: return "stopping";
+    case VM_OP_MIGRATE: return "migrating";
+    case VM_OP_NONE: break;
+    }
+    if (v->state == VM_RUNNING)
+        return "running";
+    return v->error[0] ? "failed" : "stopped";
+}
+
+const char *vm_policy_name(enum vm_policy p)
+{
+    switch (p) {
+    case VM_POLICY_FAIL: return "fail";
+    case VM_POLICY_SHUTDOWN_RESTART: return "shutdown-restart";
+    case VM_POLICY_SAVE: return "save";
+    case VM_POLICY_SKIP_NODE: return "skip-node";
+    }
+    return "unknown";
+}
+
+int vm_policy_parse(const char *s, enum vm_policy *ret)
+{
+    for (enum vm_policy p = VM_POLICY_FAIL; p <= VM_POLICY_SKIP_NODE; p++) {
+        if (str_eq(s, vm_policy_name(p))) {
+            *ret = p;
+            return 0;
+        }
+    }
+    return ERR_USAGE;
+}
+
+static const char *text_or_null(const char *s)
+{
+    return s[0] ? s : NULL;
+}
+
+struct json *vm_json(const struct vm *v)
+{
+    struct json *o = json_object_new();
+    json_set_str(o, "name", v->name);
+    json_set_str(o, "uuid", uuid_str(&v->uuid).s);
+    json_set_str(o, "node", v->node);
+    json_set_str(o, "home", v->home);
+    json_set_str(o, "state", vm_state_name(v));
+    json_set_bool(o, "wanted", v->wanted);
+    json_set_str(o, "target", v->op == VM_OP_MIGRATE ? v->target : NULL);
+    json_set_str(o, "job", v->op == VM_OP_NONE ? NULL : uuid_str(&v->op_id).s);
+    json_set_str(o, "machine", v->machine);
+    json_set_int(o, "memory_mib", (int64_t)(v->memory_kib / 1024));
+    json_set_int(o, "vcpus", v->vcpus);
+    json_set_int(o, "priority", v->priority);
+    json_set_str(o, "policy", vm_policy_name(v->policy));
+    json_set_bool(o, "host_device", v->has_host_device);
+    json_set_bool(o, "local_disk", v->has_local_disk);
+    json_set_int(o, "epoch", (int64_t)v->epoch);
+    json_set(o, "changed", json_time_new(v->changed_ms));
+    json_set_str(o, "error", text_or_null(v->error));
+    return o;
+}
+
+const struct vm_node *vm_nodes_find(const struct vm_nodes *n, const char *name)
+{
+    size_t low = 0, high = n->n;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        int order = strcmp(n->nodes[middle].name, name);
+        if (order == 0)
+            return &n->nodes[middle];
+        if (order < 0)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return NULL;
+}
+
+size_t vm_count_on(const struct tables *t, const char *node, bool running_only)
+{
+    size_t n = 0;
+    struct vm v = {0};
+    for (const char *after = NULL; vm_next(t, after, &v); after = v.name)
+        n += str_eq(v.node, node) && (!running_only || v.state == VM_RUNNING || v.op == VM_OP_START);
+    return n;
+}
+
+size_t vm_count_ops(const struct tables *t)
+{
+    size_t n = 0;
+    struct vm v = {0};
+    for (const char *after = NULL; vm_next(t, after, &v); after = v.name)
+        n += v.op != VM_OP_NONE;
+    return n;
+}
