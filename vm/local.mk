@@ -11,7 +11,6 @@ libringmaster_core_a_SOURCES += vm/vm-local.c
 libringmaster_core_a_SOURCES += vm/vm-step.c
 libringmaster_core_a_SOURCES += vm/vm.c
 libringmaster_core_a_SOURCES += vm/vm.h
-libringmaster_core_a_SOURCES += vm/vm.h
 
 # L3, adapters: vm/io/*.c:
 # libringmaster_io_a_SOURCES += vm/io/x.c vm/io/x.h

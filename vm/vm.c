@@ -8,19 +8,6 @@
 
 #include <assert.h>
 
-void vm_call_done(struct vm_call *c)
-{
-    free(c->xml);
-    *c = (struct vm_call){0};
-}
-
-void vm_outcome_done(struct vm_outcome *o)
-{
-    free(o->domains);
-    free(o->facts.xml);
-    *o = (struct vm_outcome){0};
-}
-
 void vm_encode(const struct vm *v, struct buf *b)
 {
     wire_put_str(b, v->name);
