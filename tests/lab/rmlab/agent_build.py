@@ -95,9 +95,13 @@ def build(release):
         (folder / "src").mkdir(parents=True, exist_ok=True)
         (folder / "layer").write_text(layer)
         sync(sources, folder / "src")
+        partial = fresh(stage.with_name(f"{stage.name}.partial"))
+        compile_into(release, folder, partial, configure_key(sources))
+        unite_usr(partial)
+        # Only now: a tree that does not build leaves the last good stage.
         stamp.unlink(missing_ok=True)
-        compile_into(release, folder, fresh(stage), configure_key(sources))
-        unite_usr(stage)
+        shutil.rmtree(stage, ignore_errors=True)
+        partial.rename(stage)
         stamp.write_text(key)
     return True
 

@@ -11,11 +11,12 @@ LOGGED_UNITS = ("ringmasterd", "corosync", "libvirtd")
 SPACE_NEEDED_MB = 4096
 
 
-def build(adopt=False):
+def build(adopt=False, agent=True):
     with locked(paths.CACHE / "lock", "building images", wait=True):
         images.each_release(images.build_layers)
         guest_image.build()
-        images.each_release(agent_build.build)
+        if agent:
+            images.each_release(agent_build.build)
         if adopt:
             agent_build.adopt()
 
@@ -25,7 +26,7 @@ def up(options):
         refuse_or_clear()
         check_host()
         with phase("build"):
-            build(adopt=True)
+            build(adopt=True, agent=not options.no_build)
         nodes = plan(options)
         network.refuse_foreign(nodes)
         # Before anything is made: what a killed run leaves must be known.
