@@ -1,0 +1,126 @@
+#!/usr/bin/env bats
+# The main job on real nodes, in one boot of the lab: form and join, status, VM start and migrate, the whole upgrade with
+# the leading agent SIGKILLed during a drain, the raise. The tests stand on each other, in order.
+
+lab=$BATS_TEST_DIRNAME/../lab
+
+setup_file() {
+    "$BATS_TEST_DIRNAME/../lab" up >&3
+}
+
+teardown_file() {
+    if [[ -e $BATS_FILE_TMPDIR/failed ]]; then
+        for n in n1 n2 n3; do
+            echo "# ---- $n" >&3
+            "$BATS_TEST_DIRNAME/../lab" log $n ringmasterd 2>&1 | tail -n 60 | sed 's/^/# /' >&3
+        done
+    fi
+    "$BATS_TEST_DIRNAME/../lab" down >&3
+}
+
+teardown() {
+    [[ -n $BATS_TEST_COMPLETED ]] || touch "$BATS_FILE_TMPDIR/failed"
+}
+
+ctl() { # node, arguments...
+    local node=$1
+    shift
+    "$lab" exec "$node" -- clusterctl "$@"
+}
+json() { # node, jq-like path in Python, arguments...
+    local node=$1 path=$2
+    shift 2
+    ctl "$node" "$@" --output json | /usr/bin/python3 -c "import json,sys; a=json.load(sys.stdin); d=a['data']; print($path)"
+}
+
+@test "three nodes form one cluster with a quorum" {
+    run json n2 "d['quorum']['quorate'], d['quorum']['votes_total'], len(d['nodes'])" status
+    [ "$status" -eq 0 ]
+    [ "$output" = "True 3 3" ]
+    run json n3 "sorted({n['state'] for n in d['nodes']}), sorted({n['release'] for n in d['nodes']})" status
+    [ "$output" = "['online'] ['bookworm']" ]
+}
+
+@test "all replicas hold the same state" {
+    a=$(json n1 "d['quorum']['index'], d['quorum']['state_hash']" status)
+    b=$(json n2 "d['quorum']['index'], d['quorum']['state_hash']" status)
+    c=$(json n3 "d['quorum']['index'], d['quorum']['state_hash']" status)
+    [ "$a" = "$b" ] && [ "$b" = "$c" ]
+}
+
+@test "the ring is encrypted and corosync agrees about the quorum" {
+    "$lab" exec n1 -- corosync-quorumtool -s | grep -q 'Quorate: *Yes'
+    "$lab" exec n1 -- grep -q 'crypto_cipher: aes256' /etc/corosync/corosync.conf
+}
+
+@test "a second cluster init and a join with a used token are refused" {
+    run ctl n1 cluster init --name other --yes
+    [ "$status" -eq 113 ]
+    run ctl n2 node show n9
+    [ "$status" -eq 105 ]
+}
+
+@test "four VMs run, and status says that failover is disabled" {
+    run json n1 "sorted(v['state'] for v in d['vms']), any(h['code'] == 'FAILOVER_DISABLED' for h in d['health'])" status
+    [ "$output" = "['running', 'running', 'running', 'running'] True" ]
+}
+
+@test "a VM migrates live to another node and back" {
+    from=$(json n1 "d['vm']['node']" vm show vm1)
+    to=n2; [ "$from" != n2 ] || to=n3
+    ctl n1 vm migrate vm1 $to --wait=60
+    [ "$(json n3 "d['vm']['node']" vm show vm1)" = $to ]
+    "$lab" exec $to -- virsh -q list --name | grep -qx vm1
+    ctl n3 vm migrate vm1 "$from" --wait=60
+    "$lab" exec "$from" -- virsh -q list --name | grep -qx vm1
+    "$lab" verify-guests
+}
+
+@test "a VM is not migrated to a node that does not exist" {
+    run ctl n1 vm migrate vm1 n9 --wait=10
+    [ "$status" -ne 0 ]
+    [[ $output == *n9* ]]
+}
+
+@test "a restart of the agents touches no VM" {
+    for n in n1 n2 n3; do "$lab" exec $n -- systemctl restart ringmasterd; done
+    for _ in $(seq 60); do
+        [ "$(json n1 "d['quorum']['quorate'] and all(n['state'] == 'online' for n in d['nodes'])" status)" = True ] && break
+        sleep 1
+    done
+    "$lab" verify-guests
+}
+
+@test "the level cannot be raised before the upgrade" {
+    run ctl n1 level raise --yes
+    [ "$status" -eq 113 ]
+}
+
+@test "the whole upgrade to trixie, the leading agent SIGKILLed during a drain" {
+    run ctl n1 upgrade start --target trixie
+    [ "$status" -ne 0 ] # asks, and without a terminal refuses
+    ctl n1 upgrade start --target trixie --yes
+    "$BATS_TEST_DIRNAME/../follow-upgrade" --kill-leader draining --timeout 900 >&3
+}
+
+@test "no node was re-imaged twice" {
+    run json n1 "[(s['node'], s['state'], s['attempt']) for s in d['run']['steps'] if s['state'] != 'done' or s['attempt'] != 1]" upgrade status
+    [ "$output" = "[]" ]
+}
+
+@test "all nodes run trixie, mixed mode is over with the raise" {
+    run json n2 "sorted({n['release'] for n in d['nodes']}), d['level']['committed'], d['level']['mixed']" status
+    [ "$output" = "['trixie'] 1 True" ]
+    ctl n2 level raise --yes --wait=60
+    run json n3 "d['level']['committed'], d['level']['mixed'], d['run']['state']" status
+    [ "$output" = "2 False done" ]
+}
+
+@test "no VM restarted, skipped a count or lost a block" {
+    "$lab" verify-guests
+}
+
+@test "VMs are home again" {
+    run json n1 "[v['name'] for v in d['vms'] if v['node'] != v['home']]" vm list
+    [ "$output" = "[]" ]
+}
