@@ -17,3 +17,4 @@ libringmaster_core_a_SOURCES += upgrade/run.h
 
 # L3, adapters: upgrade/io/*.c:
 # libringmaster_io_a_SOURCES += upgrade/io/x.c upgrade/io/x.h
+libringmaster_io_a_SOURCES += upgrade/io/executor.c upgrade/io/executor.h

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "agent/io/units.h"
 
+#include <signal.h>
+
 #include "agent/io/process.h"
 
 enum {
@@ -68,6 +70,56 @@ int unit_is_active(const char *unit, bool *ret, struct error *e)
         return err;
     }
     *ret = code == 0;
+    return 0;
+}
+
+int unit_forget(const char *unit, struct error *e)
+{
+    int err = unit_stop(unit, e);
+    return err ? err : systemctl_must("reset-failed", unit, 1, e); /* 1: not loaded, so there is nothing to forget */
+}
+
+/* The value of "\nNAME=VALUE\n" in the output of systemctl show. */
+static bool property(const char *text, const char *name, char *dst, size_t size)
+{
+    size_t n = strlen(name);
+    for (const char *p = text; *p; p += strcspn(p, "\n"), p += *p == '\n') {
+        if (strncmp(p, name, n) != 0 || p[n] != '=')
+            continue;
+        size_t len = strcspn(p + n + 1, "\n");
+        len = len < size ? len : size - 1;
+        memcpy(dst, p + n + 1, len);
+        dst[len] = '\0';
+        return true;
+    }
+    return false;
+}
+
+int unit_result(const char *unit, struct unit_result *ret, struct error *e)
+{
+    const char *argv[] = {"/usr/bin/systemctl",
+                          "show",
+                          "--no-pager",
+                          "--property=LoadState,Description,Result,ExecMainCode,ExecMainStatus",
+                          unit,
+                          NULL};
+    AUTO(freep) char *text = NULL;
+    int err = process_must(argv, SYSTEMCTL_MS, &text, e);
+    if (err)
+        return err;
+    char load[32], result[32], code[16], status[16];
+    struct unit_result r = {0};
+    if (!property(text, "LoadState", load, sizeof(load)) || !property(text, "Result", result, sizeof(result)) ||
+        !property(text, "ExecMainCode", code, sizeof(code)) ||
+        !property(text, "ExecMainStatus", status, sizeof(status)) ||
+        !property(text, "Description", r.description, sizeof(r.description)))
+        return error_set(e, ERR_MALFORMED, "systemctl show %s does not say how it ended", unit);
+    long how = strtol(code, NULL, 10); /* as in siginfo_t: CLD_EXITED, CLD_KILLED, CLD_DUMPED; 0: did not run */
+    r.loaded = !str_eq(load, "not-found");
+    r.ended = how != 0;
+    r.timed_out = str_eq(result, "timeout");
+    r.exit_code = how == CLD_EXITED ? (int)strtol(status, NULL, 10) : -1;
+    *ret = r;
     return 0;
 }
 

@@ -12,6 +12,19 @@ int unit_start(const char *unit, struct error *e); /* 0 once it is ready */
 int unit_stop(const char *unit, struct error *e);  /* a unit that is not known is stopped */
 int unit_is_active(const char *unit, bool *ret, struct error *e);
 
+/* Stops it, and forgets that it failed: the name is free again. */
+int unit_forget(const char *unit, struct error *e);
+
+/* How a service ended. */
+struct unit_result {
+    bool loaded; /* systemd knows it; else all else is empty */
+    bool ended;  /* its main process ran and ended */
+    bool timed_out;
+    int exit_code; /* -1: by signal */
+    char description[128];
+};
+int unit_result(const char *unit, struct unit_result *ret, struct error *e);
+
 /* The agent alone starts corosync, once it knows the membership (design 2, rule 6): not at boot, and not with whatever
  * configuration its package or an earlier cluster left. Stops it, and keeps it from starting by itself. */
 int units_take_corosync(struct error *e);
