@@ -167,9 +167,12 @@ static int install(const struct membership_env *env, const struct credentials *c
 static int check_unconfigured(const struct membership_env *env, struct error *e)
 {
     struct identity id;
-    int err = identity_load_in(env->prefix, &id, e);
+    struct error why = {0};
+    int err = identity_load_in(env->prefix, &id, &why);
     if (err == ERR_NOT_FOUND)
         return 0;
+    if (err)
+        *e = why;
     return err ? err : error_set(e, ERR_CONDITION, "this node is already %s of cluster %s", id.node, id.cluster_name);
 }
 
@@ -502,13 +505,14 @@ static bool parse_peer(const char *s, size_t n, struct join_peer *ret)
 
 static int parse_peers(const char *peers, struct join_token *t, struct error *e)
 {
-    for (const char *p = peers + strspn(peers, " "); *p; p += strspn(p, " ")) {
+    const char *p = peers + strspn(peers, " ");
+    while (*p && t->n_peers < JOIN_PEERS_MAX) { /* that many are enough to ask */
         size_t n = strcspn(p, " ");
-        if (t->n_peers == JOIN_PEERS_MAX)
-            break; /* that many are enough to ask */
         if (!parse_peer(p, n, &t->peers[t->n_peers]))
             return error_set(e, ERR_USAGE, "\"%.*s\" is not an address and port", (int)n, p);
         t->n_peers++;
+        p += n;
+        p += strspn(p, " ");
     }
     return t->n_peers ? 0 : error_set(e, ERR_USAGE, "a join token needs a member to ask");
 }

@@ -155,7 +155,10 @@ static void client_serve(struct tls_server *s, int fd)
     }
     struct join_request *join = NULL;
     if (client_request(c, &join, &e) < 0) {
-        tls_client_refuse(c, &e);
+        struct buf message = joinmsg_refusal(&e);
+        client_send(c, &message, NULL);
+        tls_conn_linger(c->conn); /* perhaps not all that it sent was read */
+        client_free(c);
         return;
     }
     tls_conn_detach(c->conn);

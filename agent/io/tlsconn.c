@@ -21,6 +21,7 @@ enum {
     HEADER_SIZE = 4,
     AT_ONCE_MAX = 4 << 20, /* a longer frame's buffer grows with what comes, not by what the peer says will come */
     CHUNK_SIZE = 64 * 1024,
+    LINGER_MS = 2000,
 };
 
 struct tls_conn {
@@ -239,6 +240,19 @@ void tls_conn_free(struct tls_conn *c)
     BIO_meth_free(c->method);
     close(c->fd);
     free(c);
+}
+
+void tls_conn_linger(struct tls_conn *c)
+{
+    char waste[4096];
+    int64_t until = now_ms() + LINGER_MS;
+    SSL_shutdown(c->ssl);
+    shutdown(c->fd, SHUT_WR);
+    while (wait_ready(c->fd, POLLIN, c->stop_fd, until) == 0) {
+        ssize_t n = recv(c->fd, waste, sizeof(waste), 0);
+        if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR))
+            return;
+    }
 }
 
 void tls_conn_detach(struct tls_conn *c)

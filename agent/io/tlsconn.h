@@ -31,6 +31,9 @@ int tls_conn_connect(SSL_CTX *ctx, const char *address, uint16_t port, const str
                      struct error *e);
 /* Says goodbye, without waiting. NULL is accepted. */
 void tls_conn_free(struct tls_conn *c);
+/* Before freeing a connection whose peer may still be sending: closing over unread bytes resets it, and what was last
+ * said to the peer is lost. Waits for its end, a short while. */
+void tls_conn_linger(struct tls_conn *c);
 /* Waiting no longer ends early: the one who started it may be gone. */
 void tls_conn_detach(struct tls_conn *c);
 

@@ -134,12 +134,15 @@ int units_serve_libvirt_tls(struct error *e)
     int err = systemctl_must("enable", "libvirtd-tls.socket", 0, e);
     if (err)
         return err;
+    struct error why = {0};
     for (int i = 0; i < TLS_SOCKET_TRIES; i++) {
-        err = unit_stop("libvirtd.service", e);
-        err = err ? err : unit_start("libvirtd-tls.socket", e);
+        err = unit_stop("libvirtd.service", &why);
+        err = err ? err : unit_start("libvirtd-tls.socket", &why);
         if (!err)
-            break;
+            /* Not needed (the sockets would start it), but here a certificate that it does not like shows at once. */
+            return unit_start("libvirtd.service", e);
     }
-    /* Not needed (the sockets would start it), but here a certificate that it does not like shows at once. */
-    return err ? err : unit_start("libvirtd.service", e);
+    if (e)
+        *e = why;
+    return err;
 }

@@ -9,22 +9,34 @@ unit_tests += tests/unit/test_db_cluster
 unit_tests += tests/unit/test_db_message
 unit_tests += tests/unit/test_db_votes
 unit_tests += tests/unit/test_err
+unit_tests += tests/unit/test_executor
 unit_tests += tests/unit/test_hash
 unit_tests += tests/unit/test_json
 unit_tests += tests/unit/test_level
+unit_tests += tests/unit/test_membership
+unit_tests += tests/unit/test_pki
 unit_tests += tests/unit/test_prng_uuid
 unit_tests += tests/unit/test_proto
 unit_tests += tests/unit/test_run_apply
 unit_tests += tests/unit/test_run_step
 unit_tests += tests/unit/test_table
+unit_tests += tests/unit/test_tls
 unit_tests += tests/unit/test_upgrade_check
 unit_tests += tests/unit/test_wire
 check_PROGRAMS += $(unit_tests)
 TESTS += $(unit_tests)
 LDADD = $(CORE_LIBS) $(CMOCKA_LIBS)
+EXTRA_DIST += tests/unit/membernode.h
+EXTRA_DIST += tests/unit/tempdir.h
 EXTRA_DIST += tests/unit/unit.h
 EXTRA_DIST += tests/unit/upgrade_world.h
 EXTRA_DIST += tests/unit/db_cluster.h
 
 # The store of its nodes is the simulator's.
 tests_unit_test_db_cluster_SOURCES = tests/unit/test_db_cluster.c tests/sim/disk.c tests/sim/disk.h
+
+# Of adapters.
+tests_unit_test_executor_LDADD = $(IO_LIBS) $(CMOCKA_LIBS)
+tests_unit_test_membership_LDADD = $(IO_LIBS) $(CMOCKA_LIBS)
+tests_unit_test_pki_LDADD = $(IO_LIBS) $(CMOCKA_LIBS)
+tests_unit_test_tls_LDADD = $(IO_LIBS) $(CMOCKA_LIBS)
