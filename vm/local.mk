@@ -13,4 +13,7 @@ libringmaster_core_a_SOURCES += vm/vm.c
 libringmaster_core_a_SOURCES += vm/vm.h
 
 # L3, adapters: vm/io/*.c:
-# libringmaster_io_a_SOURCES += vm/io/x.c vm/io/x.h
+libringmaster_io_a_SOURCES += vm/io/domxml.c
+libringmaster_io_a_SOURCES += vm/io/domxml.h
+libringmaster_io_a_SOURCES += vm/io/libvirt.c
+libringmaster_io_a_SOURCES += vm/io/libvirt.h
