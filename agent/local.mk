@@ -46,4 +46,6 @@ libringmaster_io_a_SOURCES += agent/io/units.c agent/io/units.h
 libringmaster_io_a_SOURCES += agent/io/worker.c agent/io/worker.h
 
 # L4, composition: exec.c, loop.c, main.c:
+ringmasterd_SOURCES += agent/exec.c agent/exec.h
+ringmasterd_SOURCES += agent/loop.c agent/loop.h
 ringmasterd_SOURCES += agent/main.c

@@ -304,7 +304,7 @@ static void queue_pop(struct cpg *c)
 static void flush(void *data)
 {
     struct cpg *c = data;
-    c->flow = 0; /* called by its timer, or there was none */
+    c->flow = 0;
     while (c->first) {
         cs_error_t err = send_message(c, c->first);
         if (err == CS_ERR_TRY_AGAIN) {
@@ -340,8 +340,8 @@ void cpg_send(struct cpg *c, struct buf *bytes)
     *c->last = o;
     c->last = &o->next;
     c->queued += o->bytes.len;
-    if (!c->dispatching && !c->flow)
-        flush(c);
+    if (!c->flow) /* never at once: a loss found now would be told in the middle of the caller's step */
+        timer(c, &c->flow, 0, flush);
 }
 
 static int32_t on_readable(int32_t fd, int32_t revents, void *data)
@@ -355,8 +355,6 @@ static int32_t on_readable(int32_t fd, int32_t revents, void *data)
         err = CS_ERR_LIBRARY;
     if (err != CS_OK && err != CS_ERR_TRY_AGAIN)
         lost(c, err);
-    else if (!c->flow)
-        flush(c); /* what was sent by the callbacks */
     return 0;
 }
 

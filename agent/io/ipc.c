@@ -22,6 +22,8 @@ struct ipc_client {
     gid_t gid;
     bool busy;            /* a request is under way */
     bool told;            /* the core knows the id */
+    bool closing;         /* is to be disconnected */
+    bool closed;
     struct json *request; /* waits for the access to be known */
     char *answer;         /* what is being pulled */
     size_t total;
@@ -36,6 +38,7 @@ struct access_entry {
 
 struct ipc {
     qb_ipcs_service_t *service;
+    qb_loop_t *loop;
     struct worker_pool *pool;
     struct ipc_ops ops;
     const struct log_sink *log;
@@ -43,6 +46,7 @@ struct ipc {
     struct access_entry cache[IPC_CACHE_MAX];
     size_t next_entry;
     size_t n_lookups;
+    bool closing; /* a job for it is queued */
     bool stopping;
 };
 
@@ -53,6 +57,35 @@ struct lookup_job {
     gid_t gid;
     enum core_access access;
 };
+
+/* ---- disconnecting: never from within libqb's dispatch of that very connection, which goes on to use it */
+
+static struct ipc_client *next_closing(struct ipc *ipc)
+{
+    for (struct ipc_client *cl = ipc->clients; cl; cl = cl->next)
+        if (cl->closing && !cl->closed)
+            return cl;
+    return NULL;
+}
+
+static void close_clients(void *data)
+{
+    struct ipc *ipc = data;
+    ipc->closing = false;
+    for (struct ipc_client *cl; (cl = next_closing(ipc)) != NULL;) {
+        cl->closing = false;
+        qb_ipcs_disconnect(cl->conn); /* may free cl */
+    }
+}
+
+static void close_later(struct ipc_client *cl)
+{
+    struct ipc *ipc = cl->ipc;
+    cl->closing = true;
+    if (!ipc->closing && qb_loop_job_add(ipc->loop, QB_LOOP_HIGH, ipc, close_clients) != 0)
+        abort(); /* out of memory */
+    ipc->closing = true;
+}
 
 /* ---- access */
 
@@ -188,7 +221,7 @@ static void send_chunk(struct ipc_client *cl, size_t offset)
     if (sent != head.size) { /* the ring holds a whole message: the client did not take the one before */
         log_debug(cl->ipc->log, "ipc: client %llu does not take its answer (%zd) -> disconnected",
                   (unsigned long long)cl->id, sent);
-        qb_ipcs_disconnect(cl->conn);
+        close_later(cl);
         return;
     }
     if (offset + n == cl->total) {
@@ -219,7 +252,7 @@ void ipc_reply(struct ipc *ipc, uint64_t client, struct json *answer)
     struct ipc_client *cl = ipc->clients;
     while (cl && cl->id != client)
         cl = cl->next;
-    if (!cl || !cl->busy || cl->request) {
+    if (!cl || !cl->busy || cl->request || cl->closed) {
         json_free(answer);
         return;
     }
@@ -276,21 +309,20 @@ static int32_t on_message(qb_ipcs_connection_t *conn, void *data, size_t size)
 {
     struct ipc_client *cl = qb_ipcs_context_get(conn);
     struct qb_ipc_request_header head;
-    if (!cl || size < sizeof(head) || size > PROTO_MESSAGE_MAX) {
-        qb_ipcs_disconnect(conn);
+    if (!cl || cl->closing || cl->closed)
         return 0;
+    bool ok = size >= sizeof(head) && size <= PROTO_MESSAGE_MAX;
+    AUTO(freep) uint8_t *copy = ok ? xmemdup(data, size) : NULL;
+    if (ok) {
+        memcpy(&head, copy, sizeof(head));
+        ok = head.size >= (int32_t)sizeof(head) && (size_t)head.size <= size &&
+             on_frame(cl, head.id, copy + sizeof(head), (size_t)head.size - sizeof(head));
     }
-    AUTO(freep) uint8_t *copy = xmemdup(data, size);
-    memcpy(&head, copy, sizeof(head));
-    qb_ipcs_connection_ref(conn); /* an answer may disconnect it */
-    bool ok = head.size >= (int32_t)sizeof(head) && (size_t)head.size <= size &&
-              on_frame(cl, head.id, copy + sizeof(head), (size_t)head.size - sizeof(head));
     if (!ok) {
         log_info(cl->ipc->log, "ipc: client %llu (uid %u) broke the protocol -> disconnected",
                  (unsigned long long)cl->id, cl->uid);
-        qb_ipcs_disconnect(conn);
+        close_later(cl);
     }
-    qb_ipcs_connection_unref(conn);
     return 0;
 }
 
@@ -334,8 +366,10 @@ static void tell_gone(struct ipc_client *cl)
 static int32_t on_closed(qb_ipcs_connection_t *conn)
 {
     struct ipc_client *cl = qb_ipcs_context_get(conn);
-    if (cl)
-        tell_gone(cl);
+    if (!cl)
+        return 0;
+    cl->closed = true;
+    tell_gone(cl);
     return 0;
 }
 
@@ -378,7 +412,6 @@ static int32_t dispatch_del(int32_t fd)
 int ipc_start(const char *name, qb_loop_t *loop, struct worker_pool *pool, const struct ipc_ops *ops,
               const struct log_sink *log, struct ipc **ret, struct error *e)
 {
-    (void)loop;
     struct qb_ipcs_service_handlers handlers = {
         .connection_accept = on_accept,
         .msg_process = on_message,
@@ -392,6 +425,7 @@ int ipc_start(const char *name, qb_loop_t *loop, struct worker_pool *pool, const
         .dispatch_del = dispatch_del,
     };
     struct ipc *ipc = xcalloc(1, sizeof(*ipc));
+    ipc->loop = loop;
     ipc->pool = pool;
     ipc->ops = *ops;
     ipc->log = log;
@@ -417,6 +451,8 @@ void ipc_free(struct ipc *ipc)
     if (!ipc)
         return;
     ipc->stopping = true;
+    if (ipc->closing)
+        qb_loop_job_del(ipc->loop, QB_LOOP_HIGH, ipc, close_clients);
     qb_ipcs_destroy(ipc->service);
     /* A connection whose memory libqb still holds must not point here. */
     for (struct ipc_client *cl = ipc->clients, *next; cl; cl = next) {

@@ -23,6 +23,12 @@ unit_tests += tests/unit/test_table
 unit_tests += tests/unit/test_tls
 unit_tests += tests/unit/test_upgrade_check
 unit_tests += tests/unit/test_wire
+unit_tests += tests/unit/test_config
+unit_tests += tests/unit/test_host
+unit_tests += tests/unit/test_ipc
+unit_tests += tests/unit/test_process
+unit_tests += tests/unit/test_store
+unit_tests += tests/unit/test_worker
 check_PROGRAMS += $(unit_tests)
 TESTS += $(unit_tests)
 LDADD = $(CORE_LIBS) $(CMOCKA_LIBS)
@@ -40,3 +46,12 @@ tests_unit_test_executor_LDADD = $(IO_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_membership_LDADD = $(IO_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_pki_LDADD = $(IO_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_tls_LDADD = $(IO_LIBS) $(CMOCKA_LIBS)
+
+# Adapters of agent/io.
+tests_unit_test_config_LDADD = $(IO_LIBS) $(CMOCKA_LIBS)
+tests_unit_test_host_LDADD = $(IO_LIBS) $(CMOCKA_LIBS)
+tests_unit_test_ipc_LDADD = $(IO_LIBS) $(CMOCKA_LIBS)
+tests_unit_test_process_LDADD = $(IO_LIBS) $(CMOCKA_LIBS)
+tests_unit_test_store_LDADD = $(IO_LIBS) $(CMOCKA_LIBS)
+tests_unit_test_worker_LDADD = $(IO_LIBS) $(CMOCKA_LIBS)
+tests_unit_test_ipc_CPPFLAGS = $(AM_CPPFLAGS) $(QB_CFLAGS)

@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "agent/loop.h"
+
+#include <poll.h>
+#include <qb/qbutil.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <systemd/sd-daemon.h>
+#include <time.h>
+
+#include "agent/core.h"
+
+struct loop {
+    qb_loop_t *qb;
+    struct inbox *inbox;
+    const struct log_sink *log;
+    void (*tick)(void *ctx);
+    void *ctx;
+    qb_loop_timer_handle timer;
+    int exit_code;
+    bool running;
+    int64_t watchdog_ms; /* feed it this often; 0: there is none */
+    int64_t fed_ms;
+};
+
+static int64_t clock_ms(clockid_t id)
+{
+    struct timespec t;
+    clock_gettime(id, &t);
+    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+int64_t loop_now_ms(void)
+{
+    return clock_ms(CLOCK_MONOTONIC);
+}
+
+int64_t loop_wall_ms(void)
+{
+    return clock_ms(CLOCK_REALTIME);
+}
+
+static int32_t on_inbox(int32_t fd, int32_t revents, void *data)
+{
+    (void)fd, (void)revents;
+    struct loop *l = data;
+    inbox_dispatch(l->inbox);
+    return 0;
+}
+
+struct loop *loop_new(const struct log_sink *log)
+{
+    struct loop *l = xcalloc(1, sizeof(*l));
+    l->log = log;
+    l->exit_code = LOOP_EXIT_NONE;
+    l->inbox = inbox_new();
+    l->qb = qb_loop_create();
+    if (!l->qb || qb_loop_poll_add(l->qb, QB_LOOP_MED, inbox_fd(l->inbox), POLLIN, l, on_inbox) != 0)
+        abort(); /* out of memory or descriptors, at start */
+    return l;
+}
+
+void loop_free(struct loop *l)
+{
+    if (!l)
+        return;
+    qb_loop_destroy(l->qb);
+    inbox_free(l->inbox);
+    free(l);
+}
+
+qb_loop_t *loop_qb(struct loop *l)
+{
+    return l->qb;
+}
+
+struct inbox *loop_inbox(struct loop *l)
+{
+    return l->inbox;
+}
+
+static void feed_watchdog(struct loop *l, int64_t now)
+{
+    if (l->watchdog_ms == 0 || now - l->fed_ms < l->watchdog_ms)
+        return;
+    l->fed_ms = now;
+    sd_notify(0, "WATCHDOG=1");
+}
+
+static void on_tick(void *data);
+
+static void arm(struct loop *l)
+{
+    if (qb_loop_timer_add(l->qb, QB_LOOP_HIGH, CORE_TICK_MS * 1000000ULL, l, on_tick, &l->timer) != 0)
+        abort(); /* out of memory */
+}
+
+static void on_tick(void *data)
+{
+    struct loop *l = data;
+    arm(l);
+    feed_watchdog(l, loop_now_ms());
+    l->tick(l->ctx);
+}
+
+static int32_t on_signal(int32_t signal, void *data)
+{
+    struct loop *l = data;
+    log_notice(l->log, "%s -> stopping", signal == SIGTERM ? "SIGTERM" : "SIGINT");
+    loop_stop(l, 0);
+    return 0;
+}
+
+static void add_signals(struct loop *l)
+{
+    qb_loop_signal_handle handle;
+    if (qb_loop_signal_add(l->qb, QB_LOOP_HIGH, SIGTERM, l, on_signal, &handle) != 0 ||
+        qb_loop_signal_add(l->qb, QB_LOOP_HIGH, SIGINT, l, on_signal, &handle) != 0)
+        abort();
+    signal(SIGPIPE, SIG_IGN);
+    signal(SIGHUP, SIG_IGN);
+}
+
+int loop_run(struct loop *l, void (*tick)(void *ctx), void *ctx)
+{
+    uint64_t usec = 0;
+    if (sd_watchdog_enabled(0, &usec) > 0)
+        l->watchdog_ms = (int64_t)(usec / 1000 / 4);
+    l->tick = tick;
+    l->ctx = ctx;
+    add_signals(l);
+    arm(l);
+    sd_notify(0, "READY=1");
+    l->running = true;
+    if (l->exit_code == LOOP_EXIT_NONE)
+        qb_loop_run(l->qb);
+    l->running = false;
+    sd_notify(0, "STOPPING=1");
+    qb_loop_timer_del(l->qb, l->timer);
+    return l->exit_code;
+}
+
+void loop_stop(struct loop *l, int exit_code)
+{
+    if (l->exit_code != LOOP_EXIT_NONE)
+        return;
+    l->exit_code = exit_code;
+    if (l->running)
+        qb_loop_stop(l->qb);
+}
