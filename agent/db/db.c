@@ -223,13 +223,14 @@ static void dispatch(struct db *db, const struct db_msg *m, uint32_t nodeid)
 void db_message(struct db *db, int64_t now_ms, uint32_t from_nodeid, struct slice bytes)
 {
     struct db_msg m;
-    if (!enter(db, now_ms) || from_nodeid == db->p.nodeid || db_msg_decode(bytes, &m) != 0)
+    if (!enter(db, now_ms) || from_nodeid == db->p.nodeid || !db_msg_is_for(bytes, &db->p.self))
+        return;
+    if (db_msg_decode(bytes, &m) != 0)
         return;
     bool is_ours = uuid_eq(&m.cluster, &db->p.cluster) && !uuid_eq(&m.from, &db->p.self) && !uuid_is_nil(&m.from);
-    bool is_for_us = uuid_is_nil(&m.to) || uuid_eq(&m.to, &db->p.self) || m.type == DB_MSG_APPEND;
     if (is_ours)
         note_seen(db, from_nodeid, &m.from);
-    if (is_ours && is_for_us && is_welcome(db, &m))
+    if (is_ours && is_welcome(db, &m))
         dispatch(db, &m, from_nodeid);
     db_msg_done(&m);
 }

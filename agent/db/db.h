@@ -95,7 +95,9 @@ bool db_is_pending(const struct db *db, const struct uuid *request_id);
 /* Hands leadership to a caught-up voter (leader only). ERR_AGAIN: none is ready, or a transfer is under way. */
 int db_transfer(struct db *db, int64_t now_ms);
 
-/* Snapshots: the bytes are served over TLS by any node that holds a leader's authority (db_is_leader). */
+/* Snapshots: the bytes are served over TLS by a node that db_can_serve(): a leader that hears a majority. It need not
+ * have committed an entry of its own term (db_is_leader): the follower may be the one that it needs for that. */
+bool db_can_serve(const struct db *db);
 void db_snapshot_encode(const struct db *db, struct buf *b);
 /* ERR_MALFORMED, or ERR_AGAIN when it is older than what is here. */
 int db_snapshot_install(struct db *db, int64_t now_ms, struct slice bytes);

@@ -39,6 +39,7 @@ enum {
     DB_LAZY_ENTRIES = 500,   /* … or after so many entries; a lost tail is replayed from the log */
     DB_PREVOTE_MS = 500,     /* a pre-vote round: no disk is involved */
     DB_OFFER_MS = 1000,      /* a snapshot is offered, or asked for, again */
+    DB_CHUNKS_MAX = 16,      /* messages of one round of repair */
     DB_CONFIG_AGAIN_MS = 50, /* a configuration entry must wait for the previous one */
 };
 
@@ -96,6 +97,8 @@ struct db_msg {
 size_t db_msg_entry_size(const struct entry *e); /* what one entry adds to a message */
 enum { DB_MSG_OVERHEAD = 256 };                  /* more than any message without its entries */
 void db_msg_encode(const struct db_msg *m, struct buf *b);
+/* To everyone or to id; appends to others too: they show that the leader lives. False if it does not parse. */
+bool db_msg_is_for(struct slice bytes, const struct uuid *id);
 int db_msg_decode(struct slice bytes, struct db_msg *ret); /* 0 or ERR_MALFORMED */
 void db_msg_done(struct db_msg *m);
 
@@ -122,8 +125,8 @@ struct db_peer {
     enum { DB_VOTE_NONE, DB_VOTE_YES, DB_VOTE_NO } vote;
     uint64_t match; /* durable there; leader only, as all below */
     int64_t heard_ms;
-    bool repairing;     /* behind what was multicast: gets chunks of its own */
-    uint64_t sent_from; /* the first index of its last chunk */
+    bool repairing;                /* behind what was multicast: gets chunks of its own */
+    uint64_t sent_from, sent_upto; /* what its last chunks held */
     int64_t sent_ms, offered_ms;
 };
 

@@ -137,6 +137,14 @@ static void get_body(struct wire_reader *r, struct db_msg *m)
     }
 }
 
+bool db_msg_is_for(struct slice bytes, const struct uuid *id)
+{
+    struct db_msg m = {0};
+    struct wire_reader r = wire_reader(bytes);
+    get_header(&r, &m);
+    return wire_err(&r) == 0 && (m.type == DB_MSG_APPEND || uuid_is_nil(&m.to) || uuid_eq(&m.to, id));
+}
+
 int db_msg_decode(struct slice bytes, struct db_msg *ret)
 {
     struct db_msg m = {0};

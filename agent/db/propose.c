@@ -5,8 +5,9 @@
  *   "A request_id makes a retry safe": the leader appends a request id only if it is neither in its unapplied tail nor
  *   among the kept outcomes.
  *   "At most one [configuration entry] is uncommitted, and the previous one and an entry of the leader's own term are
- *   committed before it": one that comes too early is not appended; it waits here and is tried again. One that makes no
- *   sense is appended and has no effect: its outcome says why, on every node. */
+ *   committed before it": one that comes too early is not appended; it waits here and is tried again. So does one that
+ *   gives a vote to a replica that is not caught up. One that makes no sense is appended and has no effect: its outcome
+ *   says why, on every node. */
 #include "agent/db/internal.h"
 
 bool db_config_settled(const struct db *db)
@@ -20,6 +21,18 @@ bool db_config_settled(const struct db *db)
 
 /* ---- leader ---------------------------------------------------------------------------------------------------- */
 
+/* A vote goes to who has the log: else the cluster could come to need a node that cannot answer. */
+static bool is_ripe(const struct db *db, const struct entry *e)
+{
+    if (!db_is_config_kind(e->kind))
+        return true;
+    struct wire_reader r = wire_reader(e->payload);
+    struct uuid id = wire_get_uuid(&r);
+    bool raises = e->kind == ENTRY_REPLICA_WEIGHT && wire_get_u8(&r) > 0;
+    bool is_member = db_config_find(&db->config, &id) != NULL;
+    return db_config_settled(db) && (!raises || !is_member || db_replica_progress(db, &id).caught_up);
+}
+
 /* False: not now. */
 static bool append_once(struct db *db, const struct entry *e)
 {
@@ -30,7 +43,7 @@ static bool append_once(struct db *db, const struct entry *e)
         return true;
     if (db_log_has_request(&db->log, db->applied, &e->request_id))
         return true;
-    if (db_is_config_kind(e->kind) && !db_config_settled(db))
+    if (!is_ripe(db, e))
         return false;
     struct entry copy = *e;
     db_repl_append_own(db, &copy);

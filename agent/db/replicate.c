@@ -3,10 +3,11 @@
  *
  *   "Append, fsync, acknowledge; commit; only then answer the client. Batch what is waiting."
  *   One append message carries all that was proposed since the last one, for all followers. A follower that cannot take
- *   it (its log ends earlier, or differs) refuses and says from where it can; it then gets chunks of its own, one at a
- *   time, until it takes what is multicast. A heartbeat is an append without entries behind everything that was cast,
- * so a message that got lost is noticed by the next one. What a follower acknowledges is min(verified, durable): equal
- * to the leader's log, and on disk here. "Only entries of the leader's own term are counted; earlier ones follow." */
+ *   it (its log ends earlier, or differs) refuses and says from where it can; it then gets chunks of its own, a
+ *   round at a time, until it takes what is multicast. A heartbeat is an append without entries behind everything that
+ * was cast, so a message that got lost is noticed by the next one. What a follower acknowledges is min(verified,
+ * durable): equal to the leader's log, and on disk here. "Only entries of the leader's own term are counted; earlier
+ * ones follow." */
 #include "agent/db/internal.h"
 
 static size_t message_bytes(const struct db *db)
@@ -44,7 +45,7 @@ static uint64_t send_append(struct db *db, const struct uuid *to, uint64_t from,
     }
     m.entries = n > 0 ? &db->log.e[from - db->log.base_index - 1] : NULL;
     m.n_entries = n;
-    if (n == 0) {
+    if (n == 0 && db->now >= db->heartbeat_ms) {
         m.hash_index = db->applied;
         m.hash = tables_hash(db->tables);
     }
@@ -52,6 +53,7 @@ static uint64_t send_append(struct db *db, const struct uuid *to, uint64_t from,
     return from + n;
 }
 
+/* What is new, or just the commit index. */
 static void cast(struct db *db)
 {
     const struct uuid all = {{0}};
@@ -60,16 +62,18 @@ static void cast(struct db *db)
         db->cast_next = send_append(db, &all, db->cast_next, last);
     while (db->cast_next <= last);
     db->cast_commit = db->commit;
-    db->heartbeat_ms = db->now + DB_HEARTBEAT_MS;
 }
 
 void db_repl_flush(struct db *db)
 {
     if (db->role != DB_LEADER)
         return;
-    bool has_news = db->cast_next <= db_log_last(&db->log) || db->cast_commit < db->commit;
-    if (has_news || db->now >= db->heartbeat_ms)
+    if (db->cast_next <= db_log_last(&db->log) || db->cast_commit < db->commit)
         cast(db);
+    if (db->now >= db->heartbeat_ms) {
+        cast(db);
+        db->heartbeat_ms = db->now + DB_HEARTBEAT_MS;
+    }
 }
 
 /* "A snapshot is offered when next index is at or below base_index or the follower lags." */
@@ -87,7 +91,11 @@ static void repair(struct db *db, struct db_peer *p, uint64_t next)
     p->repairing = true;
     p->sent_from = next;
     p->sent_ms = db->now;
-    (void)send_append(db, &p->id, next, db_log_last(&db->log));
+    uint64_t last = db_log_last(&db->log);
+    size_t rounds = DB_BATCH_BYTES_MAX / message_bytes(db);
+    for (size_t i = 0; i == 0 || (i < rounds && i < DB_CHUNKS_MAX && next <= last); i++)
+        next = send_append(db, &p->id, next, last);
+    p->sent_upto = next - 1;
 }
 
 /* ---- leader: counting ------------------------------------------------------------------------------------------ */
@@ -122,10 +130,10 @@ void db_on_ack(struct db *db, const struct db_msg *m)
         db_election_transfer_ack(db, p);
     }
     uint64_t next = m->verified + 1;
-    bool in_flight = p->sent_from == next && db->now - p->sent_ms < DB_HEARTBEAT_MS / 2;
+    bool in_flight = next >= p->sent_from && next <= p->sent_upto && db->now - p->sent_ms < DB_HEARTBEAT_MS / 2;
     if (!m->yes && !in_flight)
         repair(db, p, next);
-    else if (m->yes && p->repairing && next < db->cast_next && next > p->sent_from)
+    else if (m->yes && p->repairing && next < db->cast_next && next > p->sent_upto)
         repair(db, p, next);
     else if (m->yes && next >= db->cast_next)
         p->repairing = false;
@@ -265,7 +273,7 @@ void db_on_append(struct db *db, const struct db_msg *m, uint32_t nodeid)
     db->verified = equal > db->verified ? equal : db->verified;
     follow_commit(db, m->commit, equal);
     db_apply_check_hash(db, m->hash_index, &m->hash);
-    bool is_chunk = !uuid_is_nil(&m->to), is_heartbeat = m->n_entries == 0;
+    bool is_chunk = !uuid_is_nil(&m->to), is_heartbeat = m->hash_index != 0 || m->commit == 0;
     if (is_chunk || is_heartbeat || acknowledged(db) > db->acked)
         db_repl_send_ack(db, true, db->verified);
 }

@@ -24,6 +24,12 @@ void db_snapshot_offer(struct db *db, struct db_peer *peer)
     db_send(db, &m);
 }
 
+/* "A follower takes state only from a leader that holds a majority." What is applied is committed, so nothing more. */
+bool db_can_serve(const struct db *db)
+{
+    return db->role == DB_LEADER && !db->quarantined && !db->stopped && db_votes_heard(db);
+}
+
 void db_snapshot_encode(const struct db *db, struct buf *b)
 {
     uint64_t term = 0;

@@ -1,11 +1,16 @@
 # tests/sim: the simulator, a second interpreter of the core's actions. It links core and base, nothing else.
-# To add a file, add a line. Take the # of these lines away with the first one.
-#
-# noinst_PROGRAMS += tests/sim/ringmaster-sim
-# tests_sim_ringmaster_sim_SOURCES =
-# tests_sim_ringmaster_sim_LDADD = $(CORE_LIBS)
-# tests_sim_ringmaster_sim_LDFLAGS = $(AM_LDFLAGS) -Wl,-Map=tests/sim/ringmaster-sim.map
-# CLEANFILES += tests/sim/ringmaster-sim.map
-#
-# tests_sim_ringmaster_sim_SOURCES += tests/sim/main.c
-# dist_check_SCRIPTS += tests/sim/run-seeds.sh
+# To add a file, add a line.
+
+noinst_PROGRAMS += tests/sim/ringmaster-sim
+tests_sim_ringmaster_sim_SOURCES =
+tests_sim_ringmaster_sim_LDADD = $(CORE_LIBS)
+tests_sim_ringmaster_sim_LDFLAGS = $(AM_LDFLAGS) -Wl,-Map=tests/sim/ringmaster-sim.map
+CLEANFILES += tests/sim/ringmaster-sim.map
+
+tests_sim_ringmaster_sim_SOURCES += tests/sim/check.c tests/sim/check.h
+tests_sim_ringmaster_sim_SOURCES += tests/sim/dbsim.c tests/sim/sim.h
+tests_sim_ringmaster_sim_SOURCES += tests/sim/disk.c tests/sim/disk.h
+tests_sim_ringmaster_sim_SOURCES += tests/sim/main.c
+tests_sim_ringmaster_sim_SOURCES += tests/sim/net.c tests/sim/net.h
+dist_check_SCRIPTS += tests/sim/run-seeds.sh
+TESTS += tests/sim/run-seeds.sh

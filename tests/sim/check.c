@@ -1,0 +1,347 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "tests/sim/check.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+
+enum { REQUESTS_MAX = 20000, TERMS_MAX = 20000, VARIANTS_MAX = 32 };
+
+struct variant { /* of an entry at one index: what some log held */
+    uint64_t term, content, term_before;
+};
+
+struct at_index {
+    struct variant variant[VARIANTS_MAX];
+    size_t n;
+    bool is_committed, has_hash;
+    uint64_t term, content; /* committed */
+    struct hash hash;
+};
+
+struct shadow { /* of a node, since its start */
+    uint64_t commit, applied, term, led;
+    uint64_t *terms; /* of its log, by index */
+    size_t n, cap;
+};
+
+struct checker {
+    const struct sim_options *options;
+    char fault[256];
+    struct at_index **at; /* by index */
+    size_t n_at;
+    uint64_t commit;
+    struct db_config config;
+    struct uuid leaders[TERMS_MAX];
+    uint64_t applied_at[REQUESTS_MAX], committed_at[REQUESTS_MAX];
+    bool is_acknowledged[REQUESTS_MAX];
+    uint64_t n_requests;
+    struct shadow shadow[NET_NODES_MAX];
+};
+
+struct checker *checker_new(const struct sim_options *options)
+{
+    struct checker *c = xcalloc(1, sizeof(*c));
+    c->options = options;
+    return c;
+}
+
+void checker_free(struct checker *c)
+{
+    for (size_t i = 0; i < c->n_at; i++)
+        free(c->at[i]);
+    for (size_t i = 0; i < NET_NODES_MAX; i++)
+        free(c->shadow[i].terms);
+    free(c->at);
+    free(c);
+}
+
+const char *checker_fault(const struct checker *c)
+{
+    return c->fault[0] != '\0' ? c->fault : NULL;
+}
+
+void checker_fail(struct checker *c, const char *fmt, ...)
+{
+    va_list ap;
+    if (c->fault[0] != '\0')
+        return; /* the first one counts */
+    va_start(ap, fmt);
+    vsnprintf(c->fault, sizeof(c->fault), fmt, ap);
+    va_end(ap);
+}
+
+struct uuid request_uuid(uint64_t number)
+{
+    struct uuid id = {{0}};
+    memcpy(id.b, &number, sizeof(number));
+    id.b[15] = 0x5a;
+    return id;
+}
+
+uint64_t request_number(const struct uuid *id)
+{
+    uint64_t number;
+    memcpy(&number, id->b, sizeof(number));
+    return id->b[15] == 0x5a && number < REQUESTS_MAX ? number : 0;
+}
+
+static struct at_index *at(struct checker *c, uint64_t index)
+{
+    if (index >= c->n_at) {
+        size_t n = (size_t)index + 256;
+        c->at = xrealloc(c->at, n, sizeof(struct at_index *));
+        memset(&c->at[c->n_at], 0, (n - c->n_at) * sizeof(struct at_index *));
+        c->n_at = n;
+    }
+    if (c->at[index] == NULL)
+        c->at[index] = xcalloc(1, sizeof(struct at_index));
+    return c->at[index];
+}
+
+static uint64_t fnv(uint64_t h, const void *p, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        h = (h ^ ((const uint8_t *)p)[i]) * 0x100000001b3;
+    return h;
+}
+
+static uint64_t content_of(const struct entry *e)
+{
+    uint64_t h = fnv(0xcbf29ce484222325, e->request_id.b, sizeof(e->request_id.b));
+    h = fnv(h, &e->kind, sizeof(e->kind));
+    return fnv(h, e->payload.p, e->payload.len);
+}
+
+void checker_started(struct checker *c, size_t node)
+{
+    struct shadow *s = &c->shadow[node];
+    s->commit = s->applied = s->term = s->led = 0;
+    s->n = 0;
+}
+
+/* ---- matching -------------------------------------------------------------------------------------------------- */
+
+static void check_entry(struct checker *c, const struct entry *e, uint64_t term_before)
+{
+    struct at_index *a = at(c, e->index);
+    uint64_t content = content_of(e);
+    for (size_t i = 0; i < a->n; i++) {
+        if (a->variant[i].term != e->term)
+            continue;
+        if (a->variant[i].content != content || a->variant[i].term_before != term_before)
+            checker_fail(c, "matching: two entries of index %lu term %lu", (unsigned long)e->index,
+                         (unsigned long)e->term);
+        return;
+    }
+    if (a->n == VARIANTS_MAX)
+        checker_fail(c, "matching: too many terms at index %lu", (unsigned long)e->index);
+    else
+        a->variant[a->n++] = (struct variant){.term = e->term, .content = content, .term_before = term_before};
+}
+
+/* From the end of the log back to where it is as it was. */
+static void check_log(struct checker *c, struct shadow *s, const struct db *db)
+{
+    uint64_t last = db_log_last(&db->log);
+    if (last + 1 > s->cap) {
+        s->cap = (size_t)last + 256;
+        s->terms = xrealloc(s->terms, s->cap, sizeof(*s->terms));
+    }
+    for (uint64_t i = last; i > db->log.base_index; i--) {
+        const struct entry *e = db_log_at(&db->log, i);
+        uint64_t before = 0;
+        if (i < s->n && s->terms[i] == e->term)
+            break;
+        (void)db_log_term(&db->log, i - 1, &before);
+        check_entry(c, e, before);
+        s->terms[i] = e->term;
+    }
+    if (s->n < db->log.base_index + 1) /* a gap that a snapshot made */
+        for (uint64_t i = s->n; i <= db->log.base_index; i++)
+            s->terms[i] = UINT64_MAX;
+    s->n = (size_t)last + 1;
+}
+
+/* ---- leaders --------------------------------------------------------------------------------------------------- */
+
+static void check_holds(struct checker *c, const struct db *db, uint64_t index)
+{
+    uint64_t term = 0;
+    if (index == 0)
+        return;
+    if (!db_log_term(&db->log, index, &term) || term != c->at[index]->term)
+        checker_fail(c, "completeness: the leader of term %lu lacks the committed entry %lu", (unsigned long)db->term,
+                     (unsigned long)index);
+}
+
+static void check_leader(struct checker *c, struct shadow *s, const struct db *db)
+{
+    if (db->role != DB_LEADER || s->led == db->term || db->term >= TERMS_MAX)
+        return;
+    s->led = db->term;
+    struct uuid *known = &c->leaders[db->term];
+    if (!uuid_is_nil(known) && !uuid_eq(known, &db->p.self))
+        checker_fail(c, "one leader: two in term %lu", (unsigned long)db->term);
+    *known = db->p.self;
+    check_holds(c, db, c->commit);
+}
+
+/* ---- commits --------------------------------------------------------------------------------------------------- */
+
+static bool has_on_disk(const struct disk *d, uint64_t index, uint64_t term)
+{
+    const struct db_image *image = &d->image;
+    if (index <= image->base_index)
+        return true;
+    if (index > image->base_index + image->n_entries)
+        return false;
+    return image->entries[index - image->base_index - 1].term == term;
+}
+
+static void check_on_disk(struct checker *c, const struct db *db, const struct entry *e,
+                          const struct checker_node *nodes, size_t n)
+{
+    unsigned weight = 0;
+    if (c->options->only_results)
+        return;
+    for (size_t i = 0; i < n; i++) {
+        const struct db_replica *r = db_config_find(&db->config, &nodes[i].replica);
+        if (r != NULL && has_on_disk(nodes[i].disk, e->index, e->term))
+            weight += r->weight;
+    }
+    if (!db_config_is_quorum(&db->config, weight))
+        checker_fail(c, "on disk: entry %lu is committed with weight %u of %u on disk", (unsigned long)e->index, weight,
+                     db_config_total(&db->config));
+}
+
+static void record_commit(struct checker *c, const struct entry *e)
+{
+    struct at_index *a = at(c, e->index);
+    a->is_committed = true;
+    a->term = e->term;
+    a->content = content_of(e);
+    if (e->index != c->commit + 1)
+        checker_fail(c, "one prefix: entry %lu is committed after %lu", (unsigned long)e->index,
+                     (unsigned long)c->commit);
+    c->commit = e->index;
+    uint64_t number = request_number(&e->request_id);
+    if (number != 0 && c->committed_at[number] == 0)
+        c->committed_at[number] = e->index;
+    if (db_is_config_kind(e->kind))
+        (void)db_config_apply(&c->config, e, NULL);
+}
+
+static void check_new_commit(struct checker *c, const struct db *db, const struct entry *e,
+                             const struct checker_node *nodes, size_t n)
+{
+    record_commit(c, e);
+    if (db->role == DB_LEADER)
+        check_on_disk(c, db, e, nodes, n);
+    for (size_t i = 0; i < n; i++)
+        if (nodes[i].db != NULL && nodes[i].db->role == DB_LEADER && nodes[i].db->term > e->term)
+            check_holds(c, nodes[i].db, e->index);
+}
+
+static void check_commits(struct checker *c, struct shadow *s, const struct db *db, const struct checker_node *nodes,
+                          size_t n)
+{
+    for (uint64_t i = s->commit + 1; i <= db->commit; i++) {
+        const struct entry *e = db_log_at(&db->log, i);
+        if (e == NULL)
+            continue; /* came with a snapshot */
+        struct at_index *a = at(c, i);
+        if (!a->is_committed)
+            check_new_commit(c, db, e, nodes, n);
+        else if (a->term != e->term || a->content != content_of(e))
+            checker_fail(c, "one prefix: two entries are committed at index %lu", (unsigned long)i);
+    }
+    if (db->commit < s->commit)
+        checker_fail(c, "one prefix: the commit index fell to %lu", (unsigned long)db->commit);
+    s->commit = db->commit;
+}
+
+static void check_state(struct checker *c, struct shadow *s, const struct db *db)
+{
+    if (db->quarantined || s->applied == db->applied)
+        return;
+    s->applied = db->applied;
+    struct at_index *a = at(c, db->applied);
+    struct hash hash = tables_hash(db->tables);
+    if (a->has_hash && !hash_eq(&hash, &a->hash))
+        checker_fail(c, "equal state: two states at index %lu", (unsigned long)db->applied);
+    a->has_hash = true;
+    a->hash = hash;
+}
+
+void checker_step(struct checker *c, size_t node, const struct checker_node *nodes, size_t n)
+{
+    struct shadow *s = &c->shadow[node];
+    const struct db *db = nodes[node].db;
+    if (db->term < s->term || db->term < nodes[node].disk->image.term)
+        checker_fail(c, "the term fell to %lu", (unsigned long)db->term);
+    s->term = db->term;
+    check_log(c, s, db);
+    check_commits(c, s, db, nodes, n);
+    check_leader(c, s, db);
+    check_state(c, s, db);
+}
+
+/* ---- what is said ---------------------------------------------------------------------------------------------- */
+
+static void check_said(struct checker *c, const struct db_image *image, const struct db_msg *m)
+{
+    bool is_vote = m->type == DB_MSG_VOTE_REPLY && m->yes, is_request = m->type == DB_MSG_VOTE;
+    const struct uuid *candidate = is_vote ? &m->to : &m->from;
+    if ((is_vote || is_request) && (image->term != m->term || !uuid_eq(&image->voted_for, candidate)))
+        checker_fail(c, "said: a vote in term %lu is not on disk", (unsigned long)m->term);
+    if (m->type == DB_MSG_ACK && m->match > image->base_index + image->n_entries)
+        checker_fail(c, "said: entries up to %lu are acknowledged and not on disk", (unsigned long)m->match);
+}
+
+void checker_sends(struct checker *c, const struct checker_node *node, struct slice bytes)
+{
+    struct db_msg m;
+    if (c->options->only_results || db_msg_decode(bytes, &m) != 0)
+        return;
+    check_said(c, &node->disk->image, &m);
+    db_msg_done(&m);
+}
+
+void checker_applies(struct checker *c, const struct entry *e)
+{
+    uint64_t number = request_number(&e->request_id);
+    if (number == 0)
+        return;
+    if (c->applied_at[number] != 0 && c->applied_at[number] != e->index)
+        checker_fail(c, "once: request %lu is applied at %lu and at %lu", (unsigned long)number,
+                     (unsigned long)c->applied_at[number], (unsigned long)e->index);
+    c->applied_at[number] = e->index;
+}
+
+void checker_acknowledged(struct checker *c, const struct uuid *request_id)
+{
+    uint64_t number = request_number(request_id);
+    if (number == 0)
+        return;
+    if (c->committed_at[number] == 0)
+        checker_fail(c, "acknowledged: request %lu has an outcome and is not committed", (unsigned long)number);
+    c->is_acknowledged[number] = true;
+    c->n_requests = number > c->n_requests ? number : c->n_requests;
+}
+
+void checker_end(struct checker *c, uint64_t applied)
+{
+    for (uint64_t i = 1; i <= c->n_requests; i++)
+        if (c->is_acknowledged[i] && c->committed_at[i] > applied)
+            checker_fail(c, "acknowledged: request %lu was lost", (unsigned long)i);
+}
+
+const struct db_config *checker_config(const struct checker *c)
+{
+    return &c->config;
+}
+
+uint64_t checker_commit(const struct checker *c)
+{
+    return c->commit;
+}

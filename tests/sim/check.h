@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The database's invariants, checked after every step of a node against all that any node ever said or did:
+ *
+ *   one leader      at most one leader a term
+ *   completeness    a leader holds every committed entry
+ *   matching        two logs that hold an entry of the same index and term are equal up to there
+ *   one prefix      no two nodes ever commit different entries at an index
+ *   equal state     equal applied index means equal state hash
+ *   acknowledged    a proposal whose outcome was told is committed, for ever
+ *   once            a request id changes the state at one index only
+ *   on disk         when an entry is committed by count, a majority of the configuration has it on disk
+ *   said            what a vote or an acknowledgement claims is on the disk of who says it
+ *
+ * Matching is proved by induction: an entry of an index and term is always the same and always follows the same term.
+ * Requests are numbers (request_uuid). */
+#pragma once
+
+#include "agent/db/internal.h"
+#include "tests/sim/disk.h"
+#include "tests/sim/net.h"
+#include "tests/sim/sim.h"
+
+struct checker;
+
+struct checker *checker_new(const struct sim_options *options);
+void checker_free(struct checker *c);
+
+/* NULL: all is well. */
+const char *checker_fault(const struct checker *c);
+void checker_fail(struct checker *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+/* A node took a step, or goes on after a start (then nothing of its former life is expected). disks: of all nodes. */
+struct checker_node {
+    const struct db *db; /* NULL: down */
+    const struct disk *disk;
+    struct uuid replica;
+};
+void checker_started(struct checker *c, size_t node);
+void checker_step(struct checker *c, size_t node, const struct checker_node *nodes, size_t n);
+void checker_sends(struct checker *c, const struct checker_node *node, struct slice bytes);
+void checker_applies(struct checker *c, const struct entry *e);
+void checker_acknowledged(struct checker *c, const struct uuid *request_id);
+/* All acknowledged proposals stand in the log up to there. */
+void checker_end(struct checker *c, uint64_t applied);
+
+/* What is committed, as nobody in the cluster can know it. */
+const struct db_config *checker_config(const struct checker *c);
+uint64_t checker_commit(const struct checker *c);
+
+struct uuid request_uuid(uint64_t number);
+uint64_t request_number(const struct uuid *id); /* 0: not one of these */

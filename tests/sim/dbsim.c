@@ -1,0 +1,683 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Databases under faults. A seed draws a cluster (2 to 5 slots, speeds of net and disks, limits) and then, in virtual
+ * time, clients     propose at any node, and try again after a time-out with the same request id an admin    adds,
+ * raises, lowers, removes and replaces replicas, several at once, and hands leadership over faults      crash (also in
+ * the middle of a node's outputs), restart, pause, partition, loss, slow disks After FAULTS_MS everything heals; then
+ * there must be one leader and one state within SETTLE_MS, and a proposal must still succeed. */
+#include "tests/sim/check.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+
+enum {
+    SLOTS_MAX = 5,
+    FAULTS_MS = 12000,
+    SETTLE_MS = 20000,
+    TICK_MS = 50,
+    RETRIES_MAX = 256,
+    INBOX_MAX = 4096,
+};
+
+struct slot {
+    struct db *db; /* NULL: down */
+    struct disk disk;
+    struct uuid replica; /* a new one after each wipe */
+    unsigned generation;
+    bool was_member;
+    int64_t tick_ms, start_ms; /* start_ms: when it comes up; INT64_MAX: it is up, or stays down */
+    int64_t fetch_ms;          /* INT64_MAX: none */
+    size_t fetch_from;
+    int64_t paused_ms; /* until then it takes no step */
+    struct net_event inbox[INBOX_MAX];
+    size_t n_inbox;
+    int outputs_left; /* crashes when it falls to 0; < 0: does not */
+    bool is_doomed;
+};
+
+struct plan {
+    size_t n;
+    struct net_params net;
+    int64_t fsync_ms_max, client_ms_max, admin_ms_max, fault_ms_max;
+    uint64_t log_kept, lag_snapshot;
+    size_t message_max, payload_max;
+};
+
+struct sim {
+    const struct sim_options *options;
+    struct prng prng;
+    int64_t now;
+    struct plan plan;
+    struct slot slot[SLOTS_MAX];
+    struct net *net;
+    struct checker *check;
+    struct log_sink log[SLOTS_MAX];
+    struct sink_ctx {
+        struct sim *sim;
+        size_t slot;
+    } sink[SLOTS_MAX];
+    uint64_t last_request;
+    uint64_t retries[RETRIES_MAX]; /* requests without outcome */
+    size_t n_retries;
+    uint64_t n_acknowledged, final_request;
+    bool final_done, is_quiet;
+    int64_t client_ms, admin_ms, fault_ms;
+};
+
+/* ---- chance ---------------------------------------------------------------------------------------------------- */
+
+static uint64_t draw(struct sim *s, uint64_t bound)
+{
+    return prng_below(&s->prng, bound);
+}
+
+static bool chance(struct sim *s, unsigned percent)
+{
+    return draw(s, 100) < percent;
+}
+
+static int64_t soon(struct sim *s, int64_t ms_max)
+{
+    return s->now + 1 + (int64_t)draw(s, (uint64_t)ms_max);
+}
+
+#define PICK(s, ...)                                                                                                   \
+    ((const int64_t[]){__VA_ARGS__}[draw((s), sizeof((const int64_t[]){__VA_ARGS__}) / sizeof(int64_t))])
+
+static struct plan make_plan(struct sim *s)
+{
+    struct plan p = {.n = 2 + draw(s, SLOTS_MAX - 1)};
+    p.net.delay_ms_max = PICK(s, 1, 5, 40, 150);
+    p.net.notice_ms_max = PICK(s, 20, 200, 1500);
+    p.net.loss = (unsigned)PICK(s, 0, 0, 10, 80);
+    p.fsync_ms_max = PICK(s, 2, 20, 100, 600);
+    p.client_ms_max = PICK(s, 40, 150, 400);
+    p.admin_ms_max = PICK(s, 300, 1000, 4000);
+    p.fault_ms_max = PICK(s, 300, 1000, 3000, 8000);
+    p.log_kept = (uint64_t)PICK(s, 5, 30, 0);
+    p.lag_snapshot = (uint64_t)PICK(s, 8, 30, 0);
+    p.message_max = (size_t)PICK(s, 900, 4000, 1 << 20);
+    p.payload_max = (size_t)PICK(s, 30, 500);
+    return p;
+}
+
+/* ---- the log --------------------------------------------------------------------------------------------------- */
+
+static void say(const struct sim *s, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+static void say(const struct sim *s, const char *fmt, ...)
+{
+    va_list ap;
+    if (!s->options->is_verbose)
+        return;
+    printf("%8.3f  ", (double)s->now / 1000);
+    va_start(ap, fmt);
+    vprintf(fmt, ap);
+    va_end(ap);
+    putchar('\n');
+}
+
+static void write_line(void *ctx, enum log_level level, const char *line)
+{
+    const struct sink_ctx *c = ctx;
+    (void)level;
+    say(c->sim, "node %zu: %s", c->slot + 1, line);
+}
+
+/* ---- the machine ----------------------------------------------------------------------------------------------- */
+
+/* A put, and a counter that tells a request that was applied twice. */
+static int machine_apply(void *ctx, struct tables *t, const struct entry *e, struct apply_result *ret)
+{
+    struct sim *s = ctx;
+    char key[24];
+    uint64_t count = 0;
+    struct slice old;
+    struct wire_reader r = wire_reader(e->payload);
+    if (e->kind != ENTRY_SETTING_PUT)
+        return ERR_UNKNOWN_KIND;
+    checker_applies(s->check, e);
+    WIRE_GET_STR(&r, key);
+    if (tables_get(t, TABLE_SETTING, "count", &old) == 0)
+        memcpy(&count, old.p, sizeof(count));
+    count++;
+    tables_put(t, TABLE_SETTING, "count", (struct slice){(const uint8_t *)&count, sizeof(count)});
+    tables_put(t, TABLE_SETTING, key, e->payload);
+    if (count % 7 == 0)
+        error_set(&ret->error, ERR_CONDITION, "the %lu-th one is refused", (unsigned long)count);
+    return 0;
+}
+
+/* ---- nodes ----------------------------------------------------------------------------------------------------- */
+
+static void view_of_nodes(const struct sim *s, struct checker_node *ret)
+{
+    for (size_t i = 0; i < s->plan.n; i++)
+        ret[i] = (struct checker_node){.db = s->slot[i].db, .disk = &s->slot[i].disk, .replica = s->slot[i].replica};
+}
+
+static void crash(struct sim *s, size_t i)
+{
+    struct slot *n = &s->slot[i];
+    if (n->db == NULL)
+        return;
+    say(s, "node %zu crashes", i + 1);
+    db_free(n->db);
+    n->db = NULL;
+    disk_crash(&n->disk, draw(s, 2));
+    net_down(s->net, s->now, i);
+    for (size_t k = 0; k < n->n_inbox; k++)
+        net_event_done(&n->inbox[k]);
+    n->n_inbox = 0;
+    n->fetch_ms = INT64_MAX;
+    n->paused_ms = 0;
+    n->is_doomed = false;
+    n->start_ms = soon(s, chance(s, 50) ? 300 : 4000);
+}
+
+static void start(struct sim *s, size_t i)
+{
+    struct slot *n = &s->slot[i];
+    struct db_image image = disk_load(&n->disk);
+    struct db_params p = {.cluster = {{0xc1}},
+                          .self = n->replica,
+                          .nodeid = (uint32_t)i + 1,
+                          .seed = prng_next(&s->prng),
+                          .message_max = s->plan.message_max,
+                          .machine = {.apply = machine_apply, .ctx = s},
+                          .log = &s->log[i],
+                          .log_kept = s->plan.log_kept,
+                          .lag_snapshot = s->plan.lag_snapshot,
+                          .requests_kept = 2000};
+    say(s, "node %zu starts with term %lu, applied %lu, last %lu", i + 1, (unsigned long)image.term,
+        (unsigned long)image.applied_index, (unsigned long)(image.base_index + image.n_entries));
+    n->db = db_new(&p, &image, s->now);
+    n->start_ms = INT64_MAX;
+    n->tick_ms = soon(s, TICK_MS);
+    checker_started(s->check, i);
+    net_up(s->net, s->now, i);
+}
+
+/* "A lost disk means a new node identity, never the old one." */
+static void wipe(struct sim *s, size_t i)
+{
+    struct slot *n = &s->slot[i];
+    crash(s, i);
+    disk_done(&n->disk);
+    disk_init(&n->disk);
+    n->generation++;
+    n->replica = (struct uuid){{(uint8_t)(i + 1), (uint8_t)n->generation, 0xaa}};
+    n->was_member = false;
+    say(s, "node %zu is rebuilt -> replica %s", i + 1, uuid_str(&n->replica).s);
+    n->start_ms = soon(s, 1000);
+}
+
+static void on_outcome(struct sim *s, const struct db_out *o)
+{
+    uint64_t number = request_number(&o->request_id);
+    int code = o->result.error.code;
+    if (code == ERR_TIMEOUT || code == ERR_NO_QUORUM) {
+        if (number != 0 && s->n_retries < RETRIES_MAX && chance(s, 60))
+            s->retries[s->n_retries++] = number;
+        return;
+    }
+    checker_acknowledged(s->check, &o->request_id);
+    s->n_acknowledged++;
+    s->final_done |= number != 0 && number == s->final_request;
+}
+
+static void perform(struct sim *s, size_t i, struct db_out *o)
+{
+    struct slot *n = &s->slot[i];
+    struct checker_node node = {.db = n->db, .disk = &n->disk, .replica = n->replica};
+    switch (o->type) {
+    case DB_SEND:
+        checker_sends(s->check, &node, buf_slice(&o->bytes));
+        net_send(s->net, s->now, i, buf_slice(&o->bytes));
+        break;
+    case DB_PERSIST:
+        disk_write(&n->disk, o->batch, soon(s, s->plan.fsync_ms_max));
+        o->batch = NULL;
+        break;
+    case DB_FETCH:
+        n->fetch_from = o->from_nodeid - 1;
+        n->fetch_ms = soon(s, 300);
+        break;
+    case DB_APPLIED: on_outcome(s, o); break;
+    case DB_FATAL: checker_fail(s->check, "node %zu stops: %s", i + 1, o->result.error.text); break;
+    }
+}
+
+/* After each input of a node: do what it wants, then check. */
+static void after_step(struct sim *s, size_t i)
+{
+    struct slot *n = &s->slot[i];
+    struct checker_node nodes[SLOTS_MAX];
+    struct db_out o;
+    view_of_nodes(s, nodes);
+    checker_step(s->check, i, nodes, s->plan.n);
+    while (db_take_out(n->db, &o)) {
+        if (n->is_doomed && n->outputs_left-- == 0) {
+            db_out_done(&o);
+            crash(s, i);
+            return;
+        }
+        perform(s, i, &o);
+        db_out_done(&o);
+    }
+    checker_step(s->check, i, nodes, s->plan.n);
+}
+
+static void take_event(struct sim *s, struct net_event *e)
+{
+    struct slot *n = &s->slot[e->to];
+    uint32_t ids[NET_NODES_MAX];
+    for (size_t i = 0; i < e->n; i++)
+        ids[i] = (uint32_t)e->members[i] + 1;
+    if (e->type == NET_VIEW)
+        db_group(n->db, s->now, ids, e->n);
+    else
+        db_message(n->db, s->now, (uint32_t)e->from + 1, buf_slice(&e->bytes));
+    size_t to = e->to;
+    net_event_done(e);
+    after_step(s, to);
+}
+
+static void on_net(struct sim *s, struct net_event *e)
+{
+    struct slot *n = &s->slot[e->to];
+    if (n->db != NULL && s->now < n->paused_ms && n->n_inbox < INBOX_MAX)
+        n->inbox[n->n_inbox++] = *e;
+    else if (n->db != NULL)
+        take_event(s, e);
+    else
+        net_event_done(e);
+}
+
+static void resume(struct sim *s, size_t i)
+{
+    struct slot *n = &s->slot[i];
+    say(s, "node %zu goes on", i + 1);
+    n->paused_ms = 0;
+    for (size_t k = 0; k < n->n_inbox; k++) {
+        if (n->db != NULL)
+            take_event(s, &n->inbox[k]);
+        else
+            net_event_done(&n->inbox[k]);
+        if (n->db == NULL)
+            n->n_inbox = n->n_inbox > k ? n->n_inbox : k;
+    }
+    n->n_inbox = 0;
+}
+
+static void finish_fetch(struct sim *s, size_t i)
+{
+    struct slot *n = &s->slot[i];
+    const struct slot *from = &s->slot[n->fetch_from];
+    n->fetch_ms = INT64_MAX;
+    if (from->db == NULL || !db_can_serve(from->db) || !net_connected(s->net, i, n->fetch_from) || chance(s, 15)) {
+        db_fetch_failed(n->db, s->now);
+        return;
+    }
+    AUTO(buf_done) struct buf b = {0};
+    db_snapshot_encode(from->db, &b);
+    int err = db_snapshot_install(n->db, s->now, buf_slice(&b));
+    if (err != 0 && err != ERR_AGAIN)
+        checker_fail(s->check, "node %zu refuses a snapshot: %s", i + 1, err_name(err));
+}
+
+/* ---- clients and the admin ------------------------------------------------------------------------------------- */
+
+static size_t any_up(struct sim *s)
+{
+    size_t first = draw(s, s->plan.n);
+    for (size_t k = 0; k < s->plan.n; k++) {
+        size_t i = (first + k) % s->plan.n;
+        if (s->slot[i].db != NULL && s->slot[i].paused_ms == 0)
+            return i;
+    }
+    return s->plan.n;
+}
+
+static void propose(struct sim *s, uint64_t number, uint16_t kind, struct slice payload)
+{
+    size_t i = any_up(s);
+    if (i == s->plan.n)
+        return;
+    struct entry e = {.request_id = request_uuid(number), .kind = kind, .level = 1, .time_ms = 5, .payload = payload};
+    int err = db_propose(s->slot[i].db, s->now, &e, s->now + 500 + (int64_t)draw(s, 4000));
+    if (err != 0)
+        checker_fail(s->check, "a proposal was refused: %s", err_name(err));
+    after_step(s, i);
+}
+
+static void put(struct sim *s, uint64_t number)
+{
+    AUTO(buf_done) struct buf b = {0};
+    char key[24];
+    snprintf(key, sizeof(key), "key-%lu", (unsigned long)(number % 20));
+    wire_put_str(&b, key);
+    for (uint64_t i = 0; i < number * 37 % s->plan.payload_max; i++)
+        wire_put_u8(&b, (uint8_t)(number + i));
+    propose(s, number, ENTRY_SETTING_PUT, buf_slice(&b));
+}
+
+static void client(struct sim *s)
+{
+    s->client_ms = soon(s, s->plan.client_ms_max);
+    if (s->n_retries > 0 && chance(s, 40)) {
+        uint64_t number = s->retries[--s->n_retries];
+        put(s, number);
+        if (chance(s, 20))
+            put(s, number); /* and at another node */
+        return;
+    }
+    for (uint64_t k = 1 + draw(s, 3); k > 0; k--)
+        put(s, ++s->last_request);
+}
+
+static void propose_change(struct sim *s, uint16_t kind, size_t i, uint8_t weight)
+{
+    AUTO(buf_done) struct buf b = {0};
+    const struct uuid *id = &s->slot[i].replica;
+    if (kind == ENTRY_REPLICA_ADD)
+        db_encode_replica_add(&b, id, (uint32_t)i + 1);
+    else if (kind == ENTRY_REPLICA_WEIGHT)
+        db_encode_replica_weight(&b, id, weight);
+    else
+        db_encode_replica_remove(&b, id);
+    say(s, "admin: entry kind %u for node %zu, weight %u", kind, i + 1, weight);
+    propose(s, ++s->last_request, kind, buf_slice(&b));
+}
+
+static bool is_caught_up(const struct sim *s, const struct uuid *id)
+{
+    for (size_t i = 0; i < s->plan.n; i++)
+        if (s->slot[i].db != NULL && db_is_leader(s->slot[i].db) && db_replica_progress(s->slot[i].db, id).caught_up)
+            return true;
+    return false;
+}
+
+static void change_membership(struct sim *s)
+{
+    size_t i = draw(s, s->plan.n);
+    struct slot *n = &s->slot[i];
+    const struct db_replica *r = db_config_find(checker_config(s->check), &n->replica);
+    if (r == NULL && n->was_member)
+        wipe(s, i);
+    else if (r == NULL)
+        propose_change(s, ENTRY_REPLICA_ADD, i, 0);
+    else if (r->weight == 0 && chance(s, 15))
+        propose_change(s, ENTRY_REPLICA_REMOVE, i, 0);
+    else if (r->weight == 0 && (is_caught_up(s, &n->replica) || chance(s, 5)))
+        propose_change(s, ENTRY_REPLICA_WEIGHT, i, 1);
+    else if (r->weight == 1 && chance(s, 35))
+        propose_change(s, ENTRY_REPLICA_WEIGHT, i, 0);
+    n->was_member |= r != NULL;
+}
+
+static void hand_over(struct sim *s)
+{
+    for (size_t i = 0; i < s->plan.n; i++)
+        if (s->slot[i].db != NULL && s->slot[i].paused_ms == 0 && db_is_leader(s->slot[i].db)) {
+            (void)db_transfer(s->slot[i].db, s->now);
+            after_step(s, i);
+        }
+}
+
+static void admin(struct sim *s)
+{
+    s->admin_ms = soon(s, s->plan.admin_ms_max);
+    if (chance(s, 15))
+        hand_over(s);
+    for (uint64_t k = 1 + draw(s, 3); k > 0; k--)
+        change_membership(s);
+}
+
+/* ---- faults ---------------------------------------------------------------------------------------------------- */
+
+static void partition(struct sim *s, bool heal)
+{
+    uint8_t side[NET_NODES_MAX] = {0};
+    for (size_t i = 0; i < s->plan.n && !heal; i++)
+        side[i] = (uint8_t)draw(s, 2);
+    say(s, "sides: %u%u%u%u%u", side[0], side[1], side[2], side[3], side[4]);
+    net_partition(s->net, s->now, side);
+}
+
+static void fault(struct sim *s)
+{
+    size_t i = draw(s, s->plan.n);
+    struct slot *n = &s->slot[i];
+    s->fault_ms = soon(s, s->plan.fault_ms_max);
+    switch (draw(s, 8)) {
+    case 0: crash(s, i); break;
+    case 1:
+        n->is_doomed = true;
+        n->outputs_left = (int)draw(s, 4);
+        break;
+    case 2:
+        for (size_t k = 0; k < s->plan.n; k++)
+            if (chance(s, 70))
+                crash(s, k);
+        break;
+    case 3:
+    case 4: partition(s, false); break;
+    case 5:
+    case 6: partition(s, true); break;
+    default:
+        if (n->db != NULL && n->paused_ms == 0) {
+            n->paused_ms = soon(s, 4000);
+            say(s, "node %zu is paused", i + 1);
+        }
+    }
+}
+
+/* Faults stop: what is down comes up, and nobody proposes any more but for one last request. */
+static void quieten(struct sim *s)
+{
+    say(s, "faults stop");
+    partition(s, true);
+    s->plan.net.loss = 0;
+    s->plan.net.notice_ms_max = 300;
+    net_set_params(s->net, s->plan.net);
+    for (size_t i = 0; i < s->plan.n; i++) {
+        s->slot[i].is_doomed = false;
+        if (s->slot[i].start_ms < INT64_MAX)
+            s->slot[i].start_ms = s->now;
+    }
+    s->is_quiet = true;
+    s->client_ms = s->admin_ms = s->fault_ms = INT64_MAX;
+}
+
+/* ---- time ------------------------------------------------------------------------------------------------------ */
+
+static int64_t earlier(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+static int64_t next_of_slot(const struct slot *n)
+{
+    if (n->db == NULL)
+        return n->start_ms;
+    if (n->paused_ms != 0)
+        return n->paused_ms;
+    return earlier(n->tick_ms, earlier(n->fetch_ms, disk_next_ms(&n->disk)));
+}
+
+static void run_slot(struct sim *s, size_t i)
+{
+    struct slot *n = &s->slot[i];
+    uint64_t seq;
+    if (n->db == NULL) {
+        start(s, i);
+    } else if (n->paused_ms != 0) {
+        resume(s, i);
+    } else if (disk_complete(&n->disk, s->now, &seq)) {
+        db_persisted(n->db, s->now, seq);
+        after_step(s, i);
+    } else if (n->fetch_ms <= s->now) {
+        finish_fetch(s, i);
+        after_step(s, i);
+    } else {
+        n->tick_ms = s->now + TICK_MS;
+        db_tick(n->db, s->now);
+        after_step(s, i);
+    }
+}
+
+/* Everything that is due at the next moment at which anything is. */
+static void advance(struct sim *s)
+{
+    struct net_event e;
+    int64_t at = earlier(net_next_ms(s->net), earlier(s->client_ms, earlier(s->admin_ms, s->fault_ms)));
+    for (size_t i = 0; i < s->plan.n; i++)
+        at = earlier(at, next_of_slot(&s->slot[i]));
+    s->now = at > s->now ? at : s->now;
+    while (net_next(s->net, s->now, &e))
+        on_net(s, &e);
+    for (size_t i = 0; i < s->plan.n; i++)
+        if (next_of_slot(&s->slot[i]) <= s->now)
+            run_slot(s, i);
+    if (s->client_ms <= s->now)
+        client(s);
+    if (s->admin_ms <= s->now)
+        admin(s);
+    if (s->fault_ms <= s->now)
+        fault(s);
+}
+
+static const struct db *sole_leader(const struct sim *s)
+{
+    const struct db *leader = NULL;
+    for (size_t i = 0; i < s->plan.n; i++) {
+        if (s->slot[i].db == NULL || !db_is_leader(s->slot[i].db))
+            continue;
+        if (leader != NULL)
+            return NULL;
+        leader = s->slot[i].db;
+    }
+    return leader;
+}
+
+/* One leader, and every member has its state. */
+static bool is_settled(const struct sim *s)
+{
+    const struct db *leader = sole_leader(s);
+    if (leader == NULL || !s->final_done || leader->applied != db_log_last(&leader->log))
+        return false;
+    struct hash want = tables_hash(leader->tables);
+    for (size_t i = 0; i < s->plan.n; i++) {
+        const struct slot *n = &s->slot[i];
+        if (db_config_find(&leader->config, &n->replica) == NULL)
+            continue;
+        if (n->db == NULL || n->db->applied != leader->applied)
+            return false;
+        struct hash have = tables_hash(n->db->tables);
+        if (!hash_eq(&have, &want))
+            return false;
+    }
+    return true;
+}
+
+static void propose_final(struct sim *s)
+{
+    if (s->final_request == 0)
+        s->final_request = ++s->last_request;
+    const struct db *leader = sole_leader(s);
+    struct uuid id = request_uuid(s->final_request);
+    if (leader != NULL && !s->final_done && !db_is_pending(leader, &id))
+        put(s, s->final_request);
+}
+
+static void play(struct sim *s)
+{
+    while (s->now < FAULTS_MS && checker_fault(s->check) == NULL)
+        advance(s);
+    quieten(s);
+    int64_t again = s->now + 3000;
+    while (checker_fault(s->check) == NULL && !is_settled(s)) {
+        advance(s);
+        if (s->now >= again) {
+            again = s->now + 500;
+            propose_final(s);
+        }
+        if (s->now > FAULTS_MS + SETTLE_MS)
+            checker_fail(s->check, "settled: no single leader and state %d ms after the faults stopped", SETTLE_MS);
+    }
+    checker_end(s->check, checker_fault(s->check) == NULL ? sole_leader(s)->applied : checker_commit(s->check));
+}
+
+static void set_up(struct sim *s)
+{
+    s->plan = make_plan(s);
+    s->net = net_new(s->plan.n, prng_next(&s->prng), s->plan.net);
+    s->check = checker_new(s->options);
+    for (size_t i = 0; i < s->plan.n; i++) {
+        struct slot *n = &s->slot[i];
+        s->sink[i] = (struct sink_ctx){s, i};
+        s->log[i] = (struct log_sink){.write = write_line, .ctx = &s->sink[i], .max = LOG_DEBUG_};
+        n->replica = (struct uuid){{(uint8_t)(i + 1), 0, 0xaa}};
+        n->fetch_ms = INT64_MAX;
+        disk_init(&n->disk);
+        start(s, i);
+    }
+    (void)db_bootstrap(s->slot[0].db, s->now);
+    after_step(s, 0);
+    s->client_ms = s->admin_ms = 500;
+    s->fault_ms = 2000;
+}
+
+static void tear_down(struct sim *s)
+{
+    for (size_t i = 0; i < s->plan.n; i++) {
+        struct slot *n = &s->slot[i];
+        db_free(n->db);
+        disk_done(&n->disk);
+        for (size_t k = 0; k < n->n_inbox; k++)
+            net_event_done(&n->inbox[k]);
+    }
+    net_free(s->net);
+    checker_free(s->check);
+}
+
+static void say_state(const struct sim *s)
+{
+    static const char *const roles[] = {"follower", "precandidate", "candidate", "leader"};
+    for (size_t i = 0; i < s->plan.n; i++) {
+        const struct db *db = s->slot[i].db;
+        if (db == NULL)
+            say(s, "node %zu: down", i + 1);
+        else
+            say(s,
+                "node %zu: %s, term %lu, base %lu, applied %lu, commit %lu, last %lu of term %lu, durable %lu, pending "
+                "%zu%s",
+                i + 1, roles[db->role], (unsigned long)db->term, (unsigned long)db->log.base_index,
+                (unsigned long)db->applied, (unsigned long)db->commit, (unsigned long)db_log_last(&db->log),
+                (unsigned long)db_log_last_term(&db->log), (unsigned long)db->durable.last, db->n_pending,
+                db->quarantined ? ", quarantined" : "");
+        for (size_t k = 0; db != NULL && k < db->config.n; k++)
+            say(s, "    replica %s weight %u match %lu", uuid_str(&db->config.replicas[k].id).s,
+                db->config.replicas[k].weight, (unsigned long)db->peers[k].match);
+    }
+}
+
+bool dbsim_run(uint64_t seed, const struct sim_options *options)
+{
+    struct sim *s = xcalloc(1, sizeof(*s));
+    s->options = options;
+    s->prng = prng_new(seed);
+    set_up(s);
+    say(s, "seed %lu: %zu slots, delay %ld, notice %ld, loss %u, fsync %ld", (unsigned long)seed, s->plan.n,
+        (long)s->plan.net.delay_ms_max, (long)s->plan.net.notice_ms_max, s->plan.net.loss, (long)s->plan.fsync_ms_max);
+    play(s);
+    const char *fault_text = checker_fault(s->check);
+    bool is_good = fault_text == NULL;
+    if (!is_good)
+        printf("seed %lu, at %.3f s: %s\n", (unsigned long)seed, (double)s->now / 1000, fault_text);
+    say_state(s);
+    say(s, "%lu proposals, %lu with an outcome, commit index %lu", (unsigned long)s->last_request,
+        (unsigned long)s->n_acknowledged, (unsigned long)checker_commit(s->check));
+    tear_down(s);
+    free(s);
+    return is_good;
+}

@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* ringmaster-sim --db [--seed S | --seeds A..B] [--verbose] [--only-results]
+ * Exit: 0 no violation, 1 violation, 64 usage. A seed that fails, also by an assertion, is named with the command that
+ * replays it. */
+#include <getopt.h>
+#include <signal.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#include "common/buf.h"
+#include "common/err.h"
+#include "tests/sim/sim.h"
+
+/* The only global: a signal handler has no other way to know. */
+static char replay_line[96];
+
+static void on_abort(int sig)
+{
+    if (write(STDERR_FILENO, replay_line, strlen(replay_line)) < 0)
+        _exit(2);
+    signal(sig, SIG_DFL);
+    raise(sig);
+}
+
+static int usage(void)
+{
+    fprintf(stderr, "usage: ringmaster-sim --db [--seed S | --seeds A..B] [--verbose] [--only-results]\n");
+    return -ERR_USAGE;
+}
+
+static int run(const char *mode, uint64_t first, uint64_t last, const struct sim_options *options)
+{
+    uint64_t failed = 0;
+    for (uint64_t seed = first; seed <= last; seed++) {
+        snprintf(replay_line, sizeof(replay_line), "replay: ringmaster-sim --%s --seed %lu --verbose\n", mode,
+                 (unsigned long)seed);
+        if (dbsim_run(seed, options))
+            continue;
+        failed++;
+        printf("%s", replay_line);
+        if (failed == 10)
+            break;
+    }
+    printf("%s: seeds %lu..%lu, %lu failed\n", mode, (unsigned long)first, (unsigned long)last, (unsigned long)failed);
+    return failed == 0 ? 0 : 1;
+}
+
+static bool parse_range(const char *s, uint64_t *ret_first, uint64_t *ret_last)
+{
+    unsigned long first, last;
+    char end;
+    int n = sscanf(s, "%lu..%lu%c", &first, &last, &end);
+    if (n != 2 || last < first)
+        return false;
+    *ret_first = first;
+    *ret_last = last;
+    return true;
+}
+
+int main(int argc, char **argv)
+{
+    static const struct option options[] = {
+        {"db", no_argument, NULL, 'd'},           {"seed", required_argument, NULL, 's'},
+        {"seeds", required_argument, NULL, 'r'},  {"verbose", no_argument, NULL, 'v'},
+        {"only-results", no_argument, NULL, 'o'}, {0},
+    };
+    struct sim_options sim = {0};
+    const char *mode = NULL;
+    uint64_t first = 1, last = 100;
+    for (int c; (c = getopt_long(argc, argv, "", options, NULL)) != -1;) {
+        switch (c) {
+        case 'd': mode = "db"; break;
+        case 's': first = last = strtoull(optarg, NULL, 0); break;
+        case 'r':
+            if (!parse_range(optarg, &first, &last))
+                return usage();
+            break;
+        case 'v': sim.is_verbose = true; break;
+        case 'o': sim.only_results = true; break;
+        default: return usage();
+        }
+    }
+    if (mode == NULL || optind != argc)
+        return usage();
+    setvbuf(stdout, NULL, _IOLBF, 0);
+    signal(SIGABRT, on_abort);
+    return run(mode, first, last, &sim);
+}
