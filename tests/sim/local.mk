@@ -13,4 +13,3 @@ tests_sim_ringmaster_sim_SOURCES += tests/sim/disk.c tests/sim/disk.h
 tests_sim_ringmaster_sim_SOURCES += tests/sim/main.c
 tests_sim_ringmaster_sim_SOURCES += tests/sim/net.c tests/sim/net.h
 dist_check_SCRIPTS += tests/sim/run-seeds.sh
-TESTS += tests/sim/run-seeds.sh
