@@ -131,6 +131,9 @@ static void test_stale_moves_are_refused(void **state)
     assert_int_equal(w_apply(&w, ENTRY_STEP_MOVE, &b), ERR_AGAIN); /* the same entry once more */
     after = tables_hash(w.t);
     assert_true(hash_eq(&before, &after));
+    assert_int_equal(move_step(&w, 0, STEP_DRAINED), 0);
+    assert_int_equal(w_apply(&w, ENTRY_STEP_MOVE, &b), ERR_AGAIN); /* a move that is allowed, but was not meant now */
+    assert_int_equal(w_step(&w).state, STEP_DRAINED);
     w_done(&w);
 }
 

@@ -123,6 +123,8 @@ static void test_quorum_lost_for_hours(void **state)
         struct world w;
         begin(&w);
         assert_true(w_until_step(&w, 0, at));
+        w.fault.never_done = w.fault.never_joins = w.fault.never_caught_up = w.fault.never_ready = true;
+        w_tick(&w); /* a deadline is being watched now, where the state has one */
         struct hash before = tables_hash(w.t);
         w.quorate = false;
         unsigned calls = w.n_calls, proposed = w.n_proposed;
@@ -137,6 +139,8 @@ static void test_quorum_lost_for_hours(void **state)
         assert_int_equal(calls, w.n_calls);
         assert_int_equal(proposed, w.n_proposed);
         w.quorate = true;
+        w_tick(&w);
+        w.fault = (struct w_fault){.lose_every = 0};
         finish(&w);
         w_done(&w);
     }
@@ -398,6 +402,37 @@ static void test_waits_not_for_ever(void **state)
     w_done(&w);
 }
 
+static void test_looks_again_before_the_eviction(void **state)
+{
+    (void)state;
+    struct world w;
+    begin(&w);
+    assert_true(w_until_step(&w, 0, STEP_DRAINED));
+    w.nodes[1].present = false;
+    w.away[1] = 100;
+    for (int i = 0; i < 50; i++)
+        w_tick(&w);
+    assert_int_equal(w_step(&w).state, STEP_DRAINED);
+    assert_int_equal(w.evicts[2], 0);
+    finish(&w);
+    w_done(&w);
+}
+
+static void test_paused_is_not_yet_empty(void **state)
+{
+    (void)state;
+    struct world w;
+    begin(&w);
+    assert_true(w_until_step(&w, 0, STEP_DRAINING));
+    w.nodes[2].state = UNODE_PAUSED; /* by an admin, with a virtual machine on it */
+    for (int i = 0; i < 50; i++)
+        w_tick(&w);
+    assert_int_equal(w_step(&w).state, STEP_DRAINING);
+    w.nodes[2].vms_running = 0;
+    finish(&w);
+    w_done(&w);
+}
+
 static void test_nobody_to_hand_over_to(void **state)
 {
     (void)state;
@@ -495,6 +530,8 @@ int main(void)
         cmocka_unit_test(test_rejoin_while_polling),
         cmocka_unit_test(test_waits_for_the_others),
         cmocka_unit_test(test_waits_not_for_ever),
+        cmocka_unit_test(test_looks_again_before_the_eviction),
+        cmocka_unit_test(test_paused_is_not_yet_empty),
         cmocka_unit_test(test_nobody_to_hand_over_to),
         cmocka_unit_test(test_requests_are_not_a_flood),
         cmocka_unit_test(test_upgraded_by_hand_is_skipped),

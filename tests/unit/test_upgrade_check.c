@@ -119,6 +119,9 @@ static void test_each_failure(void **state)
     assert_int_equal(check(&w, &v, "trixie", "members", "n2", "fail"), 2);
     v = view_of(nodes, 4);
     assert_int_equal(check(&w, &v, "forky", "target", NULL, "fail"), 2);
+    level_init(w.t, 0);
+    assert_int_equal(check(&w, &v, "trixie", "target", NULL, "fail"), 2); /* two levels up: it could not join */
+    level_init(w.t, 1);
     nodes[3].native_level = 2;
     assert_int_equal(check(&w, &v, "bookworm", "target", "n4", "fail"), 2); /* no way back */
     assert_int_equal(check(&w, &v, "trixie", "target", NULL, "pass"), 0);
