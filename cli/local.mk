@@ -1,4 +1,34 @@
 # cli/ is clusterctl: the verb table, one file per noun; cli/io/ holds the libqb client and the tables.
 # To add a file, add a line; `make` notices by itself. A header without a .c file has a line of its own.
+# All but main.c is a library, which the unit tests link too.
+
+noinst_LIBRARIES += libringmaster-cli.a
+libringmaster_cli_a_SOURCES =
+libringmaster_cli_a_CPPFLAGS = $(AM_CPPFLAGS) $(QB_CFLAGS) $(SMARTCOLS_CFLAGS)
 
 clusterctl_SOURCES += cli/main.c
+
+libringmaster_cli_a_SOURCES += cli/call.c cli/call.h
+libringmaster_cli_a_SOURCES += cli/env.h
+libringmaster_cli_a_SOURCES += cli/follow.c cli/follow.h
+libringmaster_cli_a_SOURCES += cli/goal.c cli/goal.h
+libringmaster_cli_a_SOURCES += cli/invocation.c
+libringmaster_cli_a_SOURCES += cli/print.c cli/print.h
+libringmaster_cli_a_SOURCES += cli/verb.c cli/verb.h
+
+# Nouns.
+libringmaster_cli_a_SOURCES += cli/noun.c cli/noun.h
+libringmaster_cli_a_SOURCES += cli/cluster.c
+libringmaster_cli_a_SOURCES += cli/events.c
+libringmaster_cli_a_SOURCES += cli/job.c
+libringmaster_cli_a_SOURCES += cli/level.c
+libringmaster_cli_a_SOURCES += cli/node.c
+libringmaster_cli_a_SOURCES += cli/status.c
+libringmaster_cli_a_SOURCES += cli/upgrade.c
+libringmaster_cli_a_SOURCES += cli/vm.c
+
+# L3, adapters.
+libringmaster_cli_a_SOURCES += cli/io/client.c cli/io/client.h
+libringmaster_cli_a_SOURCES += cli/io/file.c cli/io/file.h
+libringmaster_cli_a_SOURCES += cli/io/table.c cli/io/table.h
+libringmaster_cli_a_SOURCES += cli/io/terminal.c cli/io/terminal.h

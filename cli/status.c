@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* clusterctl status: the page that an admin looks at first. */
+#include "cli/noun.h"
+
+static void header_cluster(struct page *p, const struct json *data)
+{
+    const struct json *self = json_get(data, "self");
+    const char *name = json_str(json_path(data, "cluster.name"), "");
+    const char *phase = json_get_str(self, "phase", "");
+    if (!name[0])
+        page_field(p, "Cluster", "none yet (this node, %s, is %s)", json_get_str(self, "name", "-"),
+                   phase[0] ? phase : "unconfigured");
+    else if (str_eq(phase, "member"))
+        page_field(p, "Cluster", "%s, as %s sees it", name, json_get_str(self, "name", "-"));
+    else
+        page_field(p, "Cluster", "%s, as %s sees it, which is %s", name, json_get_str(self, "name", "-"), phase);
+}
+
+static void header_quorum(struct page *p, const struct json *data)
+{
+    const struct json *quorum = json_get(data, "quorum");
+    if (!json_is_object(quorum))
+        return;
+    bool quorate = json_get_bool(quorum, "quorate", false);
+    const char *leader = json_get_str(quorum, "leader", "");
+    page_styled(p, STYLE_BOLD, "%-10s ", "Quorum");
+    page_styled(p, quorate ? STYLE_GOOD : STYLE_BAD, "%s", quorate ? "yes" : "NO");
+    page_printf(p, ", %lld of %lld votes, ", (long long)json_get_int(quorum, "votes_present", 0),
+                (long long)json_get_int(quorum, "votes_total", 0));
+    if (leader[0])
+        page_printf(p, "leader %s\n", leader);
+    else
+        page_printf(p, "no leader\n");
+    if (json_get_bool(quorum, "stale", false))
+        page_field(p, "", "what follows is what this node last knew");
+}
+
+static void header(struct page *p, const struct json *data)
+{
+    const struct json *level = json_get(data, "level");
+    const struct json *run = json_get(data, "run");
+    header_cluster(p, data);
+    header_quorum(p, data);
+    if (json_is_object(level)) {
+        page_styled(p, STYLE_BOLD, "%-10s ", "Level");
+        page_level_line(p, level);
+    }
+    if (json_is_object(run) && !run_is_over(run)) {
+        page_styled(p, STYLE_BOLD, "%-10s ", "Upgrade");
+        page_run_line(p, run);
+    }
+}
+
+static void health(struct page *p, const struct json *items)
+{
+    size_t shown = 0;
+    for (size_t k = 0; k < json_count(items); k++) {
+        const struct json *h = json_at(items, k);
+        const char *severity = json_get_str(h, "severity", "");
+        const char *object = json_get_str(h, "object", "");
+        const char *remedy = json_get_str(h, "remedy", "");
+        if (str_eq(severity, "ok"))
+            continue;
+        if (shown++ == 0)
+            page_heading(p, "Health");
+        page_styled(p, style_of_state(severity), "%-8s", severity);
+        page_printf(p, " %s%s%s: %s\n", json_get_str(h, "code", ""), object[0] ? " " : "", object,
+                    json_get_str(h, "text", ""));
+        if (remedy[0])
+            page_printf(p, "         remedy: %s\n", remedy);
+    }
+    if (shown == 0 && json_is_array(items)) {
+        page_heading(p, "Health");
+        page_styled(p, STYLE_GOOD, "ok\n");
+    }
+}
+
+static void render_status(struct page *p, const struct invocation *i, const struct json *data)
+{
+    (void)i;
+    header(p, data);
+    if (json_count(json_get(data, "nodes"))) {
+        page_printf(p, "\n");
+        page_nodes(p, json_get(data, "nodes"));
+    }
+    if (json_count(json_get(data, "vms"))) {
+        page_printf(p, "\n");
+        page_vms(p, json_get(data, "vms"));
+    }
+    const struct json *run = json_get(data, "run");
+    if (json_is_object(run) && !run_is_over(run)) {
+        page_heading(p, "Upgrade");
+        page_run(p, run);
+    }
+    if (json_count(json_get(data, "jobs"))) {
+        page_heading(p, "Jobs");
+        page_jobs(p, json_get(data, "jobs"));
+    }
+    health(p, json_get(data, "health"));
+}
+
+const struct verb status_verbs[] = {
+    {
+        .words = "status",
+        .wire = "status",
+        .synopsis = "",
+        .brief = "quorum, level, nodes, virtual machines, what runs, what is wrong and the command that mends it",
+        .more = "Exits with 0 whenever it could report, and with 106 without quorum; health is in data.health.\n",
+        .flags = VERB_READS,
+        .file = OPT_NONE,
+        .render = render_status,
+    },
+    {0},
+};

@@ -1,0 +1,380 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* clusterctl upgrade … */
+#include <stdio.h>
+
+#include "cli/call.h"
+#include "cli/noun.h"
+
+enum { RESULT_READY = 0, RESULT_WARNINGS = 1, RESULT_NOT_READY = 2 };
+
+/* ---- text -------------------------------------------------------------------------------------------------------- */
+
+bool run_is_over(const struct json *run)
+{
+    const char *state = json_get_str(run, "state", "done");
+    return str_eq(state, "done") || str_eq(state, "cancelled");
+}
+
+void page_run_line(struct page *p, const struct json *run)
+{
+    const char *state = json_get_str(run, "state", "");
+    page_printf(p, "to %s: ", json_get_str(run, "target", "-"));
+    page_styled(p, style_of_state(state), "%s", state);
+    page_printf(p, ", %lld of %lld nodes done, %s\n", (long long)json_get_int(run, "done", 0),
+                (long long)json_get_int(run, "total", 0), span_text(json_get_int(run, "seconds", 0)).s);
+}
+
+static void cell_step_time(const struct page *p, struct grid *g, size_t column, const struct json *step)
+{
+    int64_t started = time_parse_ms(json_get_str(step, "started", NULL));
+    int64_t ended = time_parse_ms(json_get_str(step, "ended", NULL));
+    if (started)
+        grid_cell(g, column, STYLE_PLAIN, span_text(((ended ? ended : p->wall_ms) - started) / 1000).s);
+}
+
+static void page_steps(struct page *p, const struct json *steps)
+{
+    static const struct grid_column columns[] = {
+        {"NODE", 0}, {"STEP", 0}, {"FROM", 0}, {"TIME", GRID_RIGHT}, {"DETAIL", 0},
+    };
+    struct grid *g = grid_new(columns, sizeof(columns) / sizeof(columns[0]), p->width, p->colour);
+    size_t rows = json_count(steps);
+    for (size_t k = 0; k < rows; k++) {
+        const struct json *s = json_at(steps, k);
+        const char *state = json_get_str(s, "state", "");
+        const char *failed_in = json_get_str(s, "failed_in", "");
+        grid_row(g);
+        grid_cell(g, 0, STYLE_PLAIN, json_get_str(s, "node", ""));
+        if (failed_in[0])
+            grid_cellf(g, 1, style_of_state(state), "%s in %s", state, failed_in);
+        else
+            grid_cell(g, 1, style_of_state(state), state);
+        grid_cell(g, 2, STYLE_PLAIN, json_get_str(s, "from_release", ""));
+        cell_step_time(p, g, 3, s);
+        grid_cell(g, 4, STYLE_PLAIN, json_get_str(s, "detail", ""));
+    }
+    page_grid(p, g, rows, NULL);
+}
+
+void page_run(struct page *p, const struct json *run)
+{
+    const char *error = json_get_str(run, "error", "");
+    const char *remedy = json_get_str(run, "remedy", "");
+    page_styled(p, STYLE_BOLD, "Upgrade ");
+    page_run_line(p, run);
+    page_steps(p, json_get(run, "steps"));
+    if (error[0])
+        page_styled(p, STYLE_BAD, "%s\n", error);
+    if (remedy[0])
+        page_printf(p, "remedy: %s\n", remedy);
+    if (str_eq(json_get_str(run, "state", ""), "awaiting-raise"))
+        page_printf(p, "next: clusterctl level raise\n");
+}
+
+static void render_run(struct page *p, const struct invocation *i, const struct json *data)
+{
+    (void)i;
+    const struct json *run = json_get(data, "run");
+    if (json_is_object(run))
+        page_run(p, run);
+    else
+        page_printf(p, "no upgrade was ever started here\n");
+}
+
+static void page_result(struct page *p, const struct json *data)
+{
+    if (!json_is_int(json_get(data, "result")))
+        return;
+    switch (json_get_int(data, "result", RESULT_NOT_READY)) {
+    case RESULT_READY: page_styled(p, STYLE_GOOD, "ready\n"); break;
+    case RESULT_WARNINGS: page_styled(p, STYLE_WARN, "ready, with warnings\n"); break;
+    default: page_styled(p, STYLE_BAD, "not ready\n"); break;
+    }
+}
+
+static void render_check(struct page *p, const struct invocation *i, const struct json *data)
+{
+    (void)i;
+    page_findings(p, json_get(data, "findings"));
+    page_result(p, data);
+}
+
+static int code_check(const struct json *data)
+{
+    int64_t result = json_get_int(data, "result", RESULT_NOT_READY);
+    return result == RESULT_READY || result == RESULT_WARNINGS ? (int)result : RESULT_NOT_READY;
+}
+
+static void page_plan_steps(struct page *p, const struct json *steps)
+{
+    static const struct grid_column columns[] = {
+        {"#", GRID_RIGHT}, {"NODE", 0}, {"FROM", 0}, {"VMS", GRID_RIGHT}, {"VOTES LEFT", 0}, {"", 0},
+    };
+    struct grid *g = grid_new(columns, sizeof(columns) / sizeof(columns[0]), p->width, p->colour);
+    size_t rows = json_count(steps);
+    for (size_t k = 0; k < rows; k++) {
+        const struct json *s = json_at(steps, k);
+        bool skipped = json_get_bool(s, "skipped", false);
+        grid_row(g);
+        grid_cellf(g, 0, STYLE_PLAIN, "%zu", k + 1);
+        grid_cell(g, 1, STYLE_PLAIN, json_get_str(s, "node", ""));
+        grid_cell(g, 2, STYLE_PLAIN, json_get_str(s, "from_release", ""));
+        grid_cellf(g, 3, STYLE_PLAIN, "%lld", (long long)json_get_int(s, "vms", 0));
+        if (!skipped)
+            grid_cellf(g, 4, STYLE_PLAIN, "%lld of %lld", (long long)json_get_int(s, "votes_after", 0),
+                       (long long)json_get_int(s, "votes_total", 0));
+        grid_cell(g, 5, STYLE_DIM, skipped ? "skipped: has it already" : " ");
+    }
+    page_grid(p, g, rows, "no node is to be upgraded");
+}
+
+static void render_plan(struct page *p, const struct invocation *i, const struct json *data)
+{
+    const struct json *plan = json_get(data, "plan");
+    if (json_is_object(plan)) {
+        page_heading(p, "Plan");
+        page_plan_steps(p, json_get(plan, "steps"));
+        page_heading(p, "Check");
+    }
+    render_check(p, i, data);
+}
+
+/* ---- requests ---------------------------------------------------------------------------------------------------- */
+
+static int build_target(const struct invocation *i, const char *file, struct json *args, struct error *e)
+{
+    (void)file;
+    if (!i->set[OPT_TARGET]) {
+        error_set(e, ERR_USAGE, "%s needs --target CODENAME, the VERSION_CODENAME of the new release", i->verb->words);
+        error_set_remedy(e, "clusterctl %s --target trixie, for Debian 13", i->verb->words);
+        return ERR_USAGE;
+    }
+    set_option_str(i, OPT_TARGET, "target", args);
+    return 0;
+}
+
+static int build_start(const struct invocation *i, const char *file, struct json *args, struct error *e)
+{
+    json_set_bool(args, "accept_warnings", i->set[OPT_YES]);
+    return build_target(i, file, args, e);
+}
+
+static bool question_abort(const struct invocation *i, struct buf *ret)
+{
+    (void)i;
+    buf_add_str(ret,
+                "Abort the upgrade? Nodes that have the new release keep it, and the cluster stays in mixed mode.");
+    return true;
+}
+
+/* ---- start ------------------------------------------------------------------------------------------------------- */
+
+static void show(struct call *c, void (*render)(struct page *, const struct invocation *, const struct json *))
+{
+    if (c->i->json)
+        return;
+    struct page p = call_page(c, STREAM_OUT);
+    render(&p, c->i, json_get(c->answer, "data"));
+    call_text(c, STREAM_OUT, &p);
+    page_done(&p);
+}
+
+/* The plan with its check, shown. 0, or why it cannot be done. */
+static int plan(struct call *c, struct error *e)
+{
+    struct json *args;
+    int err = invocation_build(c->i, NULL, &args, e);
+    if (err)
+        return err;
+    struct json *target = json_object_new();
+    json_set(target, "target", json_copy(json_get(args, "target")));
+    json_free(args);
+    err = call_ask(c, "upgrade.plan", target, e);
+    if (err)
+        return err;
+    show(c, render_plan);
+    *e = call_status(c);
+    if (e->code || json_int(json_path(c->answer, "data.result"), 0) != RESULT_NOT_READY)
+        return e->code;
+    error_set(e, ERR_CONDITION, "the cluster is not ready for the upgrade to %s", c->i->value[OPT_TARGET]);
+    error_set_remedy(e, "mend what fails, then ask again: clusterctl upgrade check --target %s",
+                     c->i->value[OPT_TARGET]);
+    return ERR_CONDITION;
+}
+
+static int ask_start(struct call *c, struct error *e)
+{
+    char question[256];
+    const struct json *steps = json_path(c->answer, "data.plan.steps");
+    bool warned = json_int(json_path(c->answer, "data.result"), 0) == RESULT_WARNINGS;
+    size_t n = 0;
+    for (size_t k = 0; k < json_count(steps); k++)
+        n += !json_get_bool(json_at(steps, k), "skipped", false);
+    snprintf(question, sizeof(question), "Replace the operating system of %zu node%s by %s%s?", n, plural((int64_t)n),
+             c->i->value[OPT_TARGET], warned ? ", in spite of the warnings" : "");
+    return call_confirm(c, question, e);
+}
+
+/* Starts what was planned. Who was shown the warnings and said yes has accepted them. */
+static int start(struct call *c, struct error *e)
+{
+    struct json *args = json_object_new();
+    json_set_str(args, "target", c->i->value[OPT_TARGET]);
+    json_set_bool(args, "accept_warnings", true);
+    if (c->i->wait)
+        call_note_events(c);
+    return call_ask(c, "upgrade.start", args, e);
+}
+
+static int plan_and_start(struct call *c)
+{
+    struct error e = {0};
+    int err = plan(c, &e);
+    if (!err && c->i->set[OPT_DRY_RUN]) {
+        if (c->i->json)
+            return call_report(c);
+        return 0;
+    }
+    if (!err)
+        err = ask_start(c, &e);
+    if (!err)
+        err = start(c, &e);
+    return err ? call_fail(c, &e) : call_wait(c, false);
+}
+
+static int run_start(struct call *c)
+{
+    if (c->i->set[OPT_YES] && !c->i->set[OPT_DRY_RUN])
+        return call_plain(c);
+    return plan_and_start(c);
+}
+
+/* Without a verb: the status of the run that is there, or else the whole way to a new one, and along it. */
+static int run_upgrade(struct call *c)
+{
+    struct error e = {0};
+    if (call_ask(c, "upgrade.status", NULL, &e))
+        return call_fail(c, &e);
+    if (call_code(c))
+        return call_report(c);
+    if (!run_is_over(json_path(c->answer, "data.run")))
+        return call_wait(c, false);
+    if (!c->i->set[OPT_TARGET]) {
+        error_set(&e, ERR_USAGE, "no upgrade runs; --target CODENAME begins one");
+        error_set_remedy(&e, "clusterctl upgrade --target trixie, for Debian 13");
+        return call_fail(c, &e);
+    }
+    struct invocation following = *c->i;
+    following.wait = true;
+    following.set[OPT_FOLLOW] = true;
+    c->i = &following;
+    return plan_and_start(c);
+}
+
+/* ---- table ------------------------------------------------------------------------------------------------------- */
+
+#define TARGET_HELP "  --target CODENAME   VERSION_CODENAME of the new release's os-release(5): trixie for Debian 13\n"
+
+const struct verb upgrade_verbs[] = {
+    {
+        .words = "upgrade",
+        .synopsis = "[--target CODENAME]",
+        .brief = "the upgrade that runs, or else: check, plan, ask, start and follow",
+        .options = OPT_BIT(OPT_TARGET),
+        .flags = VERB_DRY,
+        .file = OPT_NONE,
+        .goal = GOAL_RUN,
+        .build = build_target,
+        .render = render_run,
+        .run = run_upgrade,
+    },
+    {
+        .words = "upgrade check",
+        .wire = "upgrade.check",
+        .synopsis = "--target CODENAME",
+        .brief = "can it be done? Exits with 0: ready, 1: with warnings, 2: not ready",
+        .more = TARGET_HELP,
+        .options = OPT_BIT(OPT_TARGET),
+        .flags = VERB_READS,
+        .file = OPT_NONE,
+        .build = build_target,
+        .render = render_check,
+        .code = code_check,
+    },
+    {
+        .words = "upgrade plan",
+        .wire = "upgrade.plan",
+        .synopsis = "--target CODENAME",
+        .brief = "the order of the nodes, with the check",
+        .more = TARGET_HELP,
+        .options = OPT_BIT(OPT_TARGET),
+        .flags = VERB_READS,
+        .file = OPT_NONE,
+        .build = build_target,
+        .render = render_plan,
+    },
+    {
+        .words = "upgrade start",
+        .wire = "upgrade.start",
+        .synopsis = "--target CODENAME",
+        .brief = "check, plan, ask and start",
+        .more =
+            TARGET_HELP "With --yes it does not ask, and accepts warnings.\n"
+                        "With --wait or --follow it exits with 0 when the level can be raised, and with 1 when the\n"
+                        "upgrade needs help or was cancelled.\n",
+        .options = OPT_BIT(OPT_TARGET),
+        .flags = VERB_DRY,
+        .file = OPT_NONE,
+        .goal = GOAL_RUN,
+        .build = build_start,
+        .render = render_run,
+        .run = run_start,
+    },
+    {
+        .words = "upgrade status",
+        .wire = "upgrade.status",
+        .synopsis = "",
+        .brief = "the run and the step of each node",
+        .flags = VERB_READS,
+        .file = OPT_NONE,
+        .goal = GOAL_RUN,
+        .render = render_run,
+    },
+    {
+        .words = "upgrade pause",
+        .wire = "upgrade.pause",
+        .synopsis = "",
+        .brief = "begin nothing more; a rebuild that runs is finished",
+        .file = OPT_NONE,
+        .render = render_run,
+    },
+    {
+        .words = "upgrade resume",
+        .wire = "upgrade.resume",
+        .synopsis = "",
+        .brief = "go on",
+        .file = OPT_NONE,
+        .goal = GOAL_RUN,
+        .render = render_run,
+    },
+    {
+        .words = "upgrade retry",
+        .wire = "upgrade.retry",
+        .synopsis = "",
+        .brief = "try the step that failed again",
+        .file = OPT_NONE,
+        .goal = GOAL_RUN,
+        .render = render_run,
+    },
+    {
+        .words = "upgrade abort",
+        .wire = "upgrade.abort",
+        .synopsis = "",
+        .brief = "undo what is only meant for its time, and end it; the cluster stays in mixed mode",
+        .file = OPT_NONE,
+        .goal = GOAL_RUN_END,
+        .question = question_abort,
+        .render = render_run,
+    },
+    {0},
+};
