@@ -166,8 +166,9 @@ int call_report(struct call *c)
 /* ---- the usual way ----------------------------------------------------------------------------------------------- */
 
 /* After the wait: what became of it, in one line. */
-static void report_end(struct call *c, const struct goal *g, int64_t took_ms)
+static void report_end(struct call *c, const struct goal *g)
 {
+    int64_t took_ms = c->env->now_ms(c->env->ctx) - c->began_ms;
     struct page p = call_page(c, STREAM_OUT);
     const struct json *job = json_path(c->answer, "data.job");
     page_styled(&p, STYLE_GOOD, "done");
@@ -187,23 +188,22 @@ static void report_end(struct call *c, const struct goal *g, int64_t took_ms)
     page_done(&p);
 }
 
-int call_wait(struct call *c, bool quiet)
+int call_wait(struct call *c)
 {
     struct goal g;
     const struct json *data = json_get(c->answer, "data");
     bool waits = c->i->wait && call_code(c) == 0 && !(c->i->set[OPT_DRY_RUN]) && goal_of(c->i, data, &g);
     if (!waits)
         return call_report(c);
-    if (!quiet && !c->i->json)
+    if (!c->i->json)
         call_report(c);
     struct error e = {0};
-    int64_t began_ms = c->env->now_ms(c->env->ctx);
     if (follow_goal(c, &g, &e))
         return call_fail(c, &e);
     if (c->i->json)
         write_json(c, c->answer);
     else
-        report_end(c, &g, c->env->now_ms(c->env->ctx) - began_ms);
+        report_end(c, &g);
     return 0;
 }
 
@@ -237,11 +237,12 @@ int call_plain(struct call *c)
     if (!err && c->i->set[OPT_FOLLOW])
         call_note_events(c);
     if (!err) {
+        c->began_ms = c->env->now_ms(c->env->ctx);
         err = call_ask(c, c->i->verb->wire, args, &e);
         args = NULL;
     }
     json_free(args);
-    return err ? call_fail(c, &e) : call_wait(c, false);
+    return err ? call_fail(c, &e) : call_wait(c);
 }
 
 static int print_help(struct call *c, enum stream stream)
@@ -271,7 +272,7 @@ static int run_parsed(struct call *c)
 int cli_run(const struct cli_env *env, int argc, char *const *argv)
 {
     struct invocation i;
-    struct call c = {.env = env, .i = &i, .events_since = -1};
+    struct call c = {.env = env, .i = &i, .events_since = -1, .began_ms = env->now_ms(env->ctx)};
     struct error e = {0};
     int code;
     if (argc <= 1) {

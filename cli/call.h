@@ -13,6 +13,7 @@ struct call {
     struct uuid_str id;   /* of the newest request */
     int64_t events_since; /* the last event before the newest change; -1: unknown */
     int64_t timeout_ms;   /* of the next requests; 0: the usual one */
+    int64_t began_ms;     /* from when --wait=SECONDS counts: the request, not the question before it */
 };
 
 /* argv -> requests -> text and exit code; the whole program. */
@@ -32,8 +33,7 @@ int call_confirm(struct call *c, const char *question, struct error *e);
 /* Ends of a run; each gives the exit code. */
 int call_fail(struct call *c, const struct error *e); /* no answer, or none that counts */
 int call_report(struct call *c);                      /* prints the newest answer */
-int call_wait(struct call *c, bool quiet);            /* waits as was asked for, then reports; quiet: the newest answer
-                                                         was shown already */
+int call_wait(struct call *c);                        /* prints it, waits if that was asked for, prints the end */
 int call_plain(struct call *c);                       /* a verb without a run of its own */
 
 /* Remembers the newest event before a change whose progress will be followed. */

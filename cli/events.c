@@ -51,16 +51,12 @@ static int run_events(struct call *c)
 {
     struct error e = {0};
     struct json *args;
-    if (invocation_build(c->i, NULL, &args, &e) || call_ask(c, c->i->verb->wire, args, &e))
+    if (invocation_build(c->i, NULL, &args, &e))
         return call_fail(c, &e);
-    if (!c->i->set[OPT_FOLLOW] || call_code(c))
-        return call_report(c);
-    if (!c->i->json)
-        call_report(c);
-    const struct json *events = json_path(c->answer, "data.events");
-    size_t n = json_count(events);
-    int64_t newest = n ? json_get_int(json_at(events, n - 1), "seq", 0) : 0;
-    return follow_events(c, json_int(json_path(c->answer, "data.last"), newest));
+    int64_t since = json_get_int(args, "since", 0);
+    if (call_ask(c, c->i->verb->wire, args, &e))
+        return call_fail(c, &e);
+    return c->i->set[OPT_FOLLOW] && call_code(c) == 0 ? follow_events(c, since) : call_report(c);
 }
 
 const struct verb events_verbs[] = {

@@ -13,7 +13,7 @@ enum {
 struct follow {
     struct call *c;
     const struct goal *g;      /* NULL: events only */
-    int64_t began_ms, good_ms; /* good: when the last good answer came */
+    int64_t good_ms;           /* when the last good answer came */
     int64_t since;             /* the newest event that was shown; -1: none is known yet */
     bool away;                 /* the agent or the quorum is, and that was said */
     char state[256];           /* that was said last */
@@ -86,7 +86,7 @@ static void draw_goal(struct follow *f, struct page *p)
         page_printf(p, ": %s", f->state);
     }
     if (!json_is_object(run))
-        page_printf(p, ", %s\n", span_text((now_ms(f) - f->began_ms) / 1000).s);
+        page_printf(p, ", %s\n", span_text((now_ms(f) - f->c->began_ms) / 1000).s);
 }
 
 /* As many lines of text as the screen holds below the cursor; returns how many. */
@@ -228,7 +228,7 @@ static bool passes(const struct follow *f, const struct error *e)
 static int64_t left_ms(const struct follow *f)
 {
     int64_t limit_ms = f->c->i->wait_ms;
-    return limit_ms < 0 ? INT64_MAX : f->began_ms + limit_ms - now_ms(f);
+    return limit_ms < 0 ? INT64_MAX : f->c->began_ms + limit_ms - now_ms(f);
 }
 
 static int poll_once(struct follow *f, struct verdict *v, struct error *e)
@@ -296,7 +296,7 @@ static int wait_loop(struct follow *f, struct error *e)
 int follow_goal(struct call *c, const struct goal *g, struct error *e)
 {
     struct follow f = {.c = c, .g = g, .since = c->events_since, .above = call_page(c, STREAM_OUT)};
-    f.began_ms = f.good_ms = now_ms(&f);
+    f.good_ms = now_ms(&f);
     c->env->hold_interrupts(c->env->ctx);
     int err = wait_loop(&f, e);
     if (f.drawn || f.above.text.len)
@@ -310,9 +310,11 @@ int follow_events(struct call *c, int64_t since)
 {
     struct follow f = {.c = c, .since = since, .above = call_page(c, STREAM_OUT)};
     struct error e = {0};
-    f.began_ms = f.good_ms = now_ms(&f);
+    f.good_ms = now_ms(&f);
     c->env->hold_interrupts(c->env->ctx);
     c->timeout_ms = ASK_MS;
+    take_events(&f, c->answer);
+    draw(&f, false);
     while (c->env->sleep(c->env->ctx, POLL_MS)) {
         struct json *args = json_object_new();
         json_set_int(args, "since", f.since);

@@ -9,5 +9,5 @@
 /* Polls until the goal is reached or cannot be. c->answer becomes the last answer that came. 0 or an error:
  * ERR_TIMEOUT when the time was over or the admin detached (Ctrl-C). */
 int follow_goal(struct call *c, const struct goal *g, struct error *e);
-/* Prints events as they come, until interrupted; gives the exit code. */
+/* Prints those of the newest answer, then events as they come, until interrupted; gives the exit code. */
 int follow_events(struct call *c, int64_t since);

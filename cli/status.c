@@ -89,7 +89,7 @@ static void render_status(struct page *p, const struct invocation *i, const stru
     }
     const struct json *run = json_get(data, "run");
     if (json_is_object(run) && !run_is_over(run)) {
-        page_heading(p, "Upgrade");
+        page_printf(p, "\n");
         page_run(p, run);
     }
     if (json_count(json_get(data, "jobs"))) {

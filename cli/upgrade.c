@@ -223,6 +223,7 @@ static int start(struct call *c, struct error *e)
     json_set_bool(args, "accept_warnings", true);
     if (c->i->wait)
         call_note_events(c);
+    c->began_ms = c->env->now_ms(c->env->ctx);
     return call_ask(c, "upgrade.start", args, e);
 }
 
@@ -239,7 +240,7 @@ static int plan_and_start(struct call *c)
         err = ask_start(c, &e);
     if (!err)
         err = start(c, &e);
-    return err ? call_fail(c, &e) : call_wait(c, false);
+    return err ? call_fail(c, &e) : call_wait(c);
 }
 
 static int run_start(struct call *c)
@@ -258,7 +259,7 @@ static int run_upgrade(struct call *c)
     if (call_code(c))
         return call_report(c);
     if (!run_is_over(json_path(c->answer, "data.run")))
-        return call_wait(c, false);
+        return call_wait(c);
     if (!c->i->set[OPT_TARGET]) {
         error_set(&e, ERR_USAGE, "no upgrade runs; --target CODENAME begins one");
         error_set_remedy(&e, "clusterctl upgrade --target trixie, for Debian 13");
