@@ -63,7 +63,8 @@ static bool is_majority(unsigned votes, unsigned total)
 }
 
 /* What is left when a node was evicted: its weight is gone from both sides. */
-static void votes_after(const struct upgrade_view *v, const struct upgrade_node *n, unsigned *ret_votes, unsigned *ret_total)
+static void votes_after(const struct upgrade_view *v, const struct upgrade_node *n, unsigned *ret_votes,
+                        unsigned *ret_total)
 {
     unsigned votes = v->votes_present, total = v->votes_total;
     if (n->voter && total > 0)
@@ -105,7 +106,8 @@ static void check_quorum(const struct upgrade_view *v, struct json *f)
 
 /* ---- nodes --------------------------------------------------------------------------------------------------- */
 
-/* Why a node is no full member now; false: it is one. */
+/* Why a node is no full member now; false: it is one. What any node can tell: who is caught up, only the leader knows.
+ */
 static bool node_is_out(const struct upgrade_node *n, struct error *ret)
 {
     if (n->state == UNODE_ABSENT || n->state == UNODE_EVICTING) {
@@ -114,12 +116,21 @@ static bool node_is_out(const struct upgrade_node *n, struct error *ret)
     } else if (!n->present) {
         error_set(ret, ERR_CONDITION, "%s is not present", n->name);
         error_set_remedy(ret, "start %s, or clusterctl node evict %s", n->name, n->name);
-    } else if (n->state == UNODE_JOINING || !n->caught_up) {
-        error_set(ret, ERR_CONDITION, "%s is catching up", n->name);
+    } else if (n->state == UNODE_JOINING) {
+        error_set(ret, ERR_CONDITION, "%s is joining", n->name);
         error_set_remedy(ret, "wait, and see clusterctl node show %s", n->name);
     } else {
         return false;
     }
+    return true;
+}
+
+static bool node_is_behind(const struct upgrade_node *n, struct error *ret)
+{
+    if (n->caught_up)
+        return false;
+    error_set(ret, ERR_CONDITION, "%s is catching up", n->name);
+    error_set_remedy(ret, "wait, and see clusterctl node show %s", n->name);
     return true;
 }
 
@@ -163,9 +174,11 @@ bool upgrade_step_obstacle(const struct upgrade_view *v, const char *node, struc
         error_set_remedy(ret, "clusterctl upgrade abort");
         return true;
     }
-    for (size_t i = 0; i < v->n; i++)
-        if (&v->nodes[i] != n && (node_is_out(&v->nodes[i], ret) || node_is_in_maintenance(&v->nodes[i], ret)))
+    for (size_t i = 0; i < v->n; i++) {
+        const struct upgrade_node *other = &v->nodes[i];
+        if (other != n && (node_is_out(other, ret) || node_is_in_maintenance(other, ret) || node_is_behind(other, ret)))
             return true;
+    }
     votes_after(v, n, &votes, &total);
     if (is_majority(votes, total))
         return false;
@@ -180,7 +193,7 @@ static void known_releases(char *dst, size_t size)
 {
     size_t len = 0;
     dst[0] = '\0';
-#define LEVEL(number, codename, qemu, libvirt, text) \
+#define LEVEL(number, codename, qemu, libvirt, text)                                                                   \
     len += (size_t)snprintf(dst + len, len < size ? size - len : 0, "%s%s", len ? ", " : "", codename);
 #include "upgrade/level.def"
 #undef LEVEL
@@ -194,8 +207,8 @@ static void check_target(const struct tables *t, const struct upgrade_view *v, c
     char known[256];
     known_releases(known, sizeof(known));
     if (level == 0) {
-        finding(f, "target", "fail", target, "clusterctl upgrade --target RELEASE", "release %s is not known; known: %s",
-                target, known);
+        finding(f, "target", "fail", target, "clusterctl upgrade --target RELEASE",
+                "release %s is not known; known: %s", target, known);
         return;
     }
     if (level > fl + 1) {

@@ -217,7 +217,8 @@ static int range_check(const char *node, struct level_range r, uint8_t level, co
     if (level > r.native)
         error_set_remedy(e, "install a newer release of the operating system on %s and join again", node);
     else
-        error_set_remedy(e, "clusterctl level raise, once every member runs a newer release; or join with an older one");
+        error_set_remedy(e,
+                         "clusterctl level raise, once every member runs a newer release; or join with an older one");
     return ERR_CONDITION;
 }
 
@@ -420,8 +421,8 @@ static bool member_blocks(const struct level_member *m, const struct level_node 
         error_set(ret, ERR_CONDITION, "%s is paused", m->node);
         error_set_remedy(ret, "clusterctl node resume %s", m->node);
     } else if (m->native < level) {
-        error_set(ret, ERR_CONDITION, "%s can work at levels %u to %u, not at %u (%s)", m->node, m->min, m->native, level,
-                  text ? text : "unknown");
+        error_set(ret, ERR_CONDITION, "%s can work at levels %u to %u, not at %u (%s)", m->node, m->min, m->native,
+                  level, text ? text : "unknown");
         error_set_remedy(ret, "clusterctl upgrade");
     } else if (m->min > level) {
         error_set(ret, ERR_CONDITION, "%s can work at levels %u to %u only", m->node, m->min, m->native);
@@ -548,7 +549,8 @@ static void request_propose(const struct level_env *env, const struct level_requ
     env->propose(env->ctx, ENTRY_LEVEL, &b, key);
 }
 
-static void acknowledge(const struct level_state *s, const char *self, struct level_range r, const struct level_env *env)
+static void acknowledge(const struct level_state *s, const char *self, struct level_range r,
+                        const struct level_env *env)
 {
     for (size_t i = 0; i < s->n; i++) {
         if (!str_eq(s->members[i].node, self) || s->members[i].acked || s->fence < r.min || s->fence > r.native)

@@ -207,7 +207,8 @@ static int start_beside(struct tables *t, struct run *old, const struct start *s
         run_set(t, old, RUN_DONE, s->run.created_ms, "another upgrade began");
         return 0;
     }
-    error_set(err, ERR_CONDITION, "upgrade %s to %s is %s", uuid_str(&old->id).s, old->target, run_state_name(old->state));
+    error_set(err, ERR_CONDITION, "upgrade %s to %s is %s", uuid_str(&old->id).s, old->target,
+              run_state_name(old->state));
     error_set_remedy(err, "%s",
                      old->state == RUN_AWAITING_RAISE ? "clusterctl level raise"
                      : old->state == RUN_PAUSED       ? "clusterctl upgrade resume, or clusterctl upgrade abort"
@@ -258,8 +259,8 @@ static void resume(struct tables *t, struct run *r, int64_t time_ms, const char 
     run_set(t, r, goes_on_as(t, r), time_ms, by_whom(by, "resumed", why, sizeof(why)));
 }
 
-/* A failed step goes back to where it failed. A new attempt (and operation id) only if the executor itself said that the
- * last one failed: otherwise it may be under way still, and must not be begun twice. */
+/* A failed step goes back to where it failed. A new attempt (and operation id) only if the executor itself said that
+ * the last one failed: otherwise it may be under way still, and must not be begun twice. */
 static void unfail(struct tables *t, const struct run *r, int64_t time_ms, const char *why)
 {
     struct step s;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The leader's step: read the run and its step, look at the view, do the next thing. Level-triggered: what is asked of
- * other rooms is asked again until it is seen, and a new leader starts from the rows alone. At most one move of a run is
- * proposed at a time (one key per run), and a move that comes too late is refused where it is applied.
+ * other rooms is asked again until it is seen, and a new leader starts from the rows alone. At most one move of a run
+ * is proposed at a time (one key per run), and a move that comes too late is refused where it is applied.
  *
  * The executor, for one operation id:
  *
@@ -51,8 +51,8 @@ struct upgrade_leader {
 
     struct watch watch;
     char waiting[JOURNAL_TEXT_MAX], waited[JOURNAL_TEXT_MAX]; /* in this step, and in the one before */
-    char said[128];                                          /* the last move that was logged */
-    char asked[128];                                         /* the last request, and when it may be repeated */
+    char said[128];                                           /* the last move that was logged */
+    char asked[128];                                          /* the last request, and when it may be repeated */
     int64_t ask_again_ms;
 };
 
@@ -64,7 +64,7 @@ struct lead {
     int64_t now_ms;
     const struct upgrade_env *env;
     const struct run *r;
-    const struct step *s;        /* NULL: none is left */
+    const struct step *s;         /* NULL: none is left */
     const struct upgrade_node *n; /* s's node; NULL: there is none */
 };
 
@@ -188,7 +188,8 @@ static bool is_overdue(const struct lead *c, int what, int64_t deadline_ms)
     bool same = uuid_eq(&w->run, &c->r->id) && w->run_seq == c->r->seq && w->position == position &&
                 w->attempt == attempt && w->what == what;
     if (!same)
-        *w = (struct watch){.run = c->r->id, .run_seq = c->r->seq, .position = position, .attempt = attempt, .what = what};
+        *w = (struct watch){
+            .run = c->r->id, .run_seq = c->r->seq, .position = position, .attempt = attempt, .what = what};
     else if (w->last_ms > 0 && c->now_ms > w->last_ms)
         w->watched_ms += c->now_ms - w->last_ms;
     w->last_ms = c->now_ms;
@@ -242,7 +243,8 @@ static void call_hook(const struct lead *c, enum hook_verb verb)
     STR_COPY(call.address, c->n->address);
     STR_COPY(call.target, c->r->target);
     if (verb == HOOK_START)
-        log_notice(c->env->log, "%s: rebuild to %s not begun by this leader -> start %s", c->s->node, c->r->target, l->op);
+        log_notice(c->env->log, "%s: rebuild to %s not begun by this leader -> start %s", c->s->node, c->r->target,
+                   l->op);
     STR_COPY(l->call_op, l->op);
     l->call_verb = verb;
     l->call = c->env->hook(c->env->ctx, &call, l->op);
@@ -293,8 +295,8 @@ static void poll_outcome(struct upgrade_leader *l, const struct hook_outcome *o)
         l->verdict = VERDICT_FAILED;
 }
 
-bool upgrade_leader_outcome(struct upgrade_leader *l, const struct tables *t, int64_t now_ms, int64_t wall_ms, uint64_t id,
-                            const struct hook_outcome *o, const struct upgrade_env *env)
+bool upgrade_leader_outcome(struct upgrade_leader *l, const struct tables *t, int64_t now_ms, int64_t wall_ms,
+                            uint64_t id, const struct hook_outcome *o, const struct upgrade_env *env)
 {
     (void)t;
     (void)wall_ms;
@@ -496,8 +498,8 @@ static void step_verifying(const struct lead *c)
                   c->r->target);
     else if (ready && n->native_level < level_of_release(c->r->target))
         fail_step(c, false, "install the target's QEMU and libvirt there, then clusterctl upgrade retry",
-                  "%s runs %s, but its QEMU and libvirt are of level %u, not %u", c->s->node, n->release, n->native_level,
-                  level_of_release(c->r->target));
+                  "%s runs %s, but its QEMU and libvirt are of level %u, not %u", c->s->node, n->release,
+                  n->native_level, level_of_release(c->r->target));
     else if (ready)
         move_step(c, STEP_FAILBACK, "runs the target and is ready");
     else if (is_overdue(c, STEP_VERIFYING, UPGRADE_VERIFY_DEADLINE_MS))

@@ -87,7 +87,7 @@ struct upgrade_node {
     struct uuid replica;           /* in the slot now; nil when absent */
     bool present;                  /* its agent is in the membership */
     bool voter;                    /* weight 1 */
-    bool caught_up;
+    bool caught_up;                /* only the leader can tell: no check reads it, only the leader's step */
     bool ready;                    /* facts of this replica's present boot are in the database, hypervisor answered */
     bool is_leader;                /* of the database: leads the run */
     uint32_t vms_running, vms_here; /* owned by this node */

@@ -33,7 +33,7 @@ struct w_fault {
 struct world {
     struct tables *t;
     struct upgrade_node nodes[W_NODES];
-    uint32_t vms[W_NODES];  /* whose home it is */
+    uint32_t vms[W_NODES];    /* whose home it is */
     unsigned joined[W_NODES]; /* ticks since the rebuild ended */
     unsigned away[W_NODES];   /* ticks that its agent is away */
     unsigned replicas;
@@ -65,7 +65,8 @@ static inline struct uuid w_uuid(unsigned n)
 
 static inline int w_apply(struct world *w, enum entry_kind kind, const struct buf *b)
 {
-    struct entry e = {.term = 1, .index = ++w->index, .kind = (uint16_t)kind, .level = 1, .time_ms = 1000000 + w->now_ms};
+    struct entry e = {
+        .term = 1, .index = ++w->index, .kind = (uint16_t)kind, .level = 1, .time_ms = 1000000 + w->now_ms};
     struct apply_result result;
     e.request_id = w_uuid(1000 + (unsigned)w->index);
     e.payload = buf_slice(b);
