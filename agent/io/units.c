@@ -7,8 +7,7 @@
 
 enum {
     SYSTEMCTL_MS = 120000, /* more than systemd's own limit for the start of a unit, 90 s */
-    TLS_SOCKET_TRIES = 10,
-    EXIT_INACTIVE = 3, /* systemctl(1), by LSB */
+    EXIT_INACTIVE = 3,     /* systemctl(1), by LSB */
     EXIT_UNKNOWN = 4,
     EXIT_NO_SUCH_UNIT = 5,
 };
@@ -19,7 +18,7 @@ static int systemctl(const char *verb, const char *unit, int *ret_code, struct e
     /* SKIP_SYSV: Debian's corosync also has an init script, and systemctl would write /etc/rc?.d for it. */
     static const char *const env[] = {"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LANG=C.UTF-8", "SYSTEMCTL_SKIP_SYSV=1",
                                       NULL};
-    const char *argv[] = {"/usr/bin/systemctl", "--quiet", "--no-pager", "--no-ask-password", verb, unit, NULL};
+    const char *argv[] = {"/usr/bin/systemctl", "--no-pager", "--no-ask-password", verb, unit, NULL};
     struct process_call call = {.argv = argv, .env = env, .timeout_ms = SYSTEMCTL_MS};
     AUTO(process_outcome_done) struct process_outcome o = {0};
     int err = process_run(&call, &o, e);
@@ -131,18 +130,15 @@ int units_take_corosync(struct error *e)
 
 int units_serve_libvirt_tls(struct error *e)
 {
+    static const char *const forget[] = {"libvirtd.socket", "libvirtd.service", "libvirtd-ro.socket",
+                                         "libvirtd-admin.socket", "libvirtd-tls.socket"};
     int err = systemctl_must("enable", "libvirtd-tls.socket", 0, e);
-    if (err)
-        return err;
-    struct error why = {0};
-    for (int i = 0; i < TLS_SOCKET_TRIES; i++) {
-        err = unit_stop("libvirtd.service", &why);
-        err = err ? err : unit_start("libvirtd-tls.socket", &why);
-        if (!err)
-            /* Not needed (the sockets would start it), but here a certificate that it does not like shows at once. */
-            return unit_start("libvirtd.service", e);
-    }
-    if (e)
-        *e = why;
-    return err;
+    /* In this order. Forgotten, not only stopped: else systemd refuses what starts too often within some seconds. */
+    for (size_t i = 0; !err && i < sizeof(forget) / sizeof(forget[0]); i++)
+        err = unit_forget(forget[i], e);
+    err = err ? err : unit_start("libvirtd-tls.socket", e);
+    /* The TLS socket needs no daemon, but here a certificate that it does not like shows at once. After a failure it
+     * brings back the local socket. */
+    int last = unit_start("libvirtd.service", err ? NULL : e);
+    return err ? err : last;
 }

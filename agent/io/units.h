@@ -12,7 +12,7 @@ int unit_start(const char *unit, struct error *e); /* 0 once it is ready */
 int unit_stop(const char *unit, struct error *e);  /* a unit that is not known is stopped */
 int unit_is_active(const char *unit, bool *ret, struct error *e);
 
-/* Stops it, and forgets that it failed: the name is free again. */
+/* Stops it, and forgets that it failed, and how often it was started: the name is free again. */
 int unit_forget(const char *unit, struct error *e);
 
 /* How a service ended. */
@@ -32,7 +32,8 @@ int units_take_corosync(struct error *e);
 /* Lets libvirtd serve TLS (port 16514) from now on, and read its certificates anew. Needs them in place.
  *
  * Debian 12 and 13 ship the one daemon libvirtd with socket activation: TLS comes by libvirtd-tls.socket, and
- * listen_tls is ignored. systemd refuses to start a socket whose service already runs: so the daemon stops, the socket
- * starts, the daemon starts again. Virtual machines go on meanwhile (KillMode=process). Any client that connects in
- * between starts the daemon too early: then again. */
+ * listen_tls is ignored. systemd refuses to start a socket whose service already runs, so the daemon has to stop; and any
+ * client would start it again at once, so its local socket, to which the others are bound, stops first. Starting the TLS
+ * socket brings back the local one in the same transaction, and the daemon's start is ordered after both. Virtual
+ * machines go on meanwhile (KillMode=process); clients have to connect again. */
 int units_serve_libvirt_tls(struct error *e);
