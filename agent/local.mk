@@ -36,6 +36,7 @@ libringmaster_io_a_SOURCES += agent/io/ipc.c agent/io/ipc.h
 libringmaster_io_a_SOURCES += agent/io/joinmsg.c agent/io/joinmsg.h
 libringmaster_io_a_SOURCES += agent/io/membership.c agent/io/membership.h
 libringmaster_io_a_SOURCES += agent/io/paths.h
+libringmaster_io_a_SOURCES += agent/io/pieces.c agent/io/pieces.h
 libringmaster_io_a_SOURCES += agent/io/pki.c agent/io/pki.h
 libringmaster_io_a_SOURCES += agent/io/process.c agent/io/process.h
 libringmaster_io_a_SOURCES += agent/io/quorum.c agent/io/quorum.h

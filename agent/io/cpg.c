@@ -9,9 +9,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-#include "common/wire.h"
-
-enum { PIECE_HEADER = 16, PIECE_MAGIC = 'R', PIECE_VERSION = 1 };
+#include "agent/io/pieces.h"
 
 enum cpg_state { CPG_OFF, CPG_CONNECTING, CPG_UP, CPG_LEFT };
 
@@ -22,12 +20,9 @@ struct outgoing {
     size_t sent; /* bytes that corosync took */
 };
 
-/* What came so far of a sender's message. */
 struct incoming {
     uint32_t nodeid;
-    uint32_t number;
-    uint32_t total; /* 0: none */
-    struct buf bytes;
+    struct pieces pieces;
 };
 
 struct cpg {
@@ -104,55 +99,20 @@ static void incoming_forget(struct cpg *c, uint32_t nodeid)
     for (size_t i = 0; i < c->n_in; i++) {
         if (c->in[i].nodeid != nodeid)
             continue;
-        buf_done(&c->in[i].bytes);
+        pieces_done(&c->in[i].pieces);
         c->in[i] = c->in[--c->n_in];
         return;
     }
 }
 
-static void drop_message(struct cpg *c, struct incoming *in, const char *why)
-{
-    log_warn(c->log, "cpg: node %u: %s -> message dropped", in->nodeid, why);
-    buf_done(&in->bytes);
-    in->total = 0;
-}
-
 static void on_piece(struct cpg *c, struct incoming *in, struct slice bytes)
 {
-    struct wire_reader r = wire_reader(bytes);
-    uint8_t magic = wire_get_u8(&r), version = wire_get_u8(&r);
-    wire_get_u16(&r);
-    uint32_t number = wire_get_u32(&r), total = wire_get_u32(&r), offset = wire_get_u32(&r);
-    if (wire_err(&r) || magic != PIECE_MAGIC || version != PIECE_VERSION || total == 0 || total > CPG_MESSAGE_MAX) {
-        drop_message(c, in, "sent what is no piece of a message");
-        return;
-    }
-    struct slice part = {r.p, (size_t)(r.end - r.p)};
-    if (in->total && (number != in->number || offset == 0))
-        drop_message(c, in, "began a message before the last one was whole");
-    if (offset == 0) {
-        in->number = number;
-        in->total = total;
-    }
-    if (!in->total)
-        return; /* joined in the middle, or dropped already */
-    if (number != in->number || total != in->total || offset != in->bytes.len || part.len > total - offset) {
-        drop_message(c, in, "a piece does not continue its message");
-        return;
-    }
-    if (offset == 0 && part.len == total) {
-        in->total = 0;
-        c->ops.message(c->ctx, in->nodeid, part);
-        return;
-    }
-    buf_add(&in->bytes, part.p, part.len);
-    if (in->bytes.len < total)
-        return;
-    struct buf whole = in->bytes;
-    in->bytes = (struct buf){0};
-    in->total = 0;
-    c->ops.message(c->ctx, in->nodeid, buf_slice(&whole));
-    buf_done(&whole);
+    AUTO(buf_done) struct buf message = {0};
+    int rc = pieces_take(&in->pieces, bytes, &message);
+    if (rc == 1)
+        c->ops.message(c->ctx, in->nodeid, buf_slice(&message));
+    else if (rc != 0)
+        log_warn(c->log, "cpg: node %u sent a piece that continues nothing -> message dropped", in->nodeid);
 }
 
 static struct cpg *self_of(cpg_handle_t handle)
@@ -217,12 +177,7 @@ static void queue_drop(struct cpg *c)
 static cs_error_t send_piece(struct cpg *c, struct outgoing *o, size_t *ret_n)
 {
     AUTO(buf_done) struct buf head = {0};
-    wire_put_u8(&head, PIECE_MAGIC);
-    wire_put_u8(&head, PIECE_VERSION);
-    wire_put_u16(&head, 0);
-    wire_put_u32(&head, o->number);
-    wire_put_u32(&head, (uint32_t)o->bytes.len);
-    wire_put_u32(&head, (uint32_t)o->sent);
+    piece_header(&head, o->number, o->bytes.len, o->sent);
     assert(head.len == PIECE_HEADER);
     size_t left = o->bytes.len - o->sent;
     size_t n = left < c->piece_max ? left : c->piece_max;

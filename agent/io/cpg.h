@@ -5,10 +5,8 @@
  *     OFF ──timer──> CONNECTING (worker: initialize, join) ──> UP ──lost──> OFF, after view({})
  *      ^                     └── failed: again in CPG_RETRY_MS ──┘
  *
- * CPG delivers messages of at most cpg_max_atomic_msgsize_get() bytes as one; what is longer goes in pieces:
- *   u8 'R', u8 version 1, u16 0, u32 number of the message, u32 its length, u32 offset of this piece, then the bytes
- * (little endian). CPG keeps the order of one sender, so pieces need no sorting: a piece that does not continue is
- * dropped with its message, as everything of a sender that left the view. The core tolerates lost messages. */
+ * CPG delivers messages of at most cpg_max_atomic_msgsize_get() bytes as one; what is longer goes in pieces
+ * (agent/io/pieces.h). What came of a sender that left the view is dropped. The core tolerates lost messages. */
 #pragma once
 
 #include <qb/qbloop.h>
@@ -19,10 +17,10 @@
 #include "vm/port.h"
 
 enum {
-    CPG_MESSAGE_MAX = 1 << 20,     /* what cpg_send takes: the core's message_max */
+    CPG_MESSAGE_MAX = 1 << 20,      /* what cpg_send takes: the core's message_max */
     CPG_QUEUE_BYTES_MAX = 16 << 20, /* waiting for corosync; what comes on top is dropped */
-    CPG_RETRY_MS = 500,            /* between attempts to reach corosync */
-    CPG_FLOW_MS = 5,               /* after CS_ERR_TRY_AGAIN */
+    CPG_RETRY_MS = 500,             /* between attempts to reach corosync */
+    CPG_FLOW_MS = 5,                /* after CS_ERR_TRY_AGAIN */
 };
 
 struct cpg_ops {
