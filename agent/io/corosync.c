@@ -53,19 +53,16 @@ static int reload_ring(struct error *e)
     return err == CS_ERR_TRY_AGAIN ? ERR_AGAIN : ERR_FAILED;
 }
 
-static int start(struct error *e)
-{
-    bool active = false;
-    int err = unit_is_active(UNIT_COROSYNC, &active, e);
-    return err || active ? err : unit_start(UNIT_COROSYNC, e);
-}
-
 int corosync_apply(enum corosync_verb verb, const char *conf_text, struct error *e)
 {
+    bool active = false;
     if (verb == COROSYNC_STOP)
         return unit_stop(UNIT_COROSYNC, e);
-    int err = corosync_write_conf("", conf_text, NULL, e);
+    int err = conf_text ? corosync_write_conf("", conf_text, NULL, e) : 0;
+    err = err ? err : unit_is_active(UNIT_COROSYNC, &active, e);
     if (err)
         return err;
-    return verb == COROSYNC_RELOAD ? reload_ring(e) : start(e);
+    if (!active)
+        return unit_start(UNIT_COROSYNC, e);
+    return verb == COROSYNC_RELOAD ? reload_ring(e) : 0;
 }
