@@ -46,34 +46,47 @@ static void note(struct apply *a, const char *node, const char *text)
     journal_event(a->t, a->e->time_ms, EVENT_INFO, node, "%s: %s", node, text);
 }
 
+/* Both stand in corosync.conf, certificates and file names. */
+static int check_name_and_address(struct apply *a, const char *name, const char *address)
+{
+    static const char letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-";
+    static const char digits[] = "0123456789abcdefABCDEF.:";
+    if (!name[0] || name[strspn(name, letters)])
+        return error_set(a->err, ERR_USAGE, "node name '%s': use letters, digits, '.', '_' and '-'", name);
+    if (address[strspn(address, digits)])
+        return error_set(a->err, ERR_USAGE, "node %s: '%s' is not a numeric address", name, address);
+    return 0;
+}
+
+static void form(struct apply *a, const struct cluster_init *i)
+{
+    AUTO(buf_done) struct buf b = {0};
+    struct cluster c = {.uuid = i->identity.cluster, .created_ms = a->e->time_ms, .ca_hash = i->ca_hash};
+    STR_COPY(c.name, i->identity.cluster_name);
+    cluster_encode(&c, &b);
+    tables_put(a->t, TABLE_CLUSTER, "cluster", buf_slice(&b));
+    tables_put(a->t, TABLE_SECRET, "ca.key", i->sealed_ca_key);
+
+    struct node n = {.nodeid = i->identity.nodeid, .port = i->identity.port, .state = NODE_ACTIVE,
+                     .replica = i->identity.replica, .facts_replica = i->identity.replica,
+                     .joined_ms = a->e->time_ms, .facts = i->facts};
+    STR_COPY(n.name, i->identity.node);
+    STR_COPY(n.address, i->identity.address);
+    put_node(a, &n);
+    a->gate->formed(a->gate->ctx, &i->facts);
+    a->gate->facts_changed(a->gate->ctx, n.name, &i->facts, a->e->time_ms);
+    journal_event(a->t, a->e->time_ms, EVENT_INFO, n.name, "cluster %s formed by %s", c.name, n.name);
+}
+
 static void apply_init(struct apply *a)
 {
     struct cluster_init i = {0};
-    if (cluster_init_read(a->e->payload, &i)) {
+    if (cluster_init_read(a->e->payload, &i))
         bad_payload(a);
-        goto out;
-    }
-    if (tables_has(a->t, TABLE_CLUSTER, "cluster")) {
+    else if (tables_has(a->t, TABLE_CLUSTER, "cluster"))
         error_set(a->err, ERR_CONDITION, "the cluster is formed already");
-        goto out;
-    }
-    struct cluster c = {.uuid = i.identity.cluster, .created_ms = a->e->time_ms, .ca_hash = i.ca_hash};
-    STR_COPY(c.name, i.identity.cluster_name);
-    AUTO(buf_done) struct buf b = {0};
-    cluster_encode(&c, &b);
-    tables_put(a->t, TABLE_CLUSTER, "cluster", buf_slice(&b));
-    tables_put(a->t, TABLE_SECRET, "ca.key", i.sealed_ca_key);
-
-    struct node n = {.nodeid = i.identity.nodeid, .port = i.identity.port, .state = NODE_ACTIVE,
-                     .replica = i.identity.replica, .facts_replica = i.identity.replica,
-                     .joined_ms = a->e->time_ms, .facts = i.facts};
-    STR_COPY(n.name, i.identity.node);
-    STR_COPY(n.address, i.identity.address);
-    put_node(a, &n);
-    a->gate->formed(a->gate->ctx, &i.facts);
-    a->gate->facts_changed(a->gate->ctx, n.name, &i.facts, a->e->time_ms);
-    journal_event(a->t, a->e->time_ms, EVENT_INFO, n.name, "cluster %s formed by %s", c.name, n.name);
-out:
+    else if (!check_name_and_address(a, i.identity.node, i.identity.address))
+        form(a, &i);
     host_facts_done(&i.facts);
 }
 
@@ -129,6 +142,11 @@ static int check_new_slot(struct apply *a, const struct join_request *j)
         error_set_remedy(a->err, "finish the upgrade, then: clusterctl level raise");
         return ERR_CONDITION;
     }
+    if (!j->address[0] || check_name_and_address(a, j->node, j->address))
+        return error_set(a->err, ERR_USAGE, "join of %s: '%s' is not a numeric address", j->node, j->address);
+    if (tables_count(a->t, TABLE_NODE) >= DB_REPLICAS_MAX)
+        return error_set(a->err, ERR_CONDITION, "join of %s: the cluster has %d nodes, more are not supported", j->node,
+                         DB_REPLICAS_MAX);
     while (node_next(a->t, &n))
         if (str_eq(n.address, j->address)) {
             error_set(a->err, ERR_CONDITION, "join of %s: address %s belongs to node %s", j->node, j->address, n.name);
@@ -155,6 +173,22 @@ static int check_old_slot(struct apply *a, const struct join_request *j, const s
         return ERR_CONDITION;
     }
     return 0;
+}
+
+/* A replica that never was another's, and was not evicted. */
+static int check_replica(struct apply *a, const struct join_request *j)
+{
+    struct node n = {0};
+    if (uuid_is_nil(&j->replica))
+        return error_set(a->err, ERR_USAGE, "join of %s: the request names no replica", j->node);
+    if (tables_has(a->t, TABLE_TOMBSTONE, uuid_str(&j->replica).s))
+        return error_set(a->err, ERR_CONDITION, "join of %s: its replica %s was evicted for good", j->node,
+                         uuid_str(&j->replica).s);
+    int err = 0;
+    if (node_by_replica(a->t, &j->replica, &n) == 0 && !str_eq(n.name, j->node))
+        err = error_set(a->err, ERR_CONDITION, "join of %s: its replica is node %s's", j->node, n.name);
+    node_done(&n);
+    return err;
 }
 
 static uint32_t free_nodeid(const struct tables *t)
@@ -202,13 +236,8 @@ static void join(struct apply *a, const struct join_request *j)
         error_set_remedy(a->err, "on a member: clusterctl cluster join-token %s", j->node);
         return;
     }
-    if (tables_has(a->t, TABLE_TOMBSTONE, uuid_str(&j->replica).s)) {
-        error_set(a->err, ERR_CONDITION, "join of %s: its replica %s was evicted for good", j->node,
-                  uuid_str(&j->replica).s);
-        return;
-    }
     bool is_new = node_get(a->t, j->node, &n) != 0;
-    if (!check_token(a, j, &k) && !(is_new ? check_new_slot(a, j) : check_old_slot(a, j, &n)) &&
+    if (!check_token(a, j, &k) && !check_replica(a, j) && !(is_new ? check_new_slot(a, j) : check_old_slot(a, j, &n)) &&
         !a->gate->join_check(a->gate->ctx, j->node, &j->facts, a->err) && !uuid_eq(&n.replica, &j->replica))
         admit(a, j, &k, &n, is_new);
     node_done(&n);
@@ -311,6 +340,17 @@ static void home(struct apply *a, struct node *n)
     put_node(a, n);
 }
 
+/* Another one that has a vote, so that a majority is left. */
+static bool has_other_voter(const struct tables *t, const struct node *n)
+{
+    struct node other = {0};
+    bool found = false;
+    while (node_next(t, &other))
+        found = found || (!str_eq(other.name, n->name) && (other.state == NODE_ACTIVE || other.state == NODE_DRAINING ||
+                                                           other.state == NODE_PAUSED));
+    return found;
+}
+
 static void evict(struct apply *a, struct node *n, const struct node_request *q)
 {
     if (n->state == NODE_EVICTING)
@@ -323,10 +363,16 @@ static void evict(struct apply *a, struct node *n, const struct node_request *q)
         error_set_remedy(a->err, "clusterctl node evict %s --keep-slot", n->name);
         return;
     }
+    if (!has_other_voter(a->t, n)) {
+        error_set(a->err, ERR_CONDITION, "node %s is the last one that has a vote: it cannot be evicted", n->name);
+        error_set_remedy(a->err, "clusterctl node list; join another node before");
+        return;
+    }
     size_t vms = q->keep_slot ? a->gate->vms_running_on(a->gate->ctx, n->name) : a->gate->vms_on(a->gate->ctx, n->name);
-    if (vms > 0) {
+    if (vms > 0 && !(q->force && q->keep_slot)) { /* a lost node's machines wait in its slot for the node's return */
         error_set(a->err, ERR_CONDITION, "node %s still has %zu virtual machines", n->name, vms);
-        error_set_remedy(a->err, "clusterctl node drain %s --wait", n->name);
+        error_set_remedy(a->err, "clusterctl node drain %s --wait, or if it is lost: clusterctl node evict %s --keep-slot --force",
+                         n->name, n->name);
         return;
     }
     if (n->state != NODE_PAUSED && n->state != NODE_ABSENT && !q->force) {
@@ -336,7 +382,7 @@ static void evict(struct apply *a, struct node *n, const struct node_request *q)
     }
     if (!uuid_is_nil(&n->job))
         end_job(a, n, JOB_CANCELLED);
-    n->held = n->state == NODE_PAUSED;
+    n->held = n->held || n->state == NODE_PAUSED;
     n->state = NODE_EVICTING;
     n->remove_slot = !q->keep_slot;
     begin_job(a, n, JOB_EVICT, q->keep_slot ? "its replica leaves, its slot stays" : "replica and slot leave");
@@ -402,20 +448,22 @@ static void apply_admin(struct apply *a)
     node_done(&n);
 }
 
-/* Tokens that have expired unused, and used ones, are of no use a day later. */
+/* Tokens that have expired unused, and used ones, are of no use a day later; nor is the sealed text. */
 static void prune_tokens(struct apply *a)
 {
     const int64_t day_ms = 24LL * 3600 * 1000;
-    char old[TABLE_KEY_MAX + 1] = "";
+    struct join_token old = {0};
+    char name[TABLE_KEY_MAX];
     TABLES_FOREACH (a->t, TABLE_TOKEN, row) {
         struct wire_reader r = wire_reader(row.value);
         struct join_token k;
         token_read(&r, &k);
-        if (wire_err(&r) == 0 && k.expires_ms + day_ms < a->e->time_ms)
-            STR_COPY(old, row.key);
+        if (wire_err(&r) == 0 && k.expires_ms < a->e->time_ms - day_ms)
+            old = k;
     }
-    if (old[0])
-        tables_del(a->t, TABLE_TOKEN, old);
+    tables_del(a->t, TABLE_TOKEN, uuid_str(&old.id).s);
+    secret_name(old.op_id, name, sizeof name);
+    tables_del(a->t, TABLE_SECRET, name);
 }
 
 static void apply_token(struct apply *a)
@@ -428,6 +476,8 @@ static void apply_token(struct apply *a)
         bad_payload(a);
         return;
     }
+    if (check_name_and_address(a, k.node, k.address))
+        return;
     prune_tokens(a);
     token_put(a->t, &k);
     if (k.op_id[0]) {
