@@ -22,6 +22,7 @@ struct shadow { /* of a node, since its start */
     uint64_t commit, applied, term, led;
     uint64_t *terms; /* of its log, by index */
     size_t n, cap;
+    struct db_config config; /* in force after its last step: one step of a core may commit, and then change it */
 };
 
 struct checker {
@@ -117,6 +118,7 @@ void checker_started(struct checker *c, size_t node)
     struct shadow *s = &c->shadow[node];
     s->commit = s->applied = s->term = s->led = 0;
     s->n = 0;
+    s->config = (struct db_config){.n = 0};
 }
 
 /* ---- matching -------------------------------------------------------------------------------------------------- */
@@ -198,18 +200,25 @@ static bool has_on_disk(const struct disk *d, uint64_t index, uint64_t term)
     return image->entries[index - image->base_index - 1].term == term;
 }
 
-static void check_on_disk(struct checker *c, const struct db *db, const struct entry *e,
-                          const struct checker_node *nodes, size_t n)
+static unsigned weight_on_disk(const struct db_config *config, const struct entry *e, const struct checker_node *nodes,
+                               size_t n)
 {
     unsigned weight = 0;
-    if (c->options->only_results)
-        return;
     for (size_t i = 0; i < n; i++) {
-        const struct db_replica *r = db_config_find(&db->config, &nodes[i].replica);
+        const struct db_replica *r = db_config_find(config, &nodes[i].replica);
         if (r != NULL && has_on_disk(nodes[i].disk, e->index, e->term))
             weight += r->weight;
     }
-    if (!db_config_is_quorum(&db->config, weight))
+    return weight;
+}
+
+static void check_on_disk(struct checker *c, const struct shadow *s, const struct db *db, const struct entry *e,
+                          const struct checker_node *nodes, size_t n)
+{
+    if (c->options->only_results)
+        return;
+    unsigned weight = weight_on_disk(&db->config, e, nodes, n), before = weight_on_disk(&s->config, e, nodes, n);
+    if (!db_config_is_quorum(&db->config, weight) && !db_config_is_quorum(&s->config, before))
         checker_fail(c, "on disk: entry %lu is committed with weight %u of %u on disk", (unsigned long)e->index, weight,
                      db_config_total(&db->config));
 }
@@ -231,12 +240,12 @@ static void record_commit(struct checker *c, const struct entry *e)
         (void)db_config_apply(&c->config, e, NULL);
 }
 
-static void check_new_commit(struct checker *c, const struct db *db, const struct entry *e,
+static void check_new_commit(struct checker *c, const struct shadow *s, const struct db *db, const struct entry *e,
                              const struct checker_node *nodes, size_t n)
 {
     record_commit(c, e);
     if (db->role == DB_LEADER)
-        check_on_disk(c, db, e, nodes, n);
+        check_on_disk(c, s, db, e, nodes, n);
     for (size_t i = 0; i < n; i++)
         if (nodes[i].db != NULL && nodes[i].db->role == DB_LEADER && nodes[i].db->term > e->term)
             check_holds(c, nodes[i].db, e->index);
@@ -251,7 +260,7 @@ static void check_commits(struct checker *c, struct shadow *s, const struct db *
             continue; /* came with a snapshot */
         struct at_index *a = at(c, i);
         if (!a->is_committed)
-            check_new_commit(c, db, e, nodes, n);
+            check_new_commit(c, s, db, e, nodes, n);
         else if (a->term != e->term || a->content != content_of(e))
             checker_fail(c, "one prefix: two entries are committed at index %lu", (unsigned long)i);
     }
@@ -284,6 +293,7 @@ void checker_step(struct checker *c, size_t node, const struct checker_node *nod
     check_commits(c, s, db, nodes, n);
     check_leader(c, s, db);
     check_state(c, s, db);
+    s->config = db->config;
 }
 
 /* ---- what is said ---------------------------------------------------------------------------------------------- */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* ringmaster-sim --db [--seed S | --seeds A..B] [--verbose] [--only-results]
+/* ringmaster-sim --db|--core [--seed S | --seeds A..B] [--verbose] [--only-results]
+ * --db: databases alone; --core: whole agents.
  * Exit: 0 no violation, 1 violation, 64 usage. A seed that fails, also by an assertion, is named with the command that
  * replays it. */
 #include <getopt.h>
@@ -24,7 +25,7 @@ static void on_abort(int sig)
 
 static int usage(void)
 {
-    fprintf(stderr, "usage: ringmaster-sim --db [--seed S | --seeds A..B] [--verbose] [--only-results]\n");
+    fprintf(stderr, "usage: ringmaster-sim --db|--core [--seed S | --seeds A..B] [--verbose] [--only-results]\n");
     return -ERR_USAGE;
 }
 
@@ -34,7 +35,7 @@ static int run(const char *mode, uint64_t first, uint64_t last, const struct sim
     for (uint64_t seed = first; seed <= last; seed++) {
         snprintf(replay_line, sizeof(replay_line), "replay: ringmaster-sim --%s --seed %lu --verbose\n", mode,
                  (unsigned long)seed);
-        if (dbsim_run(seed, options))
+        if (str_eq(mode, "db") ? dbsim_run(seed, options) : coresim_run(seed, options))
             continue;
         failed++;
         printf("%s", replay_line);
@@ -60,9 +61,10 @@ static bool parse_range(const char *s, uint64_t *ret_first, uint64_t *ret_last)
 int main(int argc, char **argv)
 {
     static const struct option options[] = {
-        {"db", no_argument, NULL, 'd'},           {"seed", required_argument, NULL, 's'},
-        {"seeds", required_argument, NULL, 'r'},  {"verbose", no_argument, NULL, 'v'},
-        {"only-results", no_argument, NULL, 'o'}, {0},
+        {"db", no_argument, NULL, 'd'},         {"core", no_argument, NULL, 'c'},
+        {"seed", required_argument, NULL, 's'}, {"seeds", required_argument, NULL, 'r'},
+        {"verbose", no_argument, NULL, 'v'},    {"only-results", no_argument, NULL, 'o'},
+        {0},
     };
     struct sim_options sim = {0};
     const char *mode = NULL;
@@ -70,6 +72,7 @@ int main(int argc, char **argv)
     for (int c; (c = getopt_long(argc, argv, "", options, NULL)) != -1;) {
         switch (c) {
         case 'd': mode = "db"; break;
+        case 'c': mode = "core"; break;
         case 's': first = last = strtoull(optarg, NULL, 0); break;
         case 'r':
             if (!parse_range(optarg, &first, &last))

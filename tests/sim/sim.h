@@ -15,3 +15,4 @@ struct sim_options {
 
 /* false: an invariant was violated; what and when has been printed. */
 bool dbsim_run(uint64_t seed, const struct sim_options *options);
+bool coresim_run(uint64_t seed, const struct sim_options *options);

@@ -1,0 +1,672 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "tests/sim/world.h"
+
+#include <assert.h>
+#include <stdarg.h>
+
+#include "agent/cluster.h"
+#include "common/journal.h"
+#include "upgrade/level.h"
+#include "vm/vm.h"
+
+enum {
+    TICK_MS = 50,
+    BOOT_MS = 8000,           /* from power to the agent's start */
+    RESTART_MS = 1000,        /* systemd's RestartSec */
+    GROUP_JOIN_MS = 200,      /* corosync runs -> the agent is in the group */
+    MESSAGE_MAX = 1024 * 1024, /* of the agent's CPG adapter */
+};
+static const int64_t WALL_BASE_MS = 1764000000000; /* 2025-11-24T16:00:00Z */
+
+/* ---- chance and time ------------------------------------------------------------------------------------------- */
+
+uint64_t world_draw(struct world *w, uint64_t bound)
+{
+    return prng_below(&w->prng, bound);
+}
+
+bool world_chance(struct world *w, unsigned of_1000)
+{
+    return of_1000 > 0 && world_draw(w, 1000) < of_1000;
+}
+
+int64_t world_delay(struct world *w, int64_t min_ms, int64_t max_ms)
+{
+    if (w->p.is_exact || max_ms <= min_ms)
+        return min_ms;
+    return min_ms + (int64_t)world_draw(w, (uint64_t)(max_ms - min_ms + 1));
+}
+
+int64_t world_mono_ms(const struct world *w, size_t node)
+{
+    return w->now_ms - w->nodes[node].mono_base_ms;
+}
+
+int64_t world_wall_ms(const struct world *w, size_t node)
+{
+    return WALL_BASE_MS + w->now_ms + w->nodes[node].wall_skew_ms;
+}
+
+/* ---- log and faults -------------------------------------------------------------------------------------------- */
+
+const char *world_fault(const struct world *w)
+{
+    return checker_fault(w->check);
+}
+
+void world_fail(struct world *w, const char *fmt, ...)
+{
+    char text[256];
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(text, sizeof(text), fmt, ap);
+    va_end(ap);
+    checker_fail(w->check, "%s", text);
+}
+
+static void put_line(struct world *w, const char *who, const char *text)
+{
+    char line[WORLD_LINE_MAX + 64];
+    if (w->p.line == NULL)
+        return;
+    if (w->p.is_exact)
+        snprintf(line, sizeof(line), "%4lds %-3s %s", (long)(w->now_ms / 1000), who, text);
+    else
+        snprintf(line, sizeof(line), "%8.3f %-3s %s", (double)w->now_ms / 1000.0, who, text);
+    w->p.line(w->p.ctx, line);
+}
+
+void world_log(struct world *w, const char *who, const char *fmt, ...)
+{
+    char text[WORLD_LINE_MAX];
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(text, sizeof(text), fmt, ap);
+    va_end(ap);
+    put_line(w, who, text);
+}
+
+static void write_log(void *ctx, enum log_level level, const char *line)
+{
+    static const char *const marks[] = {[LOG_ERROR_] = "ERROR ", [LOG_WARN_] = "warn  ", [LOG_NOTICE_] = "",
+                                        [LOG_INFO_] = "(info) ", [LOG_DEBUG_] = "(debug) "};
+    struct sim_node *node = ctx;
+    char text[WORLD_LINE_MAX];
+    snprintf(text, sizeof(text), "%s%s", marks[level], line);
+    put_line(node->world, node->name, text);
+}
+
+/* ---- things to come: a heap by time, then by order ------------------------------------------------------------- */
+
+static bool is_before(const struct errand *a, const struct errand *b)
+{
+    return a->at_ms != b->at_ms ? a->at_ms < b->at_ms : a->order < b->order;
+}
+
+static void push(struct world *w, struct errand *j, int64_t at_ms)
+{
+    if (w->n_heap == w->heap_cap) {
+        w->heap_cap = w->heap_cap == 0 ? 64 : 2 * w->heap_cap;
+        w->heap = xrealloc(w->heap, w->heap_cap, sizeof(*w->heap));
+    }
+    j->at_ms = at_ms;
+    j->order = ++w->order;
+    size_t i = w->n_heap++;
+    for (; i > 0 && is_before(j, w->heap[(i - 1) / 2]); i = (i - 1) / 2)
+        w->heap[i] = w->heap[(i - 1) / 2];
+    w->heap[i] = j;
+}
+
+static struct errand *pop(struct world *w)
+{
+    struct errand *top = w->heap[0], *last = w->heap[--w->n_heap];
+    size_t i = 0;
+    for (size_t child; (child = 2 * i + 1) < w->n_heap; i = child) {
+        if (child + 1 < w->n_heap && is_before(w->heap[child + 1], w->heap[child]))
+            child++;
+        if (!is_before(w->heap[child], last))
+            break;
+        w->heap[i] = w->heap[child];
+    }
+    if (w->n_heap > 0)
+        w->heap[i] = last;
+    return top;
+}
+
+struct errand *world_later(struct world *w, int64_t delay_ms, void (*run)(struct world *w, struct errand *j))
+{
+    struct errand *j = xcalloc(1, sizeof(*j));
+    j->run = run;
+    push(w, j, w->now_ms + delay_ms);
+    return j;
+}
+
+void world_again(struct world *w, struct errand *j, int64_t delay_ms)
+{
+    j->again = true;
+    push(w, j, w->now_ms + delay_ms);
+}
+
+void errand_free(struct errand *j)
+{
+    core_action_done(&j->a);
+    vm_outcome_done(&j->vm);
+    host_facts_done(&j->facts);
+    free(j->token.text);
+    buf_done(&j->token.sealed_text);
+    buf_done(&j->membership.sealed_ca_key);
+    free(j->membership.corosync_conf);
+    join_request_done(&j->join);
+    buf_done(&j->bytes);
+    free(j);
+}
+
+static void run_errand(struct world *w, struct errand *j)
+{
+    j->again = false;
+    j->run(w, j);
+    if (!j->again)
+        errand_free(j);
+}
+
+/* ---- what must hold after every step --------------------------------------------------------------------------- */
+
+static void show_events(struct world *w, const struct tables *t)
+{
+    TABLES_FOREACH (t, TABLE_EVENT, row) {
+        struct cluster_event e;
+        if (cluster_event_decode(row.value, &e) || e.seq <= w->events_seen)
+            continue;
+        w->events_seen = e.seq;
+        world_log(w, "*", "%s%s", e.severity == EVENT_ERROR     ? "ERROR "
+                                  : e.severity == EVENT_WARNING ? "warn  "
+                                                                : "",
+                  e.text);
+    }
+}
+
+/* The level of a prefix of the log is known only with that prefix: a node that lags may say less. */
+static void check_level(struct world *w, const struct db *db)
+{
+    struct level_state l;
+    if (level_get(db_tables(db), &l))
+        return;
+    if (l.fl < w->fl && db_applied_index(db) >= w->fl_index)
+        world_fail(w, "the functional level fell from %u to %u", w->fl, l.fl);
+    if (l.fl > w->fl) {
+        w->fl = l.fl;
+        w->fl_index = db_applied_index(db);
+    }
+}
+
+static void check_node(struct world *w, size_t node)
+{
+    struct checker_node nodes[WORLD_NODES_MAX];
+    const struct db *db = core_db(w->nodes[node].core);
+    if (db == NULL)
+        return;
+    for (size_t i = 0; i < w->n; i++) {
+        const struct sim_node *s = &w->nodes[i];
+        nodes[i] = (struct checker_node){.db = s->core != NULL ? core_db(s->core) : NULL, .disk = &s->disk};
+        if (s->has_identity)
+            nodes[i].replica = s->identity.replica;
+    }
+    checker_step(w->check, node, nodes, w->n);
+    if (db_applied_index(db) == w->nodes[node].seen_index)
+        return;
+    w->nodes[node].seen_index = db_applied_index(db);
+    check_level(w, db);
+    struct table_row last;
+    if (w->p.line != NULL && tables_last(db_tables(db), TABLE_EVENT, &last))
+        show_events(w, db_tables(db));
+}
+
+/* ---- agents ---------------------------------------------------------------------------------------------------- */
+
+static void drain(struct world *w, size_t node)
+{
+    struct sim_node *s = &w->nodes[node];
+    struct core_action a;
+    while (!s->doomed && core_take_action(s->core, &a)) {
+        if (s->outputs_left > 0 && --s->outputs_left == 0)
+            s->doomed = true;
+        world_perform(w, node, &a);
+        core_action_done(&a);
+    }
+}
+
+static void end_agent(struct world *w, size_t node)
+{
+    struct sim_node *s = &w->nodes[node];
+    if (s->core == NULL)
+        return;
+    core_free(s->core);
+    s->core = NULL;
+    s->doomed = false;
+    s->outputs_left = -1;
+    /* A write that was handed to the kernel stays; one that was not is gone. */
+    disk_crash(&s->disk, w->p.is_exact ? s->disk.n : (size_t)world_draw(w, s->disk.n + 1));
+    world_connect(w);
+    world_asks_of_dead(w, node);
+    world_tls_gone(w, node);
+}
+
+void world_deliver(struct world *w, size_t node, struct core_event *ev)
+{
+    struct sim_node *s = &w->nodes[node];
+    if (s->core == NULL)
+        return;
+    assert(!s->is_stepping);
+    s->is_stepping = true;
+    ev->now_ms = world_mono_ms(w, node);
+    ev->wall_ms = world_wall_ms(w, node);
+    core_step(s->core, ev);
+    check_node(w, node);
+    drain(w, node);
+    s->is_stepping = false;
+    if (s->doomed)
+        world_kill(w, node);
+}
+
+static void restart_agent(struct world *w, struct errand *j)
+{
+    const struct sim_node *s = &w->nodes[j->node];
+    if (s->powered && s->boot == j->boot && s->core == NULL && !s->stays_down)
+        world_start_agent(w, j->node);
+}
+
+static void start_later(struct world *w, size_t node, int64_t delay_ms)
+{
+    struct errand *j = world_later(w, delay_ms, restart_agent);
+    j->node = node;
+    j->boot = w->nodes[node].boot;
+}
+
+void world_kill(struct world *w, size_t node)
+{
+    struct sim_node *s = &w->nodes[node];
+    if (s->is_stepping) {
+        s->doomed = true;
+        return;
+    }
+    if (s->core == NULL)
+        return;
+    end_agent(w, node);
+    start_later(w, node, RESTART_MS);
+}
+
+void world_kill_agent_for_good(struct world *w, size_t node)
+{
+    w->nodes[node].stays_down = true;
+    world_kill(w, node);
+}
+
+void world_start_agent(struct world *w, size_t node)
+{
+    struct sim_node *s = &w->nodes[node];
+    struct db_image image = {0};
+    struct core_params p = {.seed = prng_next(&w->prng), .message_max = MESSAGE_MAX, .log = &s->sink,
+                            .version = "0.1.0", .now_ms = world_mono_ms(w, node), .wall_ms = world_wall_ms(w, node)};
+    assert(s->powered && s->core == NULL);
+    s->stays_down = false;
+    s->life++;
+    s->outputs_left = -1;
+    s->seen_index = 0;
+    s->tick_ms = w->now_ms + world_delay(w, TICK_MS, 2 * TICK_MS);
+    if (s->has_identity) {
+        image = disk_load(&s->disk);
+        p.identity = &s->identity;
+        p.image = &image;
+    }
+    checker_started(w->check, node);
+    s->core = core_new(&p);
+    check_node(w, node);
+    s->is_stepping = true;
+    drain(w, node);
+    s->is_stepping = false;
+    world_connect(w);
+    if (s->first_boot_token != NULL && !s->has_identity) {
+        struct errand *j = world_later(w, 2000, bmc_first_boot);
+        j->node = node;
+        j->life = s->life;
+    }
+}
+
+/* ---- power ----------------------------------------------------------------------------------------------------- */
+
+void world_power_off(struct world *w, size_t node)
+{
+    struct sim_node *s = &w->nodes[node];
+    if (!s->powered)
+        return;
+    s->powered = false;
+    s->power_cycles++;
+    s->corosync_runs = false;
+    end_agent(w, node);
+    host_power_lost(w, node);
+    world_connect(w);
+}
+
+static struct uuid boot_uuid(size_t node, uint32_t boot)
+{
+    struct uuid id = {{0xb0, 0x07}};
+    id.b[6] = 0x40;
+    id.b[8] = 0x80;
+    id.b[13] = (uint8_t)(node + 1);
+    id.b[14] = (uint8_t)(boot >> 8);
+    id.b[15] = (uint8_t)boot;
+    return id;
+}
+
+void world_power_on(struct world *w, size_t node)
+{
+    struct sim_node *s = &w->nodes[node];
+    if (s->powered)
+        return;
+    s->powered = true;
+    s->stays_down = false;
+    s->boot++;
+    s->boot_id = boot_uuid(node, s->boot);
+    s->mono_base_ms = w->now_ms - 3000;
+    start_later(w, node, world_delay(w, BOOT_MS, 3 * BOOT_MS));
+}
+
+/* ---- network --------------------------------------------------------------------------------------------------- */
+
+static bool lists(const struct sim_node *s, const struct sim_node *other)
+{
+    char line[32];
+    snprintf(line, sizeof(line), "nodeid: %u\n", other->identity.nodeid);
+    return s->corosync_conf != NULL && strstr(s->corosync_conf, line) != NULL;
+}
+
+/* A ring forms among nodes that list each other. */
+static bool is_outside(const struct world *w, size_t node)
+{
+    const struct sim_node *s = &w->nodes[node];
+    for (size_t i = 0; i < w->n; i++) {
+        const struct sim_node *o = &w->nodes[i];
+        if (i != node && o->corosync_runs && w->side[i] == w->side[node] && (!lists(o, s) || !lists(s, o)))
+            return !lists(o, s);
+    }
+    return false;
+}
+
+static void join_group(struct world *w, struct errand *j)
+{
+    struct sim_node *s = &w->nodes[j->node];
+    if (s->life != j->life || s->core == NULL || !s->corosync_runs || !s->has_identity || s->in_group)
+        return;
+    s->in_group = true;
+    net_up(w->net, w->now_ms, j->node);
+}
+
+static void connect_node(struct world *w, size_t node)
+{
+    struct sim_node *s = &w->nodes[node];
+    bool can = s->powered && s->corosync_runs && s->core != NULL && s->has_identity;
+    if (s->in_group && !can) {
+        s->in_group = false;
+        net_down(w->net, w->now_ms, node);
+        if (s->core != NULL && !s->is_stepping)
+            world_deliver(w, node, &(struct core_event){.type = EV_GROUP});
+    } else if (can && !s->in_group) {
+        struct errand *j = world_later(w, GROUP_JOIN_MS, join_group);
+        j->node = node;
+        j->life = s->life;
+    }
+}
+
+void world_connect(struct world *w)
+{
+    uint8_t side[NET_NODES_MAX];
+    memcpy(side, w->side, sizeof(side));
+    for (size_t i = 0; i < w->n; i++) {
+        connect_node(w, i);
+        if (w->nodes[i].corosync_runs && is_outside(w, i))
+            side[i] = (uint8_t)(100 + i);
+    }
+    net_partition(w->net, w->now_ms, side);
+}
+
+void world_partition(struct world *w, const uint8_t *side)
+{
+    memcpy(w->side, side, w->n);
+    world_connect(w);
+}
+
+void world_heal(struct world *w)
+{
+    memset(w->side, 0, sizeof(w->side));
+    world_connect(w);
+}
+
+bool world_reaches(const struct world *w, size_t a, size_t b)
+{
+    return w->nodes[a].powered && w->nodes[b].powered && w->side[a] == w->side[b];
+}
+
+static void take_view(struct world *w, const struct net_event *e)
+{
+    uint32_t ids[NET_NODES_MAX];
+    const struct sim_node *s = &w->nodes[e->to];
+    size_t slots = 0;
+    for (size_t i = 0; i < e->n; i++)
+        ids[i] = w->nodes[e->members[i]].identity.nodeid;
+    for (const char *p = s->corosync_conf; p != NULL && (p = strstr(p, "nodeid:")) != NULL; p++)
+        slots++;
+    world_deliver(w, e->to, &(struct core_event){.type = EV_GROUP, .group = ids, .n_group = e->n});
+    world_deliver(w, e->to, &(struct core_event){.type = EV_QUORUM, .quorate = 2 * e->n > slots,
+                                                 .n_votes = (uint32_t)e->n});
+}
+
+static void take_net(struct world *w, struct net_event *e)
+{
+    if (e->type == NET_VIEW)
+        take_view(w, e);
+    else
+        world_deliver(w, e->to, &(struct core_event){.type = EV_MESSAGE,
+                                                     .from_nodeid = w->nodes[e->from].identity.nodeid,
+                                                     .bytes = buf_slice(&e->bytes)});
+    net_event_done(e);
+}
+
+/* ---- time passes ----------------------------------------------------------------------------------------------- */
+
+static int64_t earliest(const struct world *w)
+{
+    int64_t at = net_next_ms(w->net);
+    if (w->n_heap > 0 && w->heap[0]->at_ms < at)
+        at = w->heap[0]->at_ms;
+    for (size_t i = 0; i < w->n; i++) {
+        const struct sim_node *s = &w->nodes[i];
+        int64_t disk = disk_next_ms(&s->disk);
+        if (disk < at)
+            at = disk;
+        if (s->core != NULL && s->tick_ms < at)
+            at = s->tick_ms;
+    }
+    return at;
+}
+
+static bool step_disks(struct world *w)
+{
+    for (size_t i = 0; i < w->n; i++) {
+        struct sim_node *s = &w->nodes[i];
+        struct core_event ev = {.type = EV_PERSISTED};
+        if (!disk_complete(&s->disk, w->now_ms, &ev.seq))
+            continue;
+        world_deliver(w, i, &ev);
+        return true;
+    }
+    return false;
+}
+
+static void step_ticks(struct world *w)
+{
+    for (size_t i = 0; i < w->n; i++) {
+        struct sim_node *s = &w->nodes[i];
+        if (s->core == NULL || s->tick_ms > w->now_ms)
+            continue;
+        s->tick_ms = w->now_ms + TICK_MS;
+        world_deliver(w, i, &(struct core_event){.type = EV_TICK});
+    }
+}
+
+bool world_step(struct world *w, int64_t until_ms)
+{
+    struct net_event e;
+    int64_t at = earliest(w);
+    if (at > until_ms) {
+        w->now_ms = until_ms;
+        return false;
+    }
+    w->now_ms = at > w->now_ms ? at : w->now_ms;
+    if (w->n_heap > 0 && w->heap[0]->at_ms <= w->now_ms)
+        run_errand(w, pop(w));
+    else if (net_next(w->net, w->now_ms, &e))
+        take_net(w, &e);
+    else if (!step_disks(w))
+        step_ticks(w);
+    return true;
+}
+
+bool world_run(struct world *w, int64_t until_ms)
+{
+    while (world_fault(w) == NULL && world_step(w, until_ms))
+        ;
+    return world_fault(w) == NULL;
+}
+
+/* ---- looking at it --------------------------------------------------------------------------------------------- */
+
+size_t world_find(const struct world *w, const char *name)
+{
+    for (size_t i = 0; i < w->n; i++)
+        if (str_eq(w->nodes[i].name, name))
+            return i;
+    return w->n;
+}
+
+size_t world_leader(const struct world *w)
+{
+    size_t best = w->n;
+    for (size_t i = 0; i < w->n; i++) {
+        const struct db *db = w->nodes[i].core != NULL ? core_db(w->nodes[i].core) : NULL;
+        if (db != NULL && db_is_leader(db) &&
+            (best == w->n || db_term(db) > db_term(core_db(w->nodes[best].core))))
+            best = i;
+    }
+    return best;
+}
+
+const struct tables *world_tables(const struct world *w)
+{
+    size_t i = world_leader(w);
+    return i < w->n ? db_tables(core_db(w->nodes[i].core)) : NULL;
+}
+
+static bool vms_are_right(const struct world *w, const struct tables *t, char *why, size_t size)
+{
+    struct vm v;
+    for (bool more = vm_next(t, NULL, &v); more; more = vm_next(t, v.name, &v)) {
+        size_t at = guest_host(w, v.name);
+        const char *host = at < w->n ? w->nodes[at].name : "";
+        if (v.op == VM_OP_NONE && str_eq(host, v.state == VM_RUNNING ? v.node : ""))
+            continue;
+        snprintf(why, size, "VM %s is %s on %s, and runs on %s", v.name, vm_state_name(&v), v.node,
+                 host[0] ? host : "no host");
+        return false;
+    }
+    return true;
+}
+
+bool world_is_settled(struct world *w, char *why, size_t size)
+{
+    size_t leader = world_leader(w);
+    snprintf(why, size, "there is no leader");
+    if (leader == w->n)
+        return false;
+    const struct db *lead = core_db(w->nodes[leader].core);
+    struct hash state = tables_hash(db_tables(lead));
+    struct node row = {0};
+    bool same = true;
+    while (node_next(db_tables(lead), &row)) {
+        size_t i = world_find(w, row.name);
+        const struct db *db = w->nodes[i].core != NULL ? core_db(w->nodes[i].core) : NULL;
+        struct hash h = db != NULL ? tables_hash(db_tables(db)) : (struct hash){{0}};
+        bool ok = db != NULL && db_applied_index(db) == db_applied_index(lead) && hash_eq(&h, &state) &&
+                  (i == leader || !db_is_leader(db)) && db_is_quorate(db, world_mono_ms(w, i));
+        if (!ok && same)
+            snprintf(why, size, "%s has not the leader's state", row.name);
+        same = same && ok;
+    }
+    return same && vms_are_right(w, db_tables(lead), why, size);
+}
+
+/* ---- making and ending it -------------------------------------------------------------------------------------- */
+
+static void make_node(struct world *w, size_t i)
+{
+    struct sim_node *s = &w->nodes[i];
+    snprintf(s->name, sizeof(s->name), "n%zu", i + 1);
+    snprintf(s->address, sizeof(s->address), "10.0.0.%zu", i + 1);
+    STR_COPY(s->release, w->p.release);
+    s->world = w;
+    s->sink = (struct log_sink){.write = write_log, .ctx = s, .max = LOG_NOTICE_};
+    if (w->p.line == NULL)
+        s->sink.max = LOG_ERROR_ - 1;
+    s->fsync_ms_max = w->p.is_exact ? 2 : 8;
+    s->wall_skew_ms = w->p.is_exact ? 0 : (int64_t)world_draw(w, 4000) - 2000;
+    s->outputs_left = -1;
+    disk_init(&s->disk);
+    s->powered = true;
+    s->boot = 1;
+    s->boot_id = boot_uuid(i, 1);
+    s->mono_base_ms = w->p.is_exact ? -10000 : -(int64_t)world_draw(w, 1000000) - 1000;
+}
+
+struct world *world_new(const struct world_params *params)
+{
+    struct world *w = xcalloc(1, sizeof(*w));
+    w->p = *params;
+    w->n = params->n;
+    assert(w->n <= WORLD_NODES_MAX);
+    w->prng = prng_new(params->seed);
+    w->net = net_new(w->n, prng_next(&w->prng), params->net);
+    w->check = checker_new(params->options);
+    for (size_t i = 0; i < w->n; i++)
+        make_node(w, i);
+    for (size_t i = 0; i < w->n; i++)
+        world_start_agent(w, i);
+    return w;
+}
+
+static void free_node(struct sim_node *s)
+{
+    core_free(s->core);
+    disk_done(&s->disk);
+    free(s->corosync_conf);
+    free(s->first_boot_token);
+}
+
+void world_free(struct world *w)
+{
+    for (size_t i = 0; i < w->n; i++)
+        free_node(&w->nodes[i]);
+    for (size_t i = 0; i < w->n_heap; i++)
+        errand_free(w->heap[i]);
+    for (size_t i = 0; i < w->n_tls; i++)
+        errand_free(w->tls[i].job);
+    for (size_t i = 0; i < w->n_asks; i++)
+        json_free(w->asks[i].answer);
+    for (size_t i = 0; i < w->n_rebuilds; i++)
+        free(w->rebuilds[i].token);
+    net_free(w->net);
+    checker_free(w->check);
+    free(w->heap);
+    free(w->tls);
+    free(w->asks);
+    free(w->rebuilds);
+    free(w);
+}

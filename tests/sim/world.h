@@ -1,0 +1,249 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The world of the simulated cores: virtual time, hosts with power, disks and hypervisors, a network, a BMC that
+ * re-images hosts, and whoever asks the agents for something. It is the second performer of the core's actions; all
+ * rules are in the core.
+ *
+ *   power ──> host: hypervisor, corosync (as the agent wants it) ──> agent: struct core, restarted when it ends
+ *               │ loses: domains, corosync, writes not synced          │ loses: outcomes under way, its memory
+ *
+ * A call that an agent made is performed later, and its outcome comes later still. An agent that was killed meanwhile
+ * gets no outcome; whether the call is performed all the same is a matter of chance, as with a request in a socket.
+ * In an exact world (scenarios) nothing is a matter of chance but what the cores draw themselves. */
+#pragma once
+
+#include <stdio.h>
+
+#include "agent/core.h"
+#include "common/json.h"
+#include "tests/sim/check.h"
+#include "tests/sim/disk.h"
+#include "tests/sim/net.h"
+#include "tests/sim/sim.h"
+
+enum { WORLD_NODES_MAX = 6, WORLD_VMS_MAX = 16, WORLD_LINE_MAX = 600 };
+
+struct world;
+
+/* ---- hypervisor (host.c) */
+
+struct domain {
+    char name[VM_NAME_MAX];
+    struct uuid uuid;
+    char machine[VM_MACHINE_MAX];
+    enum vm_domain_state state;
+    /* Outgoing migration; serial 0: none. Its caller waits for the outcome, if it still lives. */
+    struct {
+        uint64_t serial, id;
+        size_t target;
+        uint32_t life;
+        int64_t begin_ms, end_ms;
+    } out;
+    uint64_t in; /* INCOMING: serial of the migration */
+};
+struct host {
+    struct domain domains[WORLD_VMS_MAX];
+    size_t n;
+    int64_t hung_until_ms; /* the hypervisor answers nothing before */
+};
+
+/* What is true of a VM, whatever the cluster believes. */
+struct guest {
+    char name[VM_NAME_MAX];
+    unsigned starts;        /* how often it was booted */
+    unsigned asked;         /* how often an admin asked for its start */
+    unsigned killed;        /* how often power loss took it away */
+    unsigned failing_moves; /* that many migrations of it will fail */
+};
+
+/* ---- nodes (world.c) */
+
+struct sim_node {
+    char name[NODE_NAME_MAX];
+    char address[ADDRESS_MAX];
+    /* The machine. */
+    bool powered;
+    uint32_t boot; /* counts power cycles */
+    struct uuid boot_id;
+    int64_t mono_base_ms, wall_skew_ms;
+    char release[32];
+    struct host host;
+    unsigned power_cycles;
+    /* Its disk. */
+    struct disk disk;
+    int64_t fsync_ms_max;
+    bool has_identity;
+    struct identity identity;
+    struct uuid joining_token, joining_replica;
+    char *corosync_conf;
+    char *first_boot_token; /* joins with it until it is a member */
+    /* Processes. */
+    bool corosync_runs, in_group;
+    struct core *core; /* NULL: the agent does not run */
+    uint32_t life;     /* counts agents */
+    int64_t tick_ms;
+    bool is_stepping, doomed, stays_down;
+    int outputs_left; /* the agent is killed when it falls to 0; < 0: is not */
+    uint64_t seen_index;
+    struct log_sink sink;
+    struct world *world;
+};
+
+/* The BMC's knowledge of an operation. */
+struct rebuild {
+    char op_id[HOOK_OP_ID_MAX];
+    size_t node;
+    enum hook_state state;
+    char *token;
+    char target[32];
+};
+
+/* ---- asking (ask.c) */
+
+struct ask {
+    uint64_t client; /* 0: free */
+    size_t node;
+    uint32_t life;
+    struct json *answer; /* owned */
+    bool is_dead;        /* the agent is gone: no answer will come */
+};
+
+/* ---- things to come */
+
+struct errand {
+    int64_t at_ms;
+    uint64_t order;
+    void (*run)(struct world *w, struct errand *j); /* the job is freed afterwards, unless it is queued again */
+    bool again;
+    size_t node;
+    uint32_t life, boot; /* of who asked for it */
+    int step;
+    uint64_t number;
+    struct core_action a;
+    struct core_event ev;
+    struct vm_outcome vm;
+    struct hook_outcome hook;
+    struct host_facts facts;
+    struct token_outcome token;
+    struct membership_outcome membership;
+    struct join_request join;
+    struct buf bytes;
+};
+
+/* A node that waits for another one's answer over TLS. */
+struct tls_wait {
+    uint64_t client;
+    size_t peer;
+    uint32_t peer_life;
+    struct errand *job; /* the JOIN or FETCH; owned */
+};
+
+struct world_params {
+    size_t n;
+    uint64_t seed;
+    const char *release;
+    bool is_exact;
+    struct net_params net;
+    const struct sim_options *options;
+    void (*line)(void *ctx, const char *line); /* of the decision log; may be NULL */
+    void *ctx;
+};
+
+struct world {
+    struct world_params p;
+    struct prng prng;
+    int64_t now_ms;
+    size_t n;
+    struct sim_node nodes[WORLD_NODES_MAX];
+    struct net *net;
+    uint8_t side[NET_NODES_MAX]; /* of a partition */
+    struct checker *check;
+    struct errand **heap;
+    size_t n_heap, heap_cap;
+    uint64_t order;
+    uint64_t last_client, last_migration;
+    struct ask *asks;
+    size_t n_asks;
+    struct tls_wait *tls;
+    size_t n_tls;
+    struct guest guests[WORLD_VMS_MAX];
+    size_t n_guests;
+    struct rebuild *rebuilds;
+    size_t n_rebuilds;
+    uint64_t events_seen; /* of the cluster's journal */
+    uint8_t fl;           /* the highest that was committed */
+    uint64_t fl_index;
+    /* Faults. */
+    unsigned failing_rebuilds[WORLD_NODES_MAX]; /* that many of this node will fail */
+    bool no_rejoin[WORLD_NODES_MAX];
+    unsigned move_fails, hook_fails; /* of 1000 */
+};
+
+struct world *world_new(const struct world_params *params);
+void world_free(struct world *w);
+/* Lets time pass up to `ms`; false: an invariant was violated. */
+bool world_run(struct world *w, int64_t until_ms);
+bool world_step(struct world *w, int64_t until_ms); /* the next thing that is due; false: none until then */
+const char *world_fault(const struct world *w);
+void world_fail(struct world *w, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+void world_log(struct world *w, const char *who, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+
+/* Things to come. */
+struct errand *world_later(struct world *w, int64_t delay_ms, void (*run)(struct world *w, struct errand *j));
+void world_again(struct world *w, struct errand *j, int64_t delay_ms); /* the running job, once more */
+void errand_free(struct errand *j);
+uint64_t world_draw(struct world *w, uint64_t bound);
+bool world_chance(struct world *w, unsigned of_1000);
+int64_t world_delay(struct world *w, int64_t min_ms, int64_t max_ms); /* exact: min */
+int64_t world_mono_ms(const struct world *w, size_t node);
+int64_t world_wall_ms(const struct world *w, size_t node);
+
+/* Nodes and what happens to them. */
+size_t world_find(const struct world *w, const char *name); /* w->n: none */
+size_t world_leader(const struct world *w);                 /* w->n: none */
+const struct tables *world_tables(const struct world *w);   /* the leader's; NULL: none */
+void world_deliver(struct world *w, size_t node, struct core_event *ev);
+void world_kill(struct world *w, size_t node);           /* SIGKILL of the agent; systemd starts it again */
+void world_kill_agent_for_good(struct world *w, size_t node);
+void world_start_agent(struct world *w, size_t node);
+void world_power_off(struct world *w, size_t node);
+void world_power_on(struct world *w, size_t node);
+void world_partition(struct world *w, const uint8_t *side);
+void world_heal(struct world *w);
+void world_connect(struct world *w); /* corosync's configurations or processes changed */
+bool world_reaches(const struct world *w, size_t a, size_t b);
+bool world_is_settled(struct world *w, char *why, size_t size); /* one leader, one state, VMs where they belong */
+
+/* perform.c: takes the action over. */
+void world_perform(struct world *w, size_t node, struct core_action *a);
+void world_answer(struct world *w, struct errand *j, enum core_event_type outcome, int64_t delay_ms);
+struct errand *world_outcome(struct world *w, size_t node, uint32_t life, uint64_t id, enum core_event_type type);
+void world_tls_gone(struct world *w, size_t node);
+const char *world_machines(const char *release);
+
+/* bmc.c */
+void bmc_call(struct world *w, const struct hook_call *call, struct hook_outcome *ret);
+size_t bmc_count(const struct world *w, size_t node); /* how often it was re-imaged */
+bool bmc_is_busy(const struct world *w, size_t node);
+void bmc_first_boot(struct world *w, struct errand *j);
+
+/* host.c */
+void host_call(struct world *w, struct errand *j); /* performs the VM call of the job and sees to its outcome */
+void host_power_lost(struct world *w, size_t node);
+struct domain *host_find(struct host *h, const char *name);
+struct guest *world_guest(struct world *w, const char *name); /* made when it is not there */
+size_t guest_host(const struct world *w, const char *name);   /* where it runs; w->n: nowhere */
+void guest_off(struct world *w, const char *name);            /* powers itself off */
+bool host_is_empty(const struct host *h);                     /* nothing active */
+
+/* ask.c */
+uint64_t world_ask(struct world *w, size_t node, const char *verb, struct json *args); /* takes args */
+struct ask *world_asked(struct world *w, uint64_t client);
+void world_ask_done(struct world *w, uint64_t client);
+void world_asks_of_dead(struct world *w, size_t node);
+int ask_code(const struct ask *a); /* -1: no answer yet; 69: the agent is gone */
+/* Asks and lets time pass until the answer is here; the caller frees. NULL: none in time. */
+struct json *world_ask_and_wait(struct world *w, size_t node, const char *verb, struct json *args, int64_t ms);
+struct json *vm_add_args(const char *name, const char *node, const char *machine);
+/* cluster.init on the first, join-token and node.join for the others; waits until all vote. */
+bool world_form(struct world *w, int64_t ms);
+bool world_join(struct world *w, size_t via, size_t node, int64_t ms);
