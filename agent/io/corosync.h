@@ -6,8 +6,8 @@
 #include "agent/core.h"
 
 /* START: a running corosync is left alone, also when the file changed: it reads the file at its next start or RELOAD.
- * RELOAD: every node of the ring reads its own file anew, so all have written theirs before one asks. STOP: conf_text may
- * be NULL. */
+ * RELOAD: every node of the ring reads its own file anew, so all have written theirs before one asks. STOP: conf_text
+ * may be NULL. */
 int corosync_apply(enum corosync_verb verb, const char *conf_text, struct error *e);
 
 /* Writes the file below prefix if it differs; *ret_changed (may be NULL) says whether. */

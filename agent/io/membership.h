@@ -22,8 +22,8 @@ void membership_found(const char *cluster_name, const char *corosync_conf, const
                       struct membership_outcome *ret);
 void membership_join(const char *token_text, const struct host_facts *self, struct membership_outcome *ret);
 
-/* A join token for that node. address: of its slot, "" or NULL for a node that brings its own; peers: "ADDRESS:PORT …" of
- * members to ask, IPv6 as [ADDRESS]:PORT; id is the maker's. */
+/* A join token for that node. address: of its slot, "" or NULL for a node that brings its own; peers: "ADDRESS:PORT …"
+ * of members to ask, IPv6 as [ADDRESS]:PORT; id is the maker's. */
 void token_make(const struct identity *id, const char *node, const char *address, const char *peers, int64_t wall_ms,
                 int64_t valid_ms, struct token_outcome *ret);
 

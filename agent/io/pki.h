@@ -1,17 +1,18 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Keys, certificates and sealed bytes: the cluster's own small PKI, on OpenSSL. All PEM, all blocking, no state.
  *
- * The CA: EC P-256, 10 years, CN "Ringmaster cluster NAME", signs end entities only (path length 0). Its key lies in the
- * replicated database, sealed, so that any member can issue and no node's loss loses it.
+ * The CA: EC P-256, 10 years, CN "Ringmaster cluster NAME", signs end entities only (path length 0). Its key lies in
+ * the replicated database, sealed, so that any member can issue and no node's loss loses it.
  *
- * A node's certificate: EC P-256, 5 years (never beyond its CA's), CN = the node's name, client and server, SAN dns:NODE
- * ip:ADDRESS uri:urn:uuid:REPLICA. One certificate serves the agent, libvirt and QEMU. libvirt 9.0 and QEMU 7.2 want
- * keyEncipherment in the key usage, though nothing enciphers with an EC key; GnuTLS takes it. Validity starts a day ago:
- * the clock of a machine that was just imaged may be behind, and its hardware clock in local time.
+ * A node's certificate: EC P-256, 5 years (never beyond its CA's), CN = the node's name, client and server, SAN
+ * dns:NODE ip:ADDRESS uri:urn:uuid:REPLICA. One certificate serves the agent, libvirt and QEMU. libvirt 9.0 and
+ * QEMU 7.2 want keyEncipherment in the key usage, though nothing enciphers with an EC key; GnuTLS takes it. Validity
+ * starts a day ago: the clock of a machine that was just imaged may be behind, and its hardware clock in local time.
  *
  * Sealed bytes, AES-256-GCM under the cluster key, one random nonce each:
  *     u8 version = 1 | nonce 12 | ciphertext, as long as the plain text | tag 16
- * with "ringmaster sealed v1" NUL NAME as associated data: what was sealed under one name does not open under another. */
+ * with "ringmaster sealed v1" NUL NAME as associated data: what was sealed under one name does not open under another.
+ */
 #pragma once
 
 #include "agent/port.h"
@@ -28,7 +29,7 @@ struct cluster_key {
 
 /* Names under which things are sealed. A token is bound to its node: SEAL_TOKEN, then the node's name. */
 #define SEAL_CA_KEY "ca.key"
-#define SEAL_TOKEN "token:"
+#define SEAL_TOKEN  "token:"
 void seal_token_name(const char *node, char *dst, size_t size);
 
 /* Cryptographic randomness; ends the process if there is none. */

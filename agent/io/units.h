@@ -32,8 +32,8 @@ int units_take_corosync(struct error *e);
 /* Lets libvirtd serve TLS (port 16514) from now on, and read its certificates anew. Needs them in place.
  *
  * Debian 12 and 13 ship the one daemon libvirtd with socket activation: TLS comes by libvirtd-tls.socket, and
- * listen_tls is ignored. systemd refuses to start a socket whose service already runs, so the daemon has to stop; and any
- * client would start it again at once, so its local socket, to which the others are bound, stops first. Starting the TLS
- * socket brings back the local one in the same transaction, and the daemon's start is ordered after both. Virtual
- * machines go on meanwhile (KillMode=process); clients have to connect again. */
+ * listen_tls is ignored. systemd refuses to start a socket whose service already runs, so the daemon has to stop; and
+ * any client would start it again at once, so its local socket, to which the others are bound, stops first. Starting
+ * the TLS socket brings back the local one in the same transaction, and the daemon's start is ordered after both.
+ * Virtual machines go on meanwhile (KillMode=process); clients have to connect again. */
 int units_serve_libvirt_tls(struct error *e);

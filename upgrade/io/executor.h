@@ -14,9 +14,9 @@
 
 #include "upgrade/port.h"
 
-/* ret is filled in any case. ret->error: ERR_PERMISSION (the hook's file is not safe to run), ERR_TIMEOUT, ERR_CONDITION
- * (an exit code that the contract does not know), ERR_MALFORMED (bad call, or the token does not unseal), ERR_IO,
- * ERR_FAILED (systemd did not run it). */
+/* ret is filled in any case. ret->error: ERR_PERMISSION (the hook's file is not safe to run), ERR_TIMEOUT,
+ * ERR_CONDITION (an exit code that the contract does not know), ERR_MALFORMED (bad call, or the token does not unseal),
+ * ERR_IO, ERR_FAILED (systemd did not run it). */
 void executor_run(const struct hook_call *call, struct hook_outcome *ret);
 
 /* For tests: below a prefix, hooks of this owner, and as a plain child instead of a unit. */
