@@ -215,8 +215,7 @@ static void deliver_tls(struct inbox_item *item)
     struct tls_wait *w = xcalloc(1, sizeof(*w));
     *w = (struct tls_wait){x->tls_waiting, new_client(x), r->client};
     x->tls_waiting = w;
-    deliver(x, &(struct core_event){
-                   .type = r->join ? EV_TLS_JOIN : EV_TLS_FETCH, .client = w->id, .join = r->join});
+    deliver(x, &(struct core_event){.type = r->join ? EV_TLS_JOIN : EV_TLS_FETCH, .client = w->id, .join = r->join});
     if (r->join)
         join_request_done(r->join);
     free(r->join);

@@ -8,8 +8,8 @@
  *       └────── outcome (inbox) <────────────┘
  *
  * An event is never made while another one is being handled: what an adapter finds out in the middle of an action goes
- * through the inbox. When the first identity appears (the outcome of FOUND or JOIN), the core sees it first, then store,
- * TLS server, CPG and quorum are started with it, then the core's actions follow. */
+ * through the inbox. When the first identity appears (the outcome of FOUND or JOIN), the core sees it first, then
+ * store, TLS server, CPG and quorum are started with it, then the core's actions follow. */
 #pragma once
 
 #include "agent/core.h"
@@ -18,8 +18,8 @@
 #include "agent/loop.h"
 
 enum {
-    EXIT_AGAIN = 1,       /* systemd starts the agent again */
-    EXIT_PERMANENT = 78,  /* it does not (RestartPreventExitStatus=): starting again would change nothing */
+    EXIT_AGAIN = 1,      /* systemd starts the agent again */
+    EXIT_PERMANENT = 78, /* it does not (RestartPreventExitStatus=): starting again would change nothing */
 };
 
 struct exec_params {
@@ -35,8 +35,8 @@ struct exec;
 /* Starts what needs no identity: pools, the connection to libvirt. What params points to is borrowed. */
 struct exec *exec_new(const struct exec_params *params);
 
-/* Opens the local socket and, if the core has an identity, starts what needs one; store was opened with it, and is taken
- * over (NULL without identity). core is borrowed. Then performs what the core wants first. */
+/* Opens the local socket and, if the core has an identity, starts what needs one; store was opened with it, and is
+ * taken over (NULL without identity). core is borrowed. Then performs what the core wants first. */
 int exec_start(struct exec *x, struct core *core, struct store *store, struct error *e);
 
 void exec_tick(void *exec);

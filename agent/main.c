@@ -14,8 +14,8 @@
 #include "agent/io/membership.h"
 #include "config.h"
 
-#define RUN_DIR "/run/ringmaster"
-#define DB_PATH RINGMASTER_STATE_DIR "/db.sqlite"
+#define RUN_DIR     "/run/ringmaster"
+#define DB_PATH     RINGMASTER_STATE_DIR "/db.sqlite"
 #define CONFIG_FILE RINGMASTER_CONFIG_DIR "/ringmaster.conf"
 
 enum { EXIT_WRONG_USAGE = 64 };
@@ -24,7 +24,8 @@ struct options {
     const char *config; /* NULL: the default, which may be missing */
 };
 
-/* To the journal when it listens, with the level as it wants it; else for people. One write for a line: threads log too. */
+/* To the journal when it listens, with the level as it wants it; else for people. One write for a line: threads log
+ * too. */
 static void log_write(void *ctx, enum log_level level, const char *line)
 {
     const bool *to_journal = ctx;
@@ -46,8 +47,10 @@ static int parse_options(int argc, char **argv, struct options *ret)
 {
     enum { OPT_CONFIG = 1, OPT_FOREGROUND, OPT_VERSION, OPT_HELP };
     static const struct option options[] = {
-        {"config", required_argument, NULL, OPT_CONFIG}, {"foreground", no_argument, NULL, OPT_FOREGROUND},
-        {"version", no_argument, NULL, OPT_VERSION},     {"help", no_argument, NULL, OPT_HELP},
+        {"config", required_argument, NULL, OPT_CONFIG},
+        {"foreground", no_argument, NULL, OPT_FOREGROUND},
+        {"version", no_argument, NULL, OPT_VERSION},
+        {"help", no_argument, NULL, OPT_HELP},
         {NULL, 0, NULL, 0},
     };
     for (int opt; (opt = getopt_long(argc, argv, "", options, NULL)) != -1;) {
@@ -126,8 +129,7 @@ static int run_agent(const struct config *config, struct self *self, const struc
 {
     struct error e = {0};
     struct loop *loop = loop_new(log);
-    struct exec_params p = {
-        .loop = loop, .config = config, .log = log, .db_path = DB_PATH, .version = PACKAGE_VERSION};
+    struct exec_params p = {.loop = loop, .config = config, .log = log, .db_path = DB_PATH, .version = PACKAGE_VERSION};
     struct exec *exec = exec_new(&p);
     struct core *core = make_core(self, log);
     if (exec_start(exec, core, self->store, &e) != 0)

@@ -9,8 +9,8 @@
 enum { CONFIG_PORT_DEFAULT = 7700 };
 
 struct config {
-    char node[NODE_NAME_MAX];    /* default: the host name, up to its first dot */
-    char address[ADDRESS_MAX];   /* "": what the name resolves to (host_facts_read) */
+    char node[NODE_NAME_MAX];  /* default: the host name, up to its first dot */
+    char address[ADDRESS_MAX]; /* "": what the name resolves to (host_facts_read) */
     uint16_t port;
     enum log_level log_level;
 };

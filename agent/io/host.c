@@ -119,8 +119,9 @@ static int read_boot_id(struct host_facts *f, struct error *e)
     AUTO(freep) char *id = read_text("/proc/sys/kernel/random/boot_id");
     struct uuid any;
     if (!id || uuid_parse(id, &any) != 0)
-        return error_set(e, ERR_CONDITION, "/proc/sys/kernel/random/boot_id cannot be read: which boot this is cannot "
-                                           "be told");
+        return error_set(e, ERR_CONDITION,
+                         "/proc/sys/kernel/random/boot_id cannot be read: which boot this is cannot "
+                         "be told");
     if (access("/run/systemd/container", F_OK) != 0) {
         STR_COPY(f->boot_id, id);
         return 0;
@@ -130,8 +131,9 @@ static int read_boot_id(struct host_facts *f, struct error *e)
     AUTO(freep) char *stat_text = read_text("/proc/1/stat");
     /* Its own namespace, which is PID 1's as well: the link of PID 1 is readable with CAP_SYS_PTRACE only. */
     if (!stat_text || host_stat_start_time(stat_text, &start) != 0 || stat("/proc/self/ns/pid", &ns) != 0)
-        return error_set(e, ERR_CONDITION, "the start of this container's PID 1 cannot be read: which boot this is "
-                                           "cannot be told");
+        return error_set(e, ERR_CONDITION,
+                         "the start of this container's PID 1 cannot be read: which boot this is "
+                         "cannot be told");
     struct uuid_str s = host_container_boot_id(id, ns.st_ino, start);
     STR_COPY(f->boot_id, s.s);
     return 0;

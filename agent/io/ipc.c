@@ -20,9 +20,9 @@ struct ipc_client {
     uint64_t id;
     uid_t uid;
     gid_t gid;
-    bool busy;            /* a request is under way */
-    bool told;            /* the core knows the id */
-    bool closing;         /* is to be disconnected */
+    bool busy;    /* a request is under way */
+    bool told;    /* the core knows the id */
+    bool closing; /* is to be disconnected */
     bool closed;
     struct json *request; /* waits for the access to be known */
     char *answer;         /* what is being pulled */

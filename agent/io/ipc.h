@@ -15,9 +15,9 @@
 #include "agent/io/worker.h"
 
 enum {
-    IPC_ROOT_MAX = 512,     /* connections of root */
-    IPC_UID_MAX = 64,       /* of any other user */
-    IPC_OTHERS_MAX = 192,   /* of all other users: each has 1.2 MB of shared memory */
+    IPC_ROOT_MAX = 512,        /* connections of root */
+    IPC_UID_MAX = 64,          /* of any other user */
+    IPC_OTHERS_MAX = 192,      /* of all other users: each has 1.2 MB of shared memory */
     IPC_ACCESS_TTL_MS = 10000, /* a user's groups are looked up again after that */
 };
 

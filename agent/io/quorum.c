@@ -43,7 +43,8 @@ static void set(struct quorum *q, bool quorate, uint32_t n_votes)
     q->changed(q->ctx, quorate, n_votes);
 }
 
-static void on_quorum(votequorum_handle_t handle, uint64_t context, uint32_t quorate, uint32_t n, votequorum_node_t *nodes)
+static void on_quorum(votequorum_handle_t handle, uint64_t context, uint32_t quorate, uint32_t n,
+                      votequorum_node_t *nodes)
 {
     (void)context;
     void *q = NULL;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* corosync's own verdict (libvotequorum), tracked by the loop. It says what other clients of corosync believe; it may be
- * stale (design: quorum and witness) and decides nothing in here. Connecting runs in a worker, as in cpg.c. */
+/* corosync's own verdict (libvotequorum), tracked by the loop. It says what other clients of corosync believe; it may
+ * be stale (design: quorum and witness) and decides nothing in here. Connecting runs in a worker, as in cpg.c. */
 #pragma once
 
 #include <qb/qbloop.h>

@@ -290,9 +290,11 @@ static int open_db(struct store *s, bool create, struct error *e)
         return sql_error(s, e, "open");
     sqlite3_db_config(s->db, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
     sqlite3_limit(s->db, SQLITE_LIMIT_LENGTH, 4 << 20);
-    return run(s, "PRAGMA locking_mode = EXCLUSIVE; PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON;"
-                  "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA temp_store = MEMORY;"
-                  "PRAGMA journal_size_limit = 67108864;", e);
+    return run(s,
+               "PRAGMA locking_mode = EXCLUSIVE; PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON;"
+               "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA temp_store = MEMORY;"
+               "PRAGMA journal_size_limit = 67108864;",
+               e);
 }
 
 static int prepare_all(struct store *s, struct error *e)
@@ -365,8 +367,8 @@ static int load_state(struct store *s, struct db_image *image, bool *ret_mine, s
                            "base_term, base_chain, base_config, digest FROM state",
                            -1, &st, NULL) != SQLITE_OK ||
         sqlite3_step(st) != SQLITE_ROW) {
-        int err = st && sqlite3_errcode(s->db) == SQLITE_DONE ? damaged(s, e, "it has no state")
-                                                              : sql_error(s, e, "read");
+        int err =
+            st && sqlite3_errcode(s->db) == SQLITE_DONE ? damaged(s, e, "it has no state") : sql_error(s, e, "read");
         sqlite3_finalize(st);
         return err;
     }

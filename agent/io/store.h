@@ -9,8 +9,8 @@
  *   chain(i) = SHA-256(chain(i-1), term, idx, request_id, kind, level, time_ms, payload); of the base: base_chain.
  *   digest   = sum mod 2^256 of SHA-256(tbl, key, value) over all rows of `row`.
  *   base_config: u32 count, (uuid replica, u32 nodeid, u8 weight)*, u8 witness weight.
- * Integers in hashes are little endian (common/wire.h). Chain and digest are checked when it is loaded: a damaged file is
- * refused, never used.
+ * Integers in hashes are little endian (common/wire.h). Chain and digest are checked when it is loaded: a damaged file
+ * is refused, never used.
  *
  * Ordering. A struct db_batch is one transaction or part of one, batches in their order; journal_mode=WAL with
  * synchronous=FULL: COMMIT returns after fsync of the WAL, and only then is a batch persisted. Within a batch: replace,
@@ -35,8 +35,8 @@ enum {
 
 struct store;
 
-/* Opens the file if there is one and loads it into *ret_image (the caller's: db_image_done); without a file the image is
- * empty. Blocking. ERR_CONDITION: damaged, lost, of another version or in use; ERR_IO. */
+/* Opens the file if there is one and loads it into *ret_image (the caller's: db_image_done); without a file the image
+ * is empty. Blocking. ERR_CONDITION: damaged, lost, of another version or in use; ERR_IO. */
 int store_open(const char *path, const struct identity *id, struct store **ret, struct db_image *ret_image,
                struct error *e);
 

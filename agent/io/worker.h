@@ -22,7 +22,7 @@ struct inbox_item {
 };
 
 struct inbox *inbox_new(void);
-void inbox_free(struct inbox *b); /* no thread may post any more; what still waits is not delivered */
+void inbox_free(struct inbox *b);    /* no thread may post any more; what still waits is not delivered */
 int inbox_fd(const struct inbox *b); /* readable when something waits */
 void inbox_post(struct inbox *b, struct inbox_item *item);
 /* Delivers what waits at this moment, oldest first; the number of items. */
@@ -32,8 +32,8 @@ size_t inbox_dispatch(struct inbox *b);
 
 struct worker_pool;
 
-/* Embedded first in a job. run: on a thread of the pool; must not touch what the loop may change meanwhile. done: on the
- * loop, owns the job from then on. */
+/* Embedded first in a job. run: on a thread of the pool; must not touch what the loop may change meanwhile. done: on
+ * the loop, owns the job from then on. */
 struct worker_job {
     struct inbox_item item;
     void (*run)(struct worker_job *job);
@@ -46,7 +46,8 @@ enum { WORKER_THREADS_MAX = 16 };
 /* name: of the threads, up to 15 bytes. inbox is borrowed for the pool's life. */
 struct worker_pool *worker_pool_new(const char *name, size_t n_threads, struct inbox *inbox);
 void worker_submit(struct worker_pool *pool, struct worker_job *job);
-/* Waits until every submitted job has run (their done() comes by the inbox), then ends the threads. NULL is accepted. */
+/* Waits until every submitted job has run (their done() comes by the inbox), then ends the threads. NULL is accepted.
+ */
 void worker_pool_free(struct worker_pool *pool);
 /* Waits until every submitted job has run, but ends no thread. 0, or ERR_TIMEOUT: something is stuck. */
 int worker_pool_drain(struct worker_pool *pool, int timeout_ms);

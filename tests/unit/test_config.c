@@ -39,8 +39,8 @@ static int setup(void **state)
 
 static int teardown(void **state)
 {
-    static const char *const names[] = {"conf.d/10-a.conf", "conf.d/20-b.conf", "conf.d/README", "ringmaster.conf",
-                                        "conf.d", ""};
+    static const char *const names[] = {"conf.d/10-a.conf", "conf.d/20-b.conf", "conf.d/README",
+                                        "ringmaster.conf",  "conf.d",           ""};
     struct folder *f = *state;
     for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++) {
         char path[256];

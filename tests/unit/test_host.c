@@ -7,8 +7,9 @@
 static void test_os_release(void **state)
 {
     (void)state;
-    const char *text = "PRETTY_NAME=\"Debian GNU/Linux 12 (bookworm)\"\nXVERSION_CODENAME=no\nVERSION_CODENAME=bookworm\n"
-                       "QUOTED='a \"b\"'\nESCAPED=\"a\\\"b\"\nLONG=aaaaaaaaaaaaaaaaaaaa";
+    const char *text =
+        "PRETTY_NAME=\"Debian GNU/Linux 12 (bookworm)\"\nXVERSION_CODENAME=no\nVERSION_CODENAME=bookworm\n"
+        "QUOTED='a \"b\"'\nESCAPED=\"a\\\"b\"\nLONG=aaaaaaaaaaaaaaaaaaaa";
     char s[16], pretty[64];
     assert_int_equal(host_os_release_get(text, "PRETTY_NAME", pretty, sizeof(pretty)), 0);
     assert_string_equal(pretty, "Debian GNU/Linux 12 (bookworm)");
@@ -39,7 +40,8 @@ static void test_boot_of_a_container(void **state)
 {
     (void)state;
     const char *host = "7b1f6a0e-0000-4000-8000-000000000001";
-    struct uuid_str a = host_container_boot_id(host, 4026531836, 100), same = host_container_boot_id(host, 4026531836, 100);
+    struct uuid_str a = host_container_boot_id(host, 4026531836, 100),
+                    same = host_container_boot_id(host, 4026531836, 100);
     struct uuid_str restarted = host_container_boot_id(host, 4026531836, 101);
     struct uuid_str other = host_container_boot_id(host, 4026531837, 100);
     struct uuid u;

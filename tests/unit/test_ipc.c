@@ -44,7 +44,8 @@ struct message {
     char text[];
 };
 
-static ssize_t send_raw(qb_ipcc_connection_t *c, int32_t id, uint32_t total, uint32_t offset, const char *text, size_t n)
+static ssize_t send_raw(qb_ipcc_connection_t *c, int32_t id, uint32_t total, uint32_t offset, const char *text,
+                        size_t n)
 {
     struct message *m = xcalloc(1, sizeof(*m) + n);
     m->head.id = id;
@@ -356,7 +357,7 @@ static void test_gone_while_waiting(void **state)
     serve(s, client_goes);
     assert_int_equal(s->n_gone, 1);
     assert_int_equal(s->gone, s->asked);
-    assert_true(s->asked > before); /* never used before */
+    assert_true(s->asked > before);                 /* never used before */
     ipc_reply(s->ipc, s->asked, json_object_new()); /* too late: passed over */
 }
 
@@ -391,20 +392,17 @@ static void test_groups(void **state)
     assert_int_equal(ipc_access_look_up(1, daemon, "daemon", "bin"), ACCESS_ADMIN);
     assert_int_equal(ipc_access_look_up(1, bin, "daemon", "bin"), ACCESS_READ);
     assert_int_equal(ipc_access_look_up(1, NOBODY, "daemon", "bin"), ACCESS_NONE);
-    assert_int_equal(ipc_access_look_up(1, 0, "no-such", "no-such"), ACCESS_NONE); /* gid 0 is no group that is missing */
+    assert_int_equal(ipc_access_look_up(1, 0, "no-such", "no-such"),
+                     ACCESS_NONE); /* gid 0 is no group that is missing */
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_question_and_answer),
-        cmocka_unit_test(test_long_answer_is_pulled),
-        cmocka_unit_test(test_nonsense_is_answered),
-        cmocka_unit_test(test_a_broken_protocol_ends_the_connection),
-        cmocka_unit_test(test_gone_while_waiting),
-        cmocka_unit_test(test_access_is_none_by_default),
-        cmocka_unit_test(test_connections_are_capped),
-        cmocka_unit_test(test_groups),
+        cmocka_unit_test(test_question_and_answer),    cmocka_unit_test(test_long_answer_is_pulled),
+        cmocka_unit_test(test_nonsense_is_answered),   cmocka_unit_test(test_a_broken_protocol_ends_the_connection),
+        cmocka_unit_test(test_gone_while_waiting),     cmocka_unit_test(test_access_is_none_by_default),
+        cmocka_unit_test(test_connections_are_capped), cmocka_unit_test(test_groups),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -34,8 +34,8 @@ static void test_exit_code_and_output(void **state)
 static void test_the_end_of_long_output_is_kept(void **state)
 {
     (void)state;
-    struct process_outcome o = run_sh("i=0; while [ $i -lt 20000 ]; do echo line $i; i=$((i+1)); done; echo last", 20000,
-                                      100, 0);
+    struct process_outcome o =
+        run_sh("i=0; while [ $i -lt 20000 ]; do echo line $i; i=$((i+1)); done; echo last", 20000, 100, 0);
     assert_int_equal(strlen(o.output), 100);
     assert_string_equal(o.output + 95, "last\n");
     assert_true(o.truncated);

@@ -289,10 +289,21 @@ static void test_what_contradicts_is_refused(void **state)
         if (i == 0)
             tables_free(fill(s));
         switch (i) {
-        case 0: b = batch(3, 3); break;                                     /* batch 2 is missing */
-        case 1: b = batch(1, 2); b->applied_index = 2; break;               /* the term falls */
-        case 2: b = batch(1, 3); b->applied_index = 2; add_entry(b, 5, "gap"); break;
-        default: b = batch(1, 3); b->applied_index = 2; b->truncate_from = 2; break; /* it is applied */
+        case 0: b = batch(3, 3); break; /* batch 2 is missing */
+        case 1:
+            b = batch(1, 2);
+            b->applied_index = 2;
+            break; /* the term falls */
+        case 2:
+            b = batch(1, 3);
+            b->applied_index = 2;
+            add_entry(b, 5, "gap");
+            break;
+        default:
+            b = batch(1, 3);
+            b->applied_index = 2;
+            b->truncate_from = 2;
+            break; /* it is applied */
         }
         wrong(s, b);
         store_close(s);
