@@ -88,9 +88,7 @@ struct json *call_peek(struct call *c, const char *wire, struct json *args)
 
 void call_note_events(struct call *c)
 {
-    struct json *args = json_object_new();
-    json_set_int(args, "limit", 1);
-    AUTO(json_freep) struct json *answer = call_peek(c, "events", args);
+    AUTO(json_freep) struct json *answer = call_peek(c, "events", NULL);
     c->events_since = json_int(json_path(answer, "data.last"), -1);
 }
 

@@ -4,7 +4,7 @@
 #include "cli/io/file.h"
 #include "cli/noun.h"
 
-enum { VALID_SECONDS_MAX = 30 * 24 * 3600 };
+enum { VALID_SECONDS_MIN = 60, VALID_SECONDS_MAX = 7 * 24 * 3600 };
 
 static int build_init(const struct invocation *i, const char *file, struct json *args, struct error *e)
 {
@@ -40,7 +40,7 @@ static int build_token(const struct invocation *i, const char *file, struct json
         return error_set(e, ERR_USAGE,
                          "cluster join-token needs --token-file PATH: the token is a secret, which is "
                          "written to a file of mode 0600 and never printed");
-    int err = invocation_int(i, OPT_VALID, 1, VALID_SECONDS_MAX, 0, &seconds, e);
+    int err = invocation_int(i, OPT_VALID, VALID_SECONDS_MIN, VALID_SECONDS_MAX, 0, &seconds, e);
     if (err)
         return err;
     json_set_str(args, "node", i->args[0]);
@@ -164,7 +164,7 @@ const struct verb cluster_verbs[] = {
         .synopsis = "NODE [--address ADDRESS] [--valid SECONDS] --token-file PATH [--force]",
         .brief = "make a token that lets one node join, once",
         .more = "  --address ADDRESS   of the node, where its name does not resolve to it\n"
-                "  --valid SECONDS     how long it may be used (3600)\n"
+                "  --valid SECONDS     how long it may be used: 60 to 604800 (3600)\n"
                 "  --token-file PATH   where to put it: mode 0600, and not over a file that exists\n"
                 "  --force             replace the file\n"
                 "The token is a secret. It is in no output, not in JSON either.\n",

@@ -18,7 +18,7 @@ void page_event(struct page *p, const struct json *event, bool clock_only)
     struct uuid u;
     if (uuid_parse(object, &u) == 0) /* a run: its text says which */
         object = "";
-    page_styled(p, STYLE_DIM, "%s", time_text(json_get_str(event, "time", NULL), clock_only).s);
+    page_styled(p, STYLE_DIM, "%-*s", clock_only ? 8 : 19, time_text(json_get_str(event, "time", NULL), clock_only).s);
     page_printf(p, "  %-8s  ", object[0] ? object : "-");
     if (!str_eq(severity, "info"))
         page_styled(p, style_of_state(severity), "%s: ", severity);
@@ -42,8 +42,6 @@ static int build_events(const struct invocation *i, const char *file, struct jso
         return err;
     if (since >= 0)
         json_set_int(args, "since", since);
-    else if (i->set[OPT_FOLLOW])
-        json_set_int(args, "limit", TAIL);
     return 0;
 }
 
@@ -53,10 +51,13 @@ static int run_events(struct call *c)
     struct json *args;
     if (invocation_build(c->i, NULL, &args, &e))
         return call_fail(c, &e);
-    int64_t since = json_get_int(args, "since", 0);
     if (call_ask(c, c->i->verb->wire, args, &e))
         return call_fail(c, &e);
-    return c->i->set[OPT_FOLLOW] && call_code(c) == 0 ? follow_events(c, since) : call_report(c);
+    if (!c->i->set[OPT_FOLLOW] || call_code(c))
+        return call_report(c);
+    const struct json *events = json_path(c->answer, "data.events");
+    size_t n = json_count(events), tail = c->i->set[OPT_SINCE] || n < TAIL ? n : TAIL;
+    return follow_events(c, tail < n ? json_get_int(json_at(events, n - tail - 1), "seq", 0) : 0);
 }
 
 const struct verb events_verbs[] = {

@@ -12,13 +12,13 @@ enum {
 
 struct follow {
     struct call *c;
-    const struct goal *g;      /* NULL: events only */
-    int64_t good_ms;           /* when the last good answer came */
-    int64_t since;             /* the newest event that was shown; -1: none is known yet */
-    bool away;                 /* the agent or the quorum is, and that was said */
-    char state[256];           /* that was said last */
-    struct page above;         /* what is to be printed above the live view */
-    size_t drawn;              /* lines of the live view that are on the screen */
+    const struct goal *g; /* NULL: events only */
+    int64_t good_ms;      /* when the last good answer came */
+    int64_t since;        /* the newest event that was shown; -1: none is known yet */
+    bool away;            /* the agent or the quorum is, and that was said */
+    char state[256];      /* that was said last */
+    struct page above;    /* what is to be printed above the live view */
+    size_t drawn;         /* lines of the live view that are on the screen */
 };
 
 static int64_t now_ms(const struct follow *f)
@@ -55,12 +55,11 @@ static void draw_bar(struct page *p, const struct json *run)
 
 static void draw_moves(struct follow *f, struct page *p)
 {
-    AUTO(json_freep) struct json *answer = f->away ? NULL : call_peek(f->c, "vm.list", NULL);
+    AUTO(json_freep) struct json *answer = f->away ? NULL : call_peek(f->c, "status", NULL);
     const struct json *vms = json_path(answer, "data.vms");
     for (size_t k = 0; k < json_count(vms); k++) {
         const struct json *vm = json_at(vms, k);
-        const struct json *progress = json_get(vm, "progress");
-        int64_t percent = json_int(progress, json_get_int(progress, "percent", -1));
+        int64_t percent = json_get_int(vm, "percent", -1);
         const char *target = json_get_str(vm, "target", "");
         if (!target[0])
             continue;
@@ -160,8 +159,6 @@ static void add_events(struct follow *f)
     struct json *args = json_object_new();
     if (f->since >= 0)
         json_set_int(args, "since", f->since);
-    else
-        json_set_int(args, "limit", 1);
     AUTO(json_freep) struct json *answer = call_peek(f->c, "events", args);
     if (answer)
         take_events(f, answer);
@@ -269,6 +266,8 @@ static int wait_loop(struct follow *f, struct error *e)
             *e = why;
             return err;
         }
+        if (err && !f->c->env->sleep(f->c->env->ctx, 0)) /* that is what ended the request */
+            return set_over(f, true, e);
         if (err)
             say_away(f, &why);
         else

@@ -14,12 +14,16 @@ void page_done(struct page *p)
 
 static void add_styled(struct page *p, enum style style, const char *text)
 {
+    size_t len = strlen(text);
     bool styled = p->colour && style != STYLE_PLAIN;
+    bool ends_line = len > 0 && text[len - 1] == '\n';
     if (styled)
         buf_add_str(&p->text, style_sequence(style));
-    buf_add_str(&p->text, text);
+    buf_add(&p->text, text, ends_line ? len - 1 : len);
     if (styled)
         buf_add_str(&p->text, STYLE_END);
+    if (ends_line)
+        buf_add_str(&p->text, "\n");
 }
 
 static char *formatted(const char *fmt, va_list ap)

@@ -53,15 +53,12 @@ static void header(struct page *p, const struct json *data)
 
 static void health(struct page *p, const struct json *items)
 {
-    size_t shown = 0;
     for (size_t k = 0; k < json_count(items); k++) {
         const struct json *h = json_at(items, k);
         const char *severity = json_get_str(h, "severity", "");
         const char *object = json_get_str(h, "object", "");
         const char *remedy = json_get_str(h, "remedy", "");
-        if (str_eq(severity, "ok"))
-            continue;
-        if (shown++ == 0)
+        if (k == 0)
             page_heading(p, "Health");
         page_styled(p, style_of_state(severity), "%-8s", severity);
         page_printf(p, " %s%s%s: %s\n", json_get_str(h, "code", ""), object[0] ? " " : "", object,
@@ -69,9 +66,10 @@ static void health(struct page *p, const struct json *items)
         if (remedy[0])
             page_printf(p, "         remedy: %s\n", remedy);
     }
-    if (shown == 0 && json_is_array(items)) {
+    if (json_is_array(items) && json_count(items) == 0) {
         page_heading(p, "Health");
-        page_styled(p, STYLE_GOOD, "ok\n");
+        page_styled(p, STYLE_GOOD, "ok");
+        page_printf(p, "\n");
     }
 }
 

@@ -108,7 +108,7 @@ static int code_check(const struct json *data)
 static void page_plan_steps(struct page *p, const struct json *steps)
 {
     static const struct grid_column columns[] = {
-        {"#", GRID_RIGHT}, {"NODE", 0}, {"FROM", 0}, {"VMS", GRID_RIGHT}, {"VOTES LEFT", 0}, {"", 0},
+        {"#", GRID_RIGHT}, {"NODE", 0}, {"FROM", 0}, {"VMS", GRID_RIGHT}, {"VOTES LEFT", 0}, {"NOTE", 0},
     };
     struct grid *g = grid_new(columns, sizeof(columns) / sizeof(columns[0]), p->width, p->colour);
     size_t rows = json_count(steps);
@@ -123,7 +123,7 @@ static void page_plan_steps(struct page *p, const struct json *steps)
         if (!skipped)
             grid_cellf(g, 4, STYLE_PLAIN, "%lld of %lld", (long long)json_get_int(s, "votes_after", 0),
                        (long long)json_get_int(s, "votes_total", 0));
-        grid_cell(g, 5, STYLE_DIM, skipped ? "skipped: has it already" : " ");
+        grid_cell(g, 5, STYLE_DIM, skipped ? "skipped: has it already" : "");
     }
     page_grid(p, g, rows, "no node is to be upgraded");
 }

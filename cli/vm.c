@@ -2,15 +2,14 @@
 /* clusterctl vm … */
 #include "cli/noun.h"
 
-enum { TIMEOUT_SECONDS_MAX = 24 * 3600, PRIORITY_MAX = 1000000 };
+enum { TIMEOUT_SECONDS_MAX = 24 * 3600, PRIORITY_MAX = 1000 };
 
 /* Where it is, or its way: "n1 -> n2 45%". */
 static void cell_place(struct grid *g, size_t column, const struct json *vm)
 {
     const char *node = json_get_str(vm, "node", "");
     const char *target = json_get_str(vm, "target", "");
-    const struct json *progress = json_get(vm, "progress");
-    int64_t percent = json_int(progress, json_get_int(progress, "percent", -1));
+    int64_t percent = json_get_int(vm, "percent", -1); /* known where the VM leaves from */
     if (!target[0])
         grid_cell(g, column, STYLE_PLAIN, node);
     else if (percent >= 0)

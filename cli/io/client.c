@@ -97,6 +97,8 @@ static int set_connect_error(int number, struct error *e)
         error_set_remedy(e, "be root, or a member of the group ringmaster-admin or ringmaster-read");
         return ERR_PERMISSION;
     }
+    if (number == EMFILE || number == EAGAIN)
+        return error_set(e, ERR_AGAIN, "the agent of this node has too many connections");
     if (number == ECONNREFUSED || number == ENOENT || number == ENOTCONN)
         error_set(e, ERR_NO_AGENT, "the agent of this node does not run");
     else
@@ -132,8 +134,7 @@ static int client_open(struct client *c, int64_t until_ms, struct error *e)
         return set_connect_error(errno ? errno : ECONNREFUSED, e);
     int err = await_accept(c, fd, until_ms < connect_until_ms ? until_ms : connect_until_ms, e);
     if (err) {
-        /* libqb has no way to give up a connection that is half made: only its socket can be closed. What is left is
-         * a few hundred bytes, in a process that is about to end. */
+        qb_ipcc_disconnect(connection); /* half made: it frees its memory, and leaves the socket open */
         close(fd);
         return err;
     }
