@@ -59,7 +59,8 @@ struct waiter {
     bool is_job;
     char name[VM_NAME_MAX];
     char *text;               /* owned; wiped: a token file's text */
-    int64_t until_ms;         /* expiry of that token */
+    struct uuid token;
+    int64_t until_ms; /* expiry of that token */
     struct join_request join; /* owned: TLS join */
 };
 
@@ -73,10 +74,10 @@ struct peer {
 
 /* A cluster.init or node.join that waits for the host's facts. */
 struct deferred {
-    uint64_t client; /* 0: none */
+    char *text; /* cluster name, or token text; owned, wiped; NULL: nothing waits */
+    uint64_t client; /* 0: gone */
     char verb[32];
-    char request_id[UUID_STR_SIZE];
-    char *text; /* cluster name, or token text; owned */
+    struct uuid request_id;
     int64_t deadline_ms;
 };
 
@@ -121,11 +122,14 @@ struct core {
 };
 
 /* core.c */
+void core_wipe(char *secret); /* zeroes and frees; NULL is fine */
 struct core_action *core_act(struct core *c, enum core_action_type type); /* zeroed, queued; fill it in */
 struct core_action *core_act_for(struct core *c, enum core_action_type type, enum purpose p, struct pending **ret);
 /* Takes payload and *w (may be NULL: nobody waits; its request_id nil: a random one). Dropped when a proposal with the
  * same key is under way. The waiter's done is called exactly once. */
 void core_propose(struct core *c, enum entry_kind kind, struct buf *payload, struct waiter *w);
+/* Answers all who wait: no outcome will come any more. */
+void core_end_waiters(struct core *c, const struct error *e);
 void core_propose_keyed(void *ctx, enum entry_kind kind, struct buf *payload, const char *key);
 void core_reply(struct core *c, uint64_t client, const char *verb, const struct uuid *id, const struct error *e,
                 struct json *data);

@@ -415,7 +415,7 @@ static void follow_slots(struct core *c)
         }
     log_notice(c->log, "the committed slots changed -> corosync.conf written and reloaded");
     struct core_action *a = core_act_for(c, ACT_COROSYNC, FOR_COROSYNC, NULL);
-    a->corosync = c->n_group ? COROSYNC_RELOAD : COROSYNC_START;
+    a->corosync = COROSYNC_RELOAD;
     a->text = xstrdup(conf);
     free(c->corosync_conf);
     c->corosync_conf = conf;
@@ -435,7 +435,10 @@ static void become_evicted(struct core *c)
 {
     log_notice(c->log, "replica %s was evicted -> corosync is stopped, this node keeps still",
                uuid_str(&c->identity.replica).s);
+    struct error e = {0};
     c->phase = PHASE_EVICTED;
+    error_set(&e, ERR_CONDITION, "this node was evicted from its cluster; the request may still be carried out");
+    core_end_waiters(c, &e);
     core_act_for(c, ACT_COROSYNC, FOR_COROSYNC, NULL)->corosync = COROSYNC_STOP;
 }
 
@@ -447,14 +450,18 @@ static void look_as_member(struct core *c, const struct node_views *v)
     struct vm_env venv = vm_env(c);
     struct vm_self self = vm_self(c);
     struct node own = {0};
-    if (node_get(t, c->identity.node, &own) == 0 && is_evicted(c, &own))
+    node_get(t, c->identity.node, &own); /* all zero when the slot went too */
+    if (is_evicted(c, &own))
         become_evicted(c);
     else if (uuid_eq(&own.replica, &c->identity.replica))
         report_facts(c, &own);
+    /* A replica that catches up passes through old memberships: they count from its own admission on. */
+    bool is_admitted = uuid_eq(&own.replica, &c->identity.replica);
     node_done(&own);
     if (c->phase != PHASE_MEMBER)
         return;
-    follow_slots(c);
+    if (is_admitted)
+        follow_slots(c);
     if (c->has_facts) {
         vm_local_step(c->vm_local, t, &v->vms.v, &self, c->now_ms, &venv);
         level_step(t, c->identity.node, range, db_is_leader(c->db), v->levels, v->v.n, &env);
@@ -501,6 +508,8 @@ static void note_presence(struct core *c, const struct node_views *v)
         char text[JOURNAL_TEXT_MAX];
         bool is_away = n->voter && !n->present;
         if (is_away == was_offline(c, n->name, n->present || !n->voter))
+            continue;
+        if (is_away && c->n_offline == DB_REPLICAS_MAX)
             continue;
         if (is_away)
             STR_COPY(c->offline[c->n_offline++], n->name);

@@ -10,6 +10,13 @@
 /* CPG messages: one byte says which room they are for. */
 enum { MESSAGE_DB = 1, MESSAGE_ANNOUNCE = 2 };
 
+void core_wipe(char *secret)
+{
+    if (secret)
+        explicit_bzero(secret, strlen(secret));
+    free(secret);
+}
+
 void core_action_done(struct core_action *a)
 {
     buf_done(&a->bytes);
@@ -19,7 +26,7 @@ void core_action_done(struct core_action *a)
     hook_call_done(&a->hook);
     join_request_done(&a->join);
     buf_done(&a->sealed_ca_key);
-    free(a->text);
+    core_wipe(a->text); /* of a join: a token */
     free(a->text2);
     free(a->peers);
     *a = (struct core_action){0};
@@ -130,24 +137,27 @@ void core_reply(struct core *c, uint64_t client, const char *verb, const struct 
 
 static void waiter_done(struct waiter *w)
 {
-    if (w->text)
-        explicit_bzero(w->text, strlen(w->text));
-    free(w->text);
+    core_wipe(w->text);
     join_request_done(&w->join);
+}
+
+/* What was so already began no job. */
+static struct json *job_data(const struct core *c, const struct waiter *w)
+{
+    struct json *data = json_object_new();
+    struct job j;
+    if (w->is_job && journal_job_get(core_tables(c), &w->request_id, &j) == 0)
+        json_set_str(data, "job", uuid_str(&w->request_id).s);
+    return data;
 }
 
 static void finish(struct core *c, struct waiter *w, const struct error *e)
 {
     if (w->done)
         w->done(c, w, e);
-    else if (w->client) {
-        struct json *data = NULL;
-        if (w->is_job && !e->code) {
-            data = json_object_new();
-            json_set_str(data, "job", uuid_str(&w->request_id).s);
-        }
-        core_reply(c, w->client, w->verb, &w->request_id, e, data);
-    } else if (e->code && e->code != ERR_AGAIN)
+    else if (w->client)
+        core_reply(c, w->client, w->verb, &w->request_id, e, e->code ? NULL : job_data(c, w));
+    else if (e->code && e->code != ERR_AGAIN)
         log_info(c->log, "proposal %s: %s", w->key, e->text);
     waiter_done(w);
 }
@@ -164,8 +174,11 @@ void core_propose(struct core *c, enum entry_kind kind, struct buf *payload, str
 {
     struct waiter own = w ? *w : (struct waiter){0};
     struct error e = {0};
-    if (!c->db || is_key_busy(c, own.key)) {
-        error_set(&e, ERR_AGAIN, "%s", c->db ? "the same request is under way" : "not a member of a cluster");
+    if (c->phase != PHASE_MEMBER || is_key_busy(c, own.key)) {
+        if (c->phase != PHASE_MEMBER)
+            error_set(&e, ERR_CONDITION, "this node is not a member of a cluster");
+        else
+            error_set(&e, ERR_AGAIN, "the same request is under way");
         buf_done(payload);
         finish(c, &own, &e);
         return;
@@ -195,16 +208,27 @@ void core_propose_keyed(void *ctx, enum entry_kind kind, struct buf *payload, co
     core_propose(ctx, kind, payload, &w);
 }
 
+/* All who wait for it: a client that asks again with the same request id waits beside its first request. */
 static void applied(struct core *c, const struct db_out *o)
 {
-    for (size_t i = 0; i < c->n_waiters; i++)
-        if (uuid_eq(&c->waiters[i].request_id, &o->request_id)) {
-            struct waiter w = c->waiters[i];
-            c->waiters[i] = c->waiters[--c->n_waiters];
-            finish(c, &w, &o->result.error);
-            c->look = true;
-            return;
+    for (size_t i = 0; i < c->n_waiters;) {
+        if (!uuid_eq(&c->waiters[i].request_id, &o->request_id)) {
+            i++;
+            continue;
         }
+        struct waiter w = c->waiters[i];
+        c->waiters[i] = c->waiters[--c->n_waiters];
+        finish(c, &w, &o->result.error);
+        c->look = true;
+    }
+}
+
+void core_end_waiters(struct core *c, const struct error *e)
+{
+    while (c->n_waiters) {
+        struct waiter w = c->waiters[--c->n_waiters];
+        finish(c, &w, e);
+    }
 }
 
 static const struct peer *find_peer(const struct core *c, uint32_t nodeid)
@@ -447,6 +471,8 @@ static void forget_client(struct core *c, uint64_t client)
     for (size_t i = 0; i < c->n_pending; i++)
         if (c->pending[i].client == client)
             c->pending[i].client = 0;
+    if (c->deferred.client == client)
+        c->deferred.client = 0;
 }
 
 void core_become_member(struct core *c, const struct identity *id, struct db_image *image, bool found)
@@ -499,7 +525,7 @@ void core_free(struct core *c)
     vm_leader_free(c->vm_leader);
     upgrade_leader_free(c->upgrade_leader);
     host_facts_done(&c->facts);
-    free(c->deferred.text);
+    core_wipe(c->deferred.text);
     free(c->corosync_conf);
     free(c->actions);
     free(c->pending);

@@ -2,6 +2,7 @@
 /* Requests of local clients: the verb table, and what each verb proposes or reads. */
 #include "agent/request.h"
 
+#include <assert.h>
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -20,6 +21,7 @@ struct request {
 
 static void answer(struct request *r, const struct error *e, struct json *data)
 {
+    assert(!r->done);
     core_reply(r->c, r->client, r->verb, &r->id, e, data);
     r->done = true;
 }
@@ -68,6 +70,23 @@ static const char *may_str(struct request *r, const char *key, size_t max)
     return j ? want_str(r, key, max) : "";
 }
 
+/* Optional ones of other kinds: `otherwise` when missing; answered when wrong, so look at r->done. */
+static int64_t may_int(struct request *r, const char *key, int64_t otherwise, int64_t min, int64_t max)
+{
+    const struct json *j = json_get(r->args, key);
+    if (j && !r->done && (!json_is_int(j) || json_int(j, 0) < min || json_int(j, 0) > max))
+        refuse(r, ERR_USAGE, NULL, "%s: argument '%s' is a number from %" PRId64 " to %" PRId64, r->verb, key, min, max);
+    return json_int(j, otherwise);
+}
+
+static bool may_bool(struct request *r, const char *key)
+{
+    const struct json *j = json_get(r->args, key);
+    if (j && !r->done && !json_is_bool(j))
+        refuse(r, ERR_USAGE, NULL, "%s: argument '%s' is true or false", r->verb, key);
+    return json_bool(j, false);
+}
+
 static struct waiter waiter_of(const struct request *r, bool is_job)
 {
     struct waiter w = {.request_id = r->id, .client = r->client, .is_job = is_job};
@@ -90,12 +109,12 @@ static void do_status(struct request *r)
         error_set(&e, ERR_NO_QUORUM, "no quorum: what is shown may be old");
         error_set_remedy(&e, "bring the other nodes back, or look at: journalctl -u ringmasterd -u corosync");
     }
-    answer(r, &e, status_json(r->c, r->c->now_ms, r->c->wall_ms));
+    answer(r, &e, status_json(r->c));
 }
 
 static void do_node_list(struct request *r)
 {
-    answer_with(r, "nodes", status_nodes_json(r->c, r->c->now_ms));
+    answer_with(r, "nodes", status_nodes_json(r->c));
 }
 
 static void do_node_show(struct request *r)
@@ -103,7 +122,7 @@ static void do_node_show(struct request *r)
     const char *name = want_str(r, "name", NODE_NAME_MAX);
     if (!name)
         return;
-    AUTO(json_freep) struct json *all = status_nodes_json(r->c, r->c->now_ms);
+    AUTO(json_freep) struct json *all = status_nodes_json(r->c);
     for (size_t i = 0; i < json_count(all); i++)
         if (str_eq(json_get_str(json_at(all, i), "name", ""), name)) {
             answer_with(r, "node", json_copy(json_at(all, i)));
@@ -195,7 +214,9 @@ static void do_job_show(struct request *r)
 
 static void do_events(struct request *r)
 {
-    int64_t since = json_get_int(r->args, "since", 0), limit = json_get_int(r->args, "limit", EVENT_KEPT);
+    int64_t since = may_int(r, "since", 0, 0, INT64_MAX), limit = may_int(r, "limit", EVENT_KEPT, 1, EVENT_KEPT);
+    if (r->done)
+        return;
     struct json *all = json_array_new(), *data = json_object_new();
     int64_t last = since;
     TABLES_FOREACH (core_tables(r->c), TABLE_EVENT, row) {
@@ -215,18 +236,22 @@ static void do_events(struct request *r)
 static void defer(struct request *r, const char *text)
 {
     struct deferred *d = &r->c->deferred;
-    if (r->c->phase != PHASE_UNCONFIGURED) {
+    if (r->c->phase == PHASE_MEMBER) {
         refuse(r, ERR_CONDITION, "clusterctl status", "this node is a member of a cluster already");
         return;
     }
-    if (d->client) {
+    if (r->c->phase == PHASE_EVICTED) {
+        refuse(r, ERR_CONDITION, "rebuild this node, or stop ringmasterd and remove /var/lib/ringmaster",
+               "this node was evicted from its cluster and still has its old state");
+        return;
+    }
+    if (r->c->phase == PHASE_JOINING || d->text) {
         refuse(r, ERR_AGAIN, NULL, "another init or join is under way on this node");
         return;
     }
-    *d = (struct deferred){.client = r->client, .text = xstrdup(text),
+    *d = (struct deferred){.client = r->client, .text = xstrdup(text), .request_id = r->id,
                            .deadline_ms = r->c->now_ms + CORE_FACTS_WAIT_MS};
     STR_COPY(d->verb, r->verb);
-    STR_COPY(d->request_id, uuid_str(&r->id).s);
     r->done = true;
 }
 
@@ -249,36 +274,39 @@ static void do_node_join(struct request *r)
         defer(r, token);
 }
 
-static void fail_deferred(struct core *c, int code, const char *text)
+static void fail_deferred(struct core *c, int code, const char *text, const char *remedy)
 {
     struct deferred d = c->deferred;
-    struct uuid id = {0};
     struct error e = {0};
     c->deferred = (struct deferred){0};
-    uuid_parse(d.request_id, &id);
     error_set(&e, code, "%s", text);
-    error_set_remedy(&e, "systemctl status libvirtd; journalctl -u ringmasterd");
-    core_reply(c, d.client, d.verb, &id, &e, NULL);
-    explicit_bzero(d.text, strlen(d.text));
-    free(d.text);
+    error_set_remedy(&e, "%s", remedy);
+    core_reply(c, d.client, d.verb, &d.request_id, &e, NULL);
+    core_wipe(d.text);
 }
 
 void request_deferred(struct core *c)
 {
     struct deferred *d = &c->deferred;
     struct pending *p;
-    if (!d->client)
+    if (!d->text)
         return;
     if (!c->has_facts) {
         if (c->now_ms >= d->deadline_ms)
-            fail_deferred(c, ERR_AGAIN, "this host's facts are not known: libvirt does not answer");
+            fail_deferred(c, ERR_AGAIN, "this host's facts are not known: libvirt does not answer",
+                          "systemctl status libvirtd; journalctl -u ringmasterd");
         return;
     }
     bool is_init = str_eq(d->verb, "cluster.init");
+    if (is_init && level_range_of(c->facts.qemu_version, c->facts.libvirt_version).native == 0) {
+        fail_deferred(c, ERR_CONDITION, "this host's QEMU and libvirt are below every functional level",
+                      "install the packages of Debian 12 or newer");
+        return;
+    }
     struct core_action *a = core_act_for(c, is_init ? ACT_FOUND : ACT_JOIN, FOR_MEMBERSHIP, &p);
     p->client = d->client;
     STR_COPY(p->verb, d->verb);
-    uuid_parse(d->request_id, &p->request_id);
+    p->request_id = d->request_id;
     a->text = d->text;
     if (is_init) {
         struct corosync_slot self = {.nodeid = 1};
@@ -290,13 +318,24 @@ void request_deferred(struct core *c)
     c->phase = PHASE_JOINING;
 }
 
-static void propose_init(struct core *c, const struct membership_outcome *m)
+static void is_member_now(struct core *c, struct waiter *w, const struct error *e)
+{
+    struct json *data = NULL;
+    if (!e->code) {
+        data = json_object_new();
+        json_set_str(data, "cluster", c->identity.cluster_name);
+        json_set_str(data, "node", c->identity.node);
+    }
+    core_reply(c, w->client, w->verb, &w->request_id, e, data);
+}
+
+static void propose_init(struct core *c, struct waiter *w, const struct membership_outcome *m)
 {
     struct cluster_init i = {.identity = m->identity, .facts = c->facts, .sealed_ca_key = buf_slice(&m->sealed_ca_key),
                              .ca_hash = m->ca_hash};
     struct buf b = {0};
     cluster_entry_init(&i, &b);
-    core_propose_keyed(c, ENTRY_CLUSTER_INIT, &b, "init");
+    core_propose(c, ENTRY_CLUSTER_INIT, &b, w);
 }
 
 void request_membership(struct core *c, const struct pending *p, const struct membership_outcome *m)
@@ -309,8 +348,6 @@ void request_membership(struct core *c, const struct pending *p, const struct me
         return;
     }
     core_become_member(c, &m->identity, NULL, is_init);
-    if (is_init)
-        propose_init(c, m);
     struct core_action *a = core_act_for(c, ACT_COROSYNC, FOR_COROSYNC, NULL);
     a->corosync = COROSYNC_START;
     if (m->corosync_conf) {
@@ -325,10 +362,13 @@ void request_membership(struct core *c, const struct pending *p, const struct me
     }
     log_notice(c->log, "%s %s as node %s, replica %s", is_init ? "formed cluster" : "admitted to cluster",
                m->identity.cluster_name, m->identity.node, uuid_str(&m->identity.replica).s);
-    struct json *data = json_object_new();
-    json_set_str(data, "cluster", m->identity.cluster_name);
-    json_set_str(data, "node", m->identity.node);
-    core_reply(c, p->client, p->verb, &p->request_id, NULL, data);
+    struct waiter w = {.request_id = p->request_id, .client = p->client, .done = is_member_now};
+    struct error done = {0};
+    STR_COPY(w.verb, p->verb);
+    if (is_init)
+        propose_init(c, &w, m);
+    else
+        is_member_now(c, &w, &done);
 }
 
 /* ---- Tokens ---- */
@@ -338,13 +378,9 @@ static void do_join_token(struct request *r)
     struct pending *p;
     const char *node = want_str(r, "node", NODE_NAME_MAX);
     const char *address = r->done ? NULL : may_str(r, "address", ADDRESS_MAX);
-    int64_t valid = json_get_int(r->args, "valid_seconds", 3600);
+    int64_t valid = may_int(r, "valid_seconds", 3600, 60, 7 * 24 * 3600);
     if (r->done)
         return;
-    if (valid < 60 || valid > 7 * 24 * 3600) {
-        refuse(r, ERR_USAGE, NULL, "valid_seconds %" PRId64 ": from 60 to 604800", valid);
-        return;
-    }
     if (!core_is_quorate(r->c)) {
         refuse(r, ERR_NO_QUORUM, "clusterctl status", "no quorum: no token can be recorded");
         return;
@@ -366,6 +402,12 @@ static void do_join_token(struct request *r)
 static void token_recorded(struct core *c, struct waiter *w, const struct error *e)
 {
     struct json *data = NULL;
+    struct error again = {0};
+    /* The same request id once more: the first token was recorded, not this one. */
+    if (!e->code && !tables_has(core_tables(c), TABLE_TOKEN, uuid_str(&w->token).s)) {
+        error_set(&again, ERR_AGAIN, "the token of this request was handed out already: ask for another");
+        e = &again;
+    }
     if (!e->code) {
         data = json_object_new();
         json_set_str(data, "node", w->name);
@@ -377,9 +419,10 @@ static void token_recorded(struct core *c, struct waiter *w, const struct error 
 
 void request_token(struct core *c, const struct pending *p, const struct token_outcome *k)
 {
-    struct waiter w = {.request_id = p->request_id, .client = p->client, .until_ms = p->until_ms};
+    struct waiter w = {.request_id = p->request_id, .client = p->client, .until_ms = p->until_ms,
+                       .token = k->id};
     struct buf b = {0};
-    if (k->error.code || !c->db) {
+    if (k->error.code) {
         log_warn(c->log, "join token for %s: %s", p->name, k->error.text);
         core_reply(c, p->client, p->verb, &p->request_id, &k->error, NULL);
         return;
@@ -403,12 +446,12 @@ void request_token(struct core *c, const struct pending *p, const struct token_o
 static void do_config_set(struct request *r)
 {
     const char *name = want_str(r, "name", 64);
-    const char *value = r->done ? NULL : json_get_str(r->args, "value", "");
+    const char *value = json_get_str(r->args, "value", NULL); /* "": the default again */
     struct buf b = {0};
     if (r->done)
         return;
-    if (strlen(value) >= SETTING_VALUE_MAX) {
-        refuse(r, ERR_USAGE, NULL, "value of %s: longer than %d bytes", name, SETTING_VALUE_MAX - 1);
+    if (!value || strlen(value) >= SETTING_VALUE_MAX) {
+        refuse(r, ERR_USAGE, NULL, "value of %s: a text of at most %d bytes", name, SETTING_VALUE_MAX - 1);
         return;
     }
     cluster_entry_setting(name, value, &b);
@@ -418,18 +461,35 @@ static void do_config_set(struct request *r)
 
 /* ---- Nodes ---- */
 
+/* The job that was begun, or the one that was under way already (a second drain); none where all was so already. */
+static void node_answered(struct core *c, struct waiter *w, const struct error *e)
+{
+    struct json *data = json_object_new();
+    struct node n = {0};
+    struct job j;
+    if (!e->code && journal_job_get(core_tables(c), &w->request_id, &j) == 0)
+        json_set_str(data, "job", uuid_str(&j.id).s);
+    else if (!e->code && node_get(core_tables(c), w->name, &n) == 0 && !uuid_is_nil(&n.job))
+        json_set_str(data, "job", uuid_str(&n.job).s);
+    node_done(&n);
+    core_reply(c, w->client, w->verb, &w->request_id, e, data);
+}
+
 static void node_admin(struct request *r, enum node_verb verb)
 {
     const char *name = want_str(r, "name", NODE_NAME_MAX);
     struct buf b = {0};
     if (!name)
         return;
-    struct node_request q = {.verb = verb, .failback = json_get_bool(r->args, "failback", false),
-                             .keep_slot = json_get_bool(r->args, "keep_slot", false),
-                             .force = json_get_bool(r->args, "force", false)};
+    struct node_request q = {.verb = verb, .failback = may_bool(r, "failback"), .keep_slot = may_bool(r, "keep_slot"),
+                             .force = may_bool(r, "force")};
+    if (r->done)
+        return;
     STR_COPY(q.name, name);
     cluster_entry_admin(&q, &b);
     struct waiter w = waiter_of(r, true);
+    w.done = node_answered;
+    STR_COPY(w.name, name);
     propose(r, ENTRY_NODE_ADMIN, &b, &w);
 }
 
@@ -529,8 +589,10 @@ static void do_vm_stop(struct request *r)
     if (!want_vm(r, &v))
         return;
     struct vm_op_request q = {.op = VM_OP_STOP, .reason = VM_REASON_ADMIN,
-                              .hard = json_get_bool(r->args, "hard", false),
-                              .timeout_ms = json_get_int(r->args, "timeout_ms", 0)};
+                              .hard = may_bool(r, "hard"),
+                              .timeout_ms = may_int(r, "timeout_ms", 0, 0, 24 * 3600 * 1000)};
+    if (r->done)
+        return;
     STR_COPY(q.name, v.name);
     struct waiter w = waiter_of(r, true);
     vm_op(r, &q, &w);
@@ -581,15 +643,11 @@ static void do_vm_set(struct request *r)
     struct buf b = {0};
     const char *policy = may_str(r, "policy", 64);
     const char *home = r->done ? NULL : may_str(r, "home", NODE_NAME_MAX);
+    int64_t priority = may_int(r, "priority", 0, -1000, 1000);
     if (r->done || !want_vm(r, &v))
         return;
     if (policy[0] && vm_policy_parse(policy, &q.policy)) {
         refuse(r, ERR_USAGE, "use fail, shutdown-restart, save or skip-node", "no drain policy '%s'", policy);
-        return;
-    }
-    int64_t priority = json_get_int(r->args, "priority", 0);
-    if (priority < -1000 || priority > 1000) {
-        refuse(r, ERR_USAGE, NULL, "priority %" PRId64 ": from -1000 to 1000", priority);
         return;
     }
     STR_COPY(q.name, v.name);
@@ -613,6 +671,9 @@ static void do_level_raise(struct request *r)
     struct error e = {0};
     struct json *findings = NULL;
     struct buf b = {0};
+    bool is_dry = may_bool(r, "dry_run");
+    if (r->done)
+        return;
     if (level_get(core_tables(r->c), &l)) {
         refuse(r, ERR_AGAIN, NULL, "the database has not caught up yet");
         return;
@@ -622,7 +683,7 @@ static void do_level_raise(struct request *r)
     int err = level_raise_check(core_tables(r->c), v->levels, v->v.n, &findings, &e);
     node_views_done(v);
     free(v);
-    if (err || json_get_bool(r->args, "dry_run", false)) {
+    if (err || is_dry) {
         struct json *data = json_object_new();
         json_set(data, "findings", findings);
         answer(r, &e, data);
@@ -668,14 +729,14 @@ static void answer_run(struct core *c, struct waiter *w, const struct error *e)
 static void do_upgrade_start(struct request *r)
 {
     const char *target = want_str(r, "target", RUN_NAME_MAX);
+    bool accept = may_bool(r, "accept_warnings");
     struct error e = {0};
     struct buf b = {0};
-    if (!target)
+    if (r->done)
         return;
     struct node_views *v = xcalloc(1, sizeof *v);
     node_views_build(v, r->c, true);
-    int err = upgrade_entry_start(core_tables(r->c), &v->v, target, "admin",
-                                  json_get_bool(r->args, "accept_warnings", false), &b, &e);
+    int err = upgrade_entry_start(core_tables(r->c), &v->v, target, "admin", accept, &b, &e);
     node_views_done(v);
     free(v);
     if (err) {
@@ -780,21 +841,20 @@ static const struct verb *find_verb(const char *name)
 
 void request_take(struct core *c, const struct core_event *ev)
 {
-    const char *id_text = NULL;
+    const char *id = NULL;
     struct request r = {.c = c, .client = ev->client, .verb = ""};
     struct error e = {0};
-    if (proto_parse_request(ev->request, &r.verb, &id_text, &r.args, &e) || uuid_parse(id_text, &r.id)) {
-        if (!e.code)
-            error_set(&e, ERR_USAGE, "the request's id is not a UUID");
+    if (proto_parse_request(ev->request, &r.verb, &id, &r.args, &e)) {
         answer(&r, &e, NULL);
         return;
     }
+    uuid_parse(id, &r.id); /* it is one: the shape was checked */
     const struct verb *v = find_verb(r.verb);
-    if (!v)
-        refuse(&r, ERR_USAGE, "clusterctl --help", "this agent (%s) does not know the request %s", c->version, r.verb);
-    else if (ev->access < v->access)
+    if (ev->access < (v ? v->access : ACCESS_READ))
         refuse(&r, ERR_PERMISSION, "be root, or in group ringmaster-admin (ringmaster-read for verbs that only read)",
                "%s: not permitted", r.verb);
+    else if (!v)
+        refuse(&r, ERR_USAGE, "clusterctl --help", "this agent (%s) does not know the request %s", c->version, r.verb);
     else if (v->where == FOR_MEMBERS && c->phase == PHASE_EVICTED)
         refuse(&r, ERR_CONDITION, "rebuild this node, or ask a member", "this node was evicted from its cluster");
     else if (v->where == FOR_MEMBERS && !c->db)
@@ -802,4 +862,5 @@ void request_take(struct core *c, const struct core_event *ev)
                "this node is not a member of a cluster");
     else
         v->run(&r);
+    assert(r.done);
 }

@@ -24,7 +24,7 @@
  * vm.migrate          admin   {name, target?}                           {job, target}
  * vm.set              admin   {name, priority?, policy?, home?}         {vm: {...}}
  * level.show          read    {}                                        {level: {...}}
- * level.raise         admin   {dry_run?}                                {findings: [...], job?}
+ * level.raise         admin   {dry_run?}                                {job}; dry_run or refused: {findings: [...]}
  * upgrade.check       read    {target}                                  {findings: [...], result: 0|1|2}
  * upgrade.plan        read    {target}                                  {plan: {...}, findings: [...], result}
  * upgrade.start       admin   {target, accept_warnings}                 {run: {...}}
@@ -34,6 +34,7 @@
  * job.show            read    {id}                                      {job: {...}}
  * events              read    {since?: seq, limit?}                     {events: [...], last: seq}
  *
+ * {job} is empty where nothing was left to do. A wrong argument is refused, one that no verb knows is ignored.
  * A write answers after its entry was applied here (committed by a majority before); a long operation then goes on as a
  * job, whose id the answer gives in `job`. Without quorum reads answer with data.quorum.quorate false (status: 106). */
 #pragma once

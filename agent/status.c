@@ -102,9 +102,8 @@ static struct json *nodes_json(const struct core *c, const struct node_views *v)
     return all;
 }
 
-struct json *status_nodes_json(struct core *c, int64_t now_ms)
+struct json *status_nodes_json(struct core *c)
 {
-    (void)now_ms;
     struct node_views *v = xcalloc(1, sizeof *v);
     node_views_build(v, c, false);
     struct json *all = nodes_json(c, v);
@@ -162,9 +161,10 @@ static struct json *vms_json(const struct core *c, struct health *h)
         if (percent >= 0)
             json_set_int(o, "percent", percent);
         json_append(all, o);
+        char remedy[ERROR_REMEDY_MAX];
+        snprintf(remedy, sizeof remedy, "clusterctl vm %s %s", v.state == VM_STOPPED ? "start" : "show", v.name);
         if (v.error[0] && v.op == VM_OP_NONE)
-            health_add(h, WARNING, "VM_FAILED", v.name, v.state == VM_STOPPED ? "clusterctl vm start" : "clusterctl vm show",
-                       "%s: %s", v.name, v.error);
+            health_add(h, WARNING, "VM_FAILED", v.name, remedy, "%s: %s", v.name, v.error);
     }
     return all;
 }
@@ -211,7 +211,8 @@ static void health_of_node(struct health *h, const struct core *c, const struct 
         snprintf(remedy, sizeof remedy, "clusterctl cluster join-token %s, then join it, or evict it", n->name);
         health_add(h, CRITICAL, "NODE_NOT_REJOINED", n->name, remedy, "%s was evicted and has not come back", n->name);
     } else if (n->state != UNODE_ABSENT && !n->present && !in_run) {
-        snprintf(remedy, sizeof remedy, "start %s; if it is lost: clusterctl node evict %s --force", n->name, n->name);
+        snprintf(remedy, sizeof remedy, "start %s; if it is lost: clusterctl node evict %s --keep-slot --force", n->name,
+                 n->name);
         health_add(h, CRITICAL, "NODE_OFFLINE", n->name, remedy, "%s is away, with %u virtual machines", n->name,
                    n->vms_running);
     } else if ((n->state == UNODE_PAUSED || n->state == UNODE_DRAINING) && !in_run) {
@@ -273,14 +274,13 @@ static struct json *health_json(struct core *c, const struct node_views *v, stru
     return health_list(h);
 }
 
-struct json *status_json(struct core *c, int64_t now_ms, int64_t wall_ms)
+struct json *status_json(struct core *c)
 {
     struct json *data = json_object_new(), *o;
     struct health h = {0};
     struct cluster cl;
     struct level_state l;
     struct run r;
-    (void)now_ms;
     json_set(data, "self", self_json(c));
     if (!c->db) {
         json_set(data, "cluster", json_null_new());
@@ -295,10 +295,10 @@ struct json *status_json(struct core *c, int64_t now_ms, int64_t wall_ms)
     json_set(o, "created", json_time_new(cluster_get(t, &cl) ? 0 : cl.created_ms));
     json_set(data, "cluster", o);
     json_set(data, "quorum", quorum_json(c, v));
-    json_set(data, "level", level_get(t, &l) ? json_null_new() : level_json(&l, wall_ms));
+    json_set(data, "level", level_get(t, &l) ? json_null_new() : level_json(&l, c->wall_ms));
     json_set(data, "nodes", nodes_json(c, v));
     json_set(data, "vms", vms_json(c, &h));
-    json_set(data, "run", run_newest(t, &r) ? json_null_new() : run_json(t, &r, wall_ms));
+    json_set(data, "run", run_newest(t, &r) ? json_null_new() : run_json(t, &r, c->wall_ms));
     json_set(data, "jobs", jobs_json(t));
     json_set(data, "health", health_json(c, v, &h));
     node_views_done(v);

@@ -16,5 +16,5 @@
 
 #include "agent/core.h"
 
-struct json *status_json(struct core *c, int64_t now_ms, int64_t wall_ms);
-struct json *status_nodes_json(struct core *c, int64_t now_ms);
+struct json *status_json(struct core *c);
+struct json *status_nodes_json(struct core *c);

@@ -1,0 +1,321 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* One core, driven event by event: what it writes is on disk at once, what it sends is lost, and every other action
+ * waits for the test, or is answered as a healthy host would. */
+#pragma once
+
+#include "tests/unit/unit.h"
+
+#include <stdio.h>
+
+#include "agent/core-internal.h"
+
+enum { ONE_REPLIES_MAX = 128, ONE_KEPT_MAX = 128, ONE_TICK_MS = 50, ONE_CLIENT = 1000 };
+
+struct one {
+    struct core *core;
+    int64_t now, wall;
+    uint64_t client; /* the newest */
+    unsigned ids;
+    bool no_facts; /* FACTS actions wait for the test */
+    uint64_t unwritten[64];
+    size_t n_unwritten;
+    struct {
+        uint64_t client;
+        struct json *json;
+    } replies[ONE_REPLIES_MAX];
+    size_t n_replies;
+    struct core_action kept[ONE_KEPT_MAX]; /* those that wait */
+    size_t n_kept;
+};
+
+static inline struct uuid one_uuid(unsigned n)
+{
+    return (struct uuid){{3, 1, [14] = (uint8_t)(n >> 8), [15] = (uint8_t)n}};
+}
+
+static inline struct host_facts one_facts(void)
+{
+    struct host_facts f = {.hostname = "n1", .address = "10.0.0.1", .port = 7411, .boot_id = "boot-1",
+                           .release = "bookworm", .os = "Debian 12", .qemu_version = 7002000,
+                           .libvirt_version = 9000000, .memory_kib = 8 << 20, .cpus = 4,
+                           .machines = (char *)"pc-i440fx-7.2 pc-q35-7.2"};
+    return f;
+}
+
+static inline struct identity one_identity(void)
+{
+    return (struct identity){.cluster = one_uuid(1), .cluster_name = "ring", .replica = one_uuid(2), .nodeid = 1,
+                             .node = "n1", .address = "10.0.0.1", .port = 7411};
+}
+
+static inline void one_step(struct one *o, struct core_event ev);
+
+static inline void one_facts_come(struct one *o, uint64_t id)
+{
+    struct host_facts f = one_facts();
+    one_step(o, (struct core_event){.type = EV_FACTS, .id = id, .facts = &f});
+}
+
+/* Takes the action. */
+static inline void one_perform(struct one *o, struct core_action *a)
+{
+    if (a->type == ACT_REPLY) {
+        assert_true(o->n_replies < ONE_REPLIES_MAX);
+        o->replies[o->n_replies].client = a->client;
+        o->replies[o->n_replies++].json = a->json;
+        a->json = NULL;
+    } else if (a->type == ACT_PERSIST) {
+        assert_true(o->n_unwritten < 64);
+        o->unwritten[o->n_unwritten++] = a->batch->seq;
+    } else if (a->type == ACT_FACTS && !o->no_facts) {
+        one_facts_come(o, a->id);
+    } else if (a->type == ACT_VM && a->vm.verb == VM_CALL_LIST) {
+        struct vm_outcome none = {0};
+        one_step(o, (struct core_event){.type = EV_VM, .id = a->id, .vm = &none});
+    } else if (a->type == ACT_COROSYNC) {
+        one_step(o, (struct core_event){.type = EV_COROSYNC, .id = a->id});
+    } else if (a->type != ACT_SEND) {
+        assert_true(o->n_kept < ONE_KEPT_MAX);
+        o->kept[o->n_kept++] = *a;
+        return;
+    }
+    core_action_done(a);
+}
+
+static inline void one_step(struct one *o, struct core_event ev)
+{
+    struct core_action a[64];
+    size_t n = 0;
+    ev.now_ms = o->now;
+    ev.wall_ms = o->wall;
+    core_step(o->core, &ev);
+    while (n < 64 && core_take_action(o->core, &a[n]))
+        n++;
+    assert_true(n < 64);
+    for (size_t i = 0; i < n; i++)
+        one_perform(o, &a[i]);
+}
+
+static inline void one_write(struct one *o)
+{
+    while (o->n_unwritten) {
+        uint64_t seq = o->unwritten[0];
+        memmove(o->unwritten, o->unwritten + 1, --o->n_unwritten * sizeof o->unwritten[0]);
+        one_step(o, (struct core_event){.type = EV_PERSISTED, .seq = seq});
+    }
+}
+
+static inline void one_run(struct one *o, int64_t ms)
+{
+    one_write(o);
+    for (int64_t end = o->now + ms; o->now < end;) {
+        o->now += ONE_TICK_MS;
+        o->wall += ONE_TICK_MS;
+        one_step(o, (struct core_event){.type = EV_TICK});
+        one_write(o);
+    }
+}
+
+/* The oldest action of that type that waits; the caller ends it (core_action_done). */
+static inline bool one_take(struct one *o, enum core_action_type type, struct core_action *ret)
+{
+    for (size_t i = 0; i < o->n_kept; i++)
+        if (o->kept[i].type == type) {
+            *ret = o->kept[i];
+            memmove(&o->kept[i], &o->kept[i + 1], (--o->n_kept - i) * sizeof o->kept[0]);
+            return true;
+        }
+    return false;
+}
+
+static inline void one_must_take(struct one *o, enum core_action_type type, struct core_action *ret)
+{
+    if (!one_take(o, type, ret))
+        fail_msg("no action of type %d waits", (int)type);
+}
+
+/* ---- requests ---- */
+
+static inline struct json *one_args(const char *text)
+{
+    struct json *args = NULL;
+    struct error e = {0};
+    if (json_parse(text, strlen(text), &args, &e))
+        fail_msg("%s: %s", text, e.text);
+    return args;
+}
+
+/* Sends it; returns the client. args as JSON text, with ' for ". */
+static inline uint64_t one_send_as(struct one *o, enum core_access access, const char *verb, const struct uuid *id,
+                                   const char *args)
+{
+    char text[4096];
+    STR_COPY(text, args);
+    for (char *p = text; *p; p++)
+        *p = (char)(*p == '\'' ? '"' : *p);
+    AUTO(json_freep) struct json *request = proto_request(verb, uuid_str(id).s, one_args(text));
+    o->client++;
+    one_step(o, (struct core_event){.type = EV_REQUEST, .client = o->client, .request = request, .access = access});
+    return o->client;
+}
+
+static inline uint64_t one_send(struct one *o, const char *verb, const char *args)
+{
+    struct uuid id = one_uuid(5000 + o->ids++);
+    return one_send_as(o, ACCESS_ADMIN, verb, &id, args);
+}
+
+static inline size_t one_answers(const struct one *o, uint64_t client)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < o->n_replies; i++)
+        n += o->replies[i].client == client;
+    return n;
+}
+
+/* The one answer that this client got so far; NULL: none. Borrowed. */
+static inline const struct json *one_answer(const struct one *o, uint64_t client)
+{
+    assert_true(one_answers(o, client) <= 1);
+    for (size_t i = 0; i < o->n_replies; i++)
+        if (o->replies[i].client == client)
+            return o->replies[i].json;
+    return NULL;
+}
+
+static inline int64_t one_code(const struct one *o, uint64_t client)
+{
+    const struct json *a = one_answer(o, client);
+    return a ? json_int(json_path(a, "status.code"), -1) : -1;
+}
+
+/* Asks, waits a moment, and returns data of the answer, whose exit code must be `code`. Borrowed until one_forget(). */
+static inline const struct json *one_ask(struct one *o, int64_t code, const char *verb, const char *args)
+{
+    uint64_t client = one_send(o, verb, args);
+    one_run(o, 1000);
+    const struct json *a = one_answer(o, client);
+    if (!a)
+        fail_msg("%s %s: no answer", verb, args);
+    if (json_int(json_path(a, "status.code"), -1) != code)
+        fail_msg("%s %s: %lld %s", verb, args, (long long)json_int(json_path(a, "status.code"), -1),
+                 json_str(json_path(a, "status.message"), ""));
+    assert_string_equal(json_str(json_path(a, "request.verb"), ""), verb);
+    return json_get(a, "data");
+}
+
+static inline void one_forget(struct one *o)
+{
+    for (size_t i = 0; i < o->n_replies; i++)
+        json_free(o->replies[i].json);
+    o->n_replies = 0;
+    for (size_t i = 0; i < o->n_kept; i++)
+        core_action_done(&o->kept[i]);
+    o->n_kept = 0;
+}
+
+/* ---- life ---- */
+
+static inline void one_start(struct one *o, const struct identity *id, struct db_image *image)
+{
+    struct core_params p = {.identity = id, .image = image, .seed = 1, .message_max = 1 << 20, .version = "1.0",
+                            .now_ms = o->now, .wall_ms = o->wall};
+    uint32_t group[] = {1};
+    o->core = core_new(&p);
+    one_step(o, (struct core_event){.type = EV_TICK});
+    one_step(o, (struct core_event){.type = EV_QUORUM, .quorate = true, .n_votes = 1});
+    if (id)
+        one_step(o, (struct core_event){.type = EV_GROUP, .group = group, .n_group = 1});
+}
+
+static inline struct one *one_new(void)
+{
+    struct one *o = xcalloc(1, sizeof *o);
+    o->now = 1000;
+    o->wall = 1700000000000;
+    o->client = ONE_CLIENT;
+    return o;
+}
+
+static inline void one_founded(struct one *o)
+{
+    struct core_action a;
+    uint32_t group[] = {1};
+    struct membership_outcome m = {.identity = one_identity()};
+    one_must_take(o, ACT_FOUND, &a);
+    wire_put_str(&m.sealed_ca_key, "sealed");
+    one_step(o, (struct core_event){.type = EV_MEMBERSHIP, .id = a.id, .membership = &m});
+    one_step(o, (struct core_event){.type = EV_GROUP, .group = group, .n_group = 1});
+    buf_done(&m.sealed_ca_key);
+    core_action_done(&a);
+}
+
+/* A cluster of one node, which leads it. */
+static inline struct one *one_bootstrapped(void)
+{
+    struct one *o = one_new();
+    one_start(o, NULL, NULL);
+    uint64_t client = one_send(o, "cluster.init", "{'name': 'ring'}");
+    one_founded(o);
+    one_run(o, 1000);
+    assert_int_equal(one_code(o, client), 0);
+    one_forget(o);
+    return o;
+}
+
+static inline void one_free(struct one *o)
+{
+    if (!o)
+        return;
+    one_forget(o);
+    core_free(o->core);
+    free(o);
+}
+
+/* ---- what tests need in the cluster ---- */
+
+static inline void one_token_made(struct one *o, const char *text, unsigned n)
+{
+    struct core_action a;
+    struct token_outcome k = {.id = one_uuid(7000 + n), .secret_hash = {{(uint8_t)n}}, .text = (char *)text};
+    one_must_take(o, ACT_TOKEN, &a);
+    one_step(o, (struct core_event){.type = EV_TOKEN, .id = a.id, .token = &k});
+    core_action_done(&a);
+}
+
+/* n2 joins: an agent that never comes up afterwards. The certificate waits as ACT_ISSUE. */
+static inline void one_join(struct one *o, const char *node, const char *address, unsigned n)
+{
+    char args[128];
+    snprintf(args, sizeof args, "{'node': '%s'}", node);
+    uint64_t client = one_send(o, "cluster.join-token", args);
+    one_token_made(o, "text of the token file", n);
+    one_run(o, 200);
+    assert_int_equal(one_code(o, client), 0);
+    struct join_request j = {.token = one_uuid(7000 + n), .secret_hash = {{(uint8_t)n}}, .replica = one_uuid(8000 + n),
+                             .facts = one_facts(), .csr = (char *)"csr"};
+    STR_COPY(j.node, node);
+    STR_COPY(j.address, address);
+    one_step(o, (struct core_event){.type = EV_TLS_JOIN, .client = ++o->client, .join = &j});
+    one_run(o, 200);
+}
+
+static inline void one_parsed(struct one *o, const char *name)
+{
+    struct core_action a;
+    struct vm_outcome out = {.facts = {.uuid = one_uuid(600 + (unsigned)name[0]), .machine = "pc-q35-7.2", .memory_kib = 1 << 18, .vcpus = 1,
+                                       .disks = 1, .xml = (char *)"<domain/>"}};
+    STR_COPY(out.facts.name, name);
+    one_must_take(o, ACT_VM, &a);
+    assert_int_equal(a.vm.verb, VM_CALL_PARSE);
+    one_step(o, (struct core_event){.type = EV_VM, .id = a.id, .vm = &out});
+    core_action_done(&a);
+}
+
+static inline void one_add_vm(struct one *o, const char *name)
+{
+    uint64_t client = one_send(o, "vm.add", "{'xml': '<domain/>'}");
+    one_parsed(o, name);
+    one_run(o, 200);
+    assert_int_equal(one_code(o, client), 0);
+}

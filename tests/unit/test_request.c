@@ -1,0 +1,731 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Every verb of agent/request.h on one core: who may, wrong arguments, missing objects, the shape of good answers, and
+ * that each request is answered exactly once, whatever happens meanwhile. */
+#include "tests/unit/one_core.h"
+
+/* ---- access, state, arguments: by table ---- */
+
+/* a good-looking call; access that it needs; whether an agent outside of a cluster answers it */
+static const struct row {
+    const char *verb, *args;
+    enum core_access access;
+    bool anywhere;
+} rows[] = {
+    {"status", "{}", ACCESS_READ, true},
+    {"cluster.init", "{'name': 'ring'}", ACCESS_ADMIN, true},
+    {"cluster.join-token", "{'node': 'n2'}", ACCESS_ADMIN, false},
+    {"cluster.config.show", "{}", ACCESS_READ, false},
+    {"cluster.config.set", "{'name': 'upgrade.executor', 'value': '/x'}", ACCESS_ADMIN, false},
+    {"node.list", "{}", ACCESS_READ, false},
+    {"node.show", "{'name': 'n1'}", ACCESS_READ, false},
+    {"node.drain", "{'name': 'n1'}", ACCESS_ADMIN, false},
+    {"node.resume", "{'name': 'n1'}", ACCESS_ADMIN, false},
+    {"node.evict", "{'name': 'n1'}", ACCESS_ADMIN, false},
+    {"node.join", "{'token': 'x'}", ACCESS_ADMIN, true},
+    {"vm.list", "{}", ACCESS_READ, false},
+    {"vm.show", "{'name': 'a'}", ACCESS_READ, false},
+    {"vm.add", "{'xml': '<domain/>'}", ACCESS_ADMIN, false},
+    {"vm.remove", "{'name': 'a'}", ACCESS_ADMIN, false},
+    {"vm.start", "{'name': 'a'}", ACCESS_ADMIN, false},
+    {"vm.stop", "{'name': 'a'}", ACCESS_ADMIN, false},
+    {"vm.migrate", "{'name': 'a'}", ACCESS_ADMIN, false},
+    {"vm.set", "{'name': 'a'}", ACCESS_ADMIN, false},
+    {"level.show", "{}", ACCESS_READ, false},
+    {"level.raise", "{}", ACCESS_ADMIN, false},
+    {"upgrade.check", "{'target': 'trixie'}", ACCESS_READ, false},
+    {"upgrade.plan", "{'target': 'trixie'}", ACCESS_READ, false},
+    {"upgrade.start", "{'target': 'trixie'}", ACCESS_ADMIN, false},
+    {"upgrade.status", "{}", ACCESS_READ, false},
+    {"upgrade.pause", "{}", ACCESS_ADMIN, false},
+    {"upgrade.resume", "{}", ACCESS_ADMIN, false},
+    {"upgrade.retry", "{}", ACCESS_ADMIN, false},
+    {"upgrade.abort", "{}", ACCESS_ADMIN, false},
+    {"job.list", "{}", ACCESS_READ, false},
+    {"job.show", "{'id': '03010000-0000-0000-0000-000000000001'}", ACCESS_READ, false},
+    {"events", "{}", ACCESS_READ, false},
+};
+enum { N_ROWS = sizeof rows / sizeof rows[0] };
+
+static int setup(void **state)
+{
+    *state = one_bootstrapped();
+    return 0;
+}
+
+static int setup_unconfigured(void **state)
+{
+    struct one *o = one_new();
+    one_start(o, NULL, NULL);
+    *state = o;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    one_free(*state);
+    return 0;
+}
+
+static int64_t code_as(struct one *o, enum core_access access, const char *verb, const char *args)
+{
+    struct uuid id = one_uuid(5000 + o->ids++);
+    uint64_t client = one_send_as(o, access, verb, &id, args);
+    assert_int_equal(one_answers(o, client), 1); /* at once */
+    int64_t code = one_code(o, client);
+    one_forget(o);
+    return code;
+}
+
+static void test_access(void **state)
+{
+    struct one *o = *state;
+    uint64_t before = db_last_index(core_db(o->core));
+    for (size_t i = 0; i < N_ROWS; i++) {
+        assert_int_equal(code_as(o, ACCESS_NONE, rows[i].verb, rows[i].args), 77);
+        if (rows[i].access == ACCESS_ADMIN)
+            assert_int_equal(code_as(o, ACCESS_READ, rows[i].verb, rows[i].args), 77);
+        else
+            assert_int_not_equal(code_as(o, ACCESS_READ, rows[i].verb, rows[i].args), 77);
+    }
+    assert_int_equal(code_as(o, ACCESS_NONE, "no.such.verb", "{}"), 77); /* nothing is told to who may nothing */
+    assert_int_equal(code_as(o, ACCESS_READ, "no.such.verb", "{}"), 64);
+    assert_int_equal(db_last_index(core_db(o->core)), before);
+}
+
+static void test_unconfigured(void **state)
+{
+    struct one *o = *state;
+    for (size_t i = 0; i < N_ROWS; i++)
+        if (!rows[i].anywhere)
+            assert_int_equal(code_as(o, ACCESS_ADMIN, rows[i].verb, rows[i].args), 113);
+    const struct json *data = one_ask(o, 0, "status", "{}");
+    assert_string_equal(json_str(json_path(data, "self.phase"), ""), "unconfigured");
+    assert_false(json_is_object(json_get(data, "cluster")));
+}
+
+static void test_malformed(void **state)
+{
+    struct one *o = *state;
+    const char *const texts[] = {
+        "{}", "{\"api_version\": \"1\"}", "{\"api_version\": \"2\", \"request\": {}}", "[]", "null",
+        "{\"api_version\": \"1\", \"request\": {\"verb\": \"status\", \"id\": \"x\", \"args\": {}}}",
+        "{\"api_version\": \"1\", \"request\": {\"verb\": 5, \"args\": []}}",
+    };
+    for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
+        AUTO(json_freep) struct json *request = one_args(texts[i]);
+        uint64_t client = ++o->client;
+        one_step(o, (struct core_event){.type = EV_REQUEST, .client = client, .request = request,
+                                        .access = ACCESS_ADMIN});
+        assert_int_equal(one_code(o, client), 64);
+    }
+}
+
+static void test_wrong_arguments(void **state)
+{
+    struct one *o = *state;
+    static const struct {
+        const char *verb, *args;
+    } wrong[] = {
+        {"cluster.join-token", "{}"},
+        {"cluster.join-token", "{'node': 5}"},
+        {"cluster.join-token", "{'node': ''}"},
+        {"cluster.join-token", "{'node': 'n2', 'address': 5}"},
+        {"cluster.join-token", "{'node': 'n2', 'valid_seconds': 59}"},
+        {"cluster.join-token", "{'node': 'n2', 'valid_seconds': 604801}"},
+        {"cluster.join-token", "{'node': 'n2', 'valid_seconds': '1h'}"},
+        {"cluster.config.set", "{}"},
+        {"cluster.config.set", "{'name': 'upgrade.executor'}"},
+        {"cluster.config.set", "{'name': 'upgrade.executor', 'value': 5}"},
+        {"node.show", "{}"},
+        {"node.drain", "{}"},
+        {"node.resume", "{'failback': true}"},
+        {"node.resume", "{'name': 'n1', 'failback': 'yes'}"},
+        {"node.evict", "{'name': ['n1']}"},
+        {"node.evict", "{'name': 'n1', 'force': 1}"},
+        {"vm.show", "{}"},
+        {"vm.add", "{}"},
+        {"vm.add", "{'xml': '<domain/>', 'node': 1}"},
+        {"vm.remove", "{}"},
+        {"vm.start", "{}"},
+        {"vm.start", "{'name': 'a', 'node': true}"},
+        {"vm.stop", "{'name': 'a', 'hard': 'very'}"},
+        {"vm.stop", "{'name': 'a', 'timeout_ms': -1}"},
+        {"vm.migrate", "{'name': 'a', 'target': ''}"},
+        {"vm.set", "{'name': 'a', 'priority': 'high'}"},
+        {"vm.set", "{'name': 'a', 'priority': 1001}"},
+        {"vm.set", "{'name': 'a', 'policy': 'hope'}"},
+        {"level.raise", "{'dry_run': 'no'}"},
+        {"upgrade.check", "{}"},
+        {"upgrade.plan", "{'target': null}"},
+        {"upgrade.start", "{}"},
+        {"upgrade.start", "{'target': 'trixie', 'accept_warnings': 1}"},
+        {"job.show", "{}"},
+        {"job.show", "{'id': '03010000-0000-0000-0000-0000000000011'}"},
+        {"events", "{'since': '1'}"},
+        {"events", "{'limit': 0}"},
+    };
+    one_add_vm(o, "a");
+    one_forget(o);
+    for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++)
+        if (code_as(o, ACCESS_ADMIN, wrong[i].verb, wrong[i].args) != 64)
+            fail_msg("%s %s was not refused", wrong[i].verb, wrong[i].args);
+    char name[80];
+    snprintf(name, sizeof name, "{'name': '%064d'}", 0);
+    assert_int_equal(code_as(o, ACCESS_ADMIN, "node.drain", name), 64);
+}
+
+static void test_missing_objects(void **state)
+{
+    struct one *o = *state;
+    static const struct {
+        const char *verb, *args;
+    } missing[] = {
+        {"node.show", "{'name': 'n9'}"},
+        {"node.drain", "{'name': 'n9'}"},
+        {"node.resume", "{'name': 'n9'}"},
+        {"node.evict", "{'name': 'n9', 'force': true}"},
+        {"vm.show", "{'name': 'b'}"},
+        {"vm.remove", "{'name': 'b'}"},
+        {"vm.start", "{'name': 'b'}"},
+        {"vm.start", "{'name': 'a', 'node': 'n9'}"},
+        {"vm.stop", "{'name': 'b'}"},
+        {"vm.migrate", "{'name': 'b'}"},
+        {"vm.set", "{'name': 'b', 'priority': 1}"},
+        {"vm.set", "{'name': 'a', 'home': 'n9'}"},
+        {"upgrade.pause", "{}"},
+        {"upgrade.resume", "{}"},
+        {"upgrade.retry", "{}"},
+        {"upgrade.abort", "{}"},
+        {"job.show", "{'id': '03010000-0000-0000-0000-000000000009'}"},
+        {"job.show", "{'id': 'x'}"},
+    };
+    one_add_vm(o, "a");
+    for (size_t i = 0; i < sizeof missing / sizeof missing[0]; i++)
+        one_ask(o, 105, missing[i].verb, missing[i].args);
+    uint64_t client = one_send(o, "vm.add", "{'xml': '<domain/>', 'node': 'n9'}");
+    one_parsed(o, "c");
+    one_run(o, 200);
+    assert_int_equal(one_code(o, client), 105);
+}
+
+/* ---- forming and joining ---- */
+
+static void test_init(void **state)
+{
+    struct one *o = *state;
+    struct core_action a;
+    uint64_t client = one_send(o, "cluster.init", "{'name': 'ring'}");
+    uint64_t second = one_send(o, "cluster.init", "{'name': 'other'}");
+    assert_int_equal(one_code(o, second), 75);
+    assert_int_equal(o->n_kept, 1);
+    assert_string_equal(o->kept[0].text, "ring");
+    assert_non_null(strstr(o->kept[0].text2, "ring0_addr: 10.0.0.1"));
+    const struct json *data = one_ask(o, 0, "status", "{}");
+    assert_string_equal(json_str(json_path(data, "self.phase"), ""), "joining");
+    one_founded(o);
+    assert_int_equal(one_answers(o, client), 0); /* not before it is on disk */
+    one_run(o, 500);
+    assert_int_equal(one_code(o, client), 0);
+    assert_string_equal(json_str(json_path(one_answer(o, client), "data.cluster"), ""), "ring");
+    assert_string_equal(json_str(json_path(one_answer(o, client), "data.node"), ""), "n1");
+    one_ask(o, 113, "cluster.init", "{'name': 'ring'}");
+    one_ask(o, 113, "node.join", "{'token': 'x'}");
+    assert_false(one_take(o, ACT_FOUND, &a));
+}
+
+static void test_init_fails(void **state)
+{
+    struct one *o = *state;
+    struct core_action a;
+    struct membership_outcome m = {.error = {.code = ERR_IO, .text = "disk full"}};
+    assert_int_equal(code_as(o, ACCESS_ADMIN, "cluster.init", "{}"), 64);
+    assert_int_equal(code_as(o, ACCESS_ADMIN, "cluster.init", "{'name': 'my ring'}"), 64);
+    uint64_t client = one_send(o, "cluster.init", "{'name': 'ring'}");
+    one_must_take(o, ACT_FOUND, &a);
+    one_step(o, (struct core_event){.type = EV_MEMBERSHIP, .id = a.id, .membership = &m});
+    assert_int_equal(one_code(o, client), 1);
+    one_step(o, (struct core_event){.type = EV_MEMBERSHIP, .id = a.id, .membership = &m}); /* twice: dropped */
+    assert_int_equal(one_answers(o, client), 1);
+    core_action_done(&a);
+    (void)one_send(o, "cluster.init", "{'name': 'ring'}"); /* and again */
+    one_must_take(o, ACT_FOUND, &a);
+    core_action_done(&a);
+}
+
+static void test_init_without_facts(void **state)
+{
+    (void)state;
+    struct one *o = one_new();
+    struct core_action a, facts;
+    o->no_facts = true;
+    one_start(o, NULL, NULL);
+    one_must_take(o, ACT_FACTS, &facts);
+    uint64_t client = one_send(o, "cluster.init", "{'name': 'ring'}");
+    one_run(o, CORE_FACTS_WAIT_MS - 1000);
+    assert_int_equal(one_answers(o, client), 0);
+    one_run(o, 2000);
+    assert_int_equal(one_code(o, client), 75);
+    assert_false(one_take(o, ACT_FOUND, &a));
+
+    client = one_send(o, "cluster.init", "{'name': 'ring'}");
+    one_step(o, (struct core_event){.type = EV_CLIENT_GONE, .client = client});
+    one_facts_come(o, facts.id); /* it goes on, and nobody is told */
+    one_founded(o);
+    one_run(o, 1000);
+    assert_int_equal(one_answers(o, client), 0);
+    assert_true(core_is_quorate(o->core));
+    core_action_done(&facts);
+    one_free(o);
+}
+
+static void test_init_on_an_old_host(void **state)
+{
+    (void)state;
+    struct one *o = one_new();
+    struct core_action facts;
+    struct host_facts f = one_facts();
+    o->no_facts = true;
+    f.qemu_version = 5002000;
+    one_start(o, NULL, NULL);
+    one_must_take(o, ACT_FACTS, &facts);
+    one_step(o, (struct core_event){.type = EV_FACTS, .id = facts.id, .facts = &f});
+    uint64_t client = one_send(o, "cluster.init", "{'name': 'ring'}");
+    assert_int_equal(one_code(o, client), 113);
+    core_action_done(&facts);
+    one_free(o);
+}
+
+static void test_join(void **state)
+{
+    struct one *o = *state;
+    struct core_action a;
+    uint64_t client = one_send(o, "node.join", "{'token': 'text of the token file'}");
+    one_must_take(o, ACT_JOIN, &a);
+    assert_string_equal(a.text, "text of the token file");
+    struct membership_outcome m = {.identity = one_identity(), .corosync_conf = (char *)"totem {\n}\n"};
+    one_step(o, (struct core_event){.type = EV_MEMBERSHIP, .id = a.id, .membership = &m});
+    assert_int_equal(one_code(o, client), 0);
+    assert_string_equal(json_str(json_path(one_answer(o, client), "data.node"), ""), "n1");
+    core_action_done(&a);
+    one_run(o, 1000);
+    one_ask(o, 106, "status", "{}"); /* has not heard of anybody yet */
+    one_ask(o, 106, "cluster.join-token", "{'node': 'n2'}");
+    one_ask(o, 75, "level.show", "{}");
+    one_ask(o, 75, "level.raise", "{}");
+    assert_int_equal(json_count(json_get(one_ask(o, 0, "node.list", "{}"), "nodes")), 0);
+}
+
+/* ---- good answers ---- */
+
+static bool has_text(const struct json *j, const char *text)
+{
+    AUTO(freep) char *dump = json_dump(j);
+    return strstr(dump, text) != NULL;
+}
+
+static void test_join_token(void **state)
+{
+    struct one *o = *state;
+    uint64_t client = one_send(o, "cluster.join-token", "{'node': 'n2', 'address': '10.0.0.2', 'valid_seconds': 60}");
+    assert_int_equal(o->n_kept, 1);
+    assert_string_equal(o->kept[0].node, "n2");
+    assert_string_equal(o->kept[0].address, "10.0.0.2");
+    assert_string_equal(o->kept[0].peers, "10.0.0.1:7411");
+    assert_int_equal(o->kept[0].valid_ms, 60000);
+    one_token_made(o, "very secret text", 1);
+    assert_int_equal(one_answers(o, client), 0); /* not before it is recorded */
+    one_run(o, 200);
+    const struct json *data = json_get(one_answer(o, client), "data");
+    assert_string_equal(json_get_str(data, "token", ""), "very secret text");
+    assert_string_equal(json_get_str(data, "node", ""), "n2");
+    assert_string_equal(json_get_str(data, "expires", ""), "2023-11-14T22:14:21.000Z");
+    for (size_t i = 0; i < N_ROWS; i++)
+        if (rows[i].access == ACCESS_READ) {
+            client = one_send(o, rows[i].verb, rows[i].args);
+            assert_false(has_text(one_answer(o, client), "very secret"));
+        }
+}
+
+static void test_join_token_fails(void **state)
+{
+    struct one *o = *state;
+    struct core_action a;
+    struct token_outcome k = {.error = {.code = ERR_FAILED, .text = "no CA"}};
+    uint64_t client = one_send(o, "cluster.join-token", "{'node': 'n2'}");
+    one_must_take(o, ACT_TOKEN, &a);
+    one_step(o, (struct core_event){.type = EV_TOKEN, .id = a.id, .token = &k});
+    assert_int_equal(one_code(o, client), 1);
+    core_action_done(&a);
+    client = one_send(o, "cluster.join-token", "{'node': 'n2 }'}");
+    one_token_made(o, "text", 1);
+    one_run(o, 200);
+    assert_int_equal(one_code(o, client), 64);
+    assert_false(has_text(one_answer(o, client), "text of"));
+}
+
+/* The retry's token was never recorded: it must not be handed out. */
+static void test_join_token_retried(void **state)
+{
+    struct one *o = *state;
+    struct uuid id = one_uuid(4000);
+    uint64_t first = one_send_as(o, ACCESS_ADMIN, "cluster.join-token", &id, "{'node': 'n2'}");
+    one_token_made(o, "first", 1);
+    one_run(o, 200);
+    assert_int_equal(one_code(o, first), 0);
+    uint64_t second = one_send_as(o, ACCESS_ADMIN, "cluster.join-token", &id, "{'node': 'n2'}");
+    one_token_made(o, "second", 2);
+    one_run(o, 200);
+    assert_int_equal(one_code(o, second), 75);
+    assert_false(has_text(one_answer(o, second), "second"));
+}
+
+static void test_config(void **state)
+{
+    struct one *o = *state;
+    one_ask(o, 0, "cluster.config.set", "{'name': 'upgrade.executor', 'value': '/usr/libexec/hook'}");
+    const struct json *data = one_ask(o, 0, "cluster.config.show", "{}");
+    assert_string_equal(json_get_str(json_get(data, "settings"), "upgrade.executor", ""), "/usr/libexec/hook");
+    one_ask(o, 64, "cluster.config.set", "{'name': 'upgrade.executor', 'value': 'hook'}");
+    one_ask(o, 64, "cluster.config.set", "{'name': 'colour', 'value': '/red'}");
+    one_ask(o, 0, "cluster.config.set", "{'name': 'upgrade.executor', 'value': ''}");
+}
+
+static void test_node_verbs(void **state)
+{
+    struct one *o = *state;
+    const struct json *data = one_ask(o, 0, "node.show", "{'name': 'n1'}");
+    assert_string_equal(json_str(json_path(data, "node.name"), ""), "n1");
+    data = one_ask(o, 0, "node.drain", "{'name': 'n1'}");
+    char args[80];
+    snprintf(args, sizeof args, "{'id': '%s'}", json_get_str(data, "job", ""));
+    one_run(o, 1000);
+    data = one_ask(o, 0, "job.show", args);
+    assert_string_equal(json_str(json_path(data, "job.kind"), ""), "node-drain");
+    assert_string_equal(json_str(json_path(data, "job.state"), ""), "done");
+    data = one_ask(o, 0, "node.drain", "{'name': 'n1'}"); /* was so: there is no job to wait for */
+    assert_null(json_get(data, "job"));
+    data = one_ask(o, 0, "node.resume", "{'name': 'n1', 'failback': true}");
+    assert_true(json_is_str(json_get(data, "job")));
+    one_ask(o, 113, "node.evict", "{'name': 'n1', 'keep_slot': true, 'force': true}"); /* the last voter */
+    assert_true(json_count(json_get(one_ask(o, 0, "job.list", "{}"), "jobs")) >= 2);
+}
+
+static void test_vm_verbs(void **state)
+{
+    struct one *o = *state;
+    struct core_action a;
+    one_add_vm(o, "a");
+    const struct json *data = one_ask(o, 0, "vm.show", "{'name': 'a'}");
+    assert_string_equal(json_get_str(data, "xml", ""), "<domain/>");
+    assert_string_equal(json_str(json_path(data, "vm.node"), ""), "n1");
+    assert_int_equal(json_count(json_get(one_ask(o, 0, "vm.list", "{}"), "vms")), 1);
+    data = one_ask(o, 0, "vm.set", "{'name': 'a', 'priority': 7, 'policy': 'save', 'home': 'n1'}");
+    assert_int_equal(json_int(json_path(data, "vm.priority"), 0), 7);
+    one_ask(o, 113, "vm.migrate", "{'name': 'a'}"); /* to nowhere */
+    data = one_ask(o, 0, "vm.start", "{'name': 'a'}");
+    assert_true(json_is_str(json_get(data, "job")));
+    one_must_take(o, ACT_VM, &a);
+    assert_int_equal(a.vm.verb, VM_CALL_START);
+    core_action_done(&a);
+    one_ask(o, 75, "vm.stop", "{'name': 'a', 'hard': true}"); /* is being started */
+    one_ask(o, 75, "vm.remove", "{'name': 'a'}");
+}
+
+static void test_vm_add_fails(void **state)
+{
+    struct one *o = *state;
+    struct core_action a;
+    struct vm_outcome bad = {.error = {.code = ERR_USAGE, .text = "no <domain>"}};
+    uint64_t client = one_send(o, "vm.add", "{'xml': '<x/>'}");
+    one_must_take(o, ACT_VM, &a);
+    one_step(o, (struct core_event){.type = EV_VM, .id = a.id, .vm = &bad});
+    assert_int_equal(one_code(o, client), 64);
+    core_action_done(&a);
+    one_add_vm(o, "a");
+    client = one_send(o, "vm.add", "{'xml': '<domain/>'}");
+    one_parsed(o, "a");
+    one_run(o, 200);
+    assert_int_equal(one_code(o, client), 113);
+}
+
+static void test_level_and_upgrade(void **state)
+{
+    struct one *o = *state;
+    const struct json *data = one_ask(o, 0, "level.show", "{}");
+    assert_int_equal(json_int(json_path(data, "level.committed"), 0), 1);
+    data = one_ask(o, 113, "level.raise", "{'dry_run': true}");
+    assert_true(json_count(json_get(data, "findings")) > 0);
+    one_ask(o, 113, "level.raise", "{}");
+    data = one_ask(o, 0, "upgrade.check", "{'target': 'trixie'}");
+    assert_int_equal(json_get_int(data, "result", 0), 2);
+    assert_true(json_is_array(json_get(data, "findings")));
+    data = one_ask(o, 0, "upgrade.plan", "{'target': 'trixie'}");
+    assert_string_equal(json_str(json_path(data, "plan.target"), ""), "trixie");
+    one_ask(o, 113, "upgrade.start", "{'target': 'trixie', 'accept_warnings': true}");
+    data = one_ask(o, 0, "upgrade.status", "{}");
+    assert_non_null(json_get(data, "run"));
+    assert_false(json_is_object(json_get(data, "run")));
+}
+
+static void test_events(void **state)
+{
+    struct one *o = *state;
+    char args[64];
+    one_ask(o, 0, "node.drain", "{'name': 'n1'}");
+    const struct json *data = one_ask(o, 0, "events", "{}");
+    size_t all = json_count(json_get(data, "events"));
+    int64_t last = json_get_int(data, "last", 0);
+    assert_true(all >= 2);
+    snprintf(args, sizeof args, "{'since': %lld}", (long long)last - 1);
+    assert_int_equal(json_count(json_get(one_ask(o, 0, "events", args), "events")), 1);
+    snprintf(args, sizeof args, "{'since': %lld}", (long long)last);
+    data = one_ask(o, 0, "events", args);
+    assert_int_equal(json_count(json_get(data, "events")), 0);
+    assert_int_equal(json_get_int(data, "last", 0), last);
+    assert_int_equal(json_count(json_get(one_ask(o, 0, "events", "{'limit': 1}"), "events")), 1);
+}
+
+/* ---- once, whatever happens ---- */
+
+static void test_answered_once(void **state)
+{
+    struct one *o = *state;
+    one_add_vm(o, "a");
+    for (size_t i = 0; i < N_ROWS; i++) {
+        uint64_t client = one_send(o, rows[i].verb, rows[i].args);
+        if (str_eq(rows[i].verb, "vm.add"))
+            one_parsed(o, "b");
+        if (str_eq(rows[i].verb, "cluster.join-token"))
+            one_token_made(o, "text", 1);
+        one_run(o, 1000);
+        if (one_answers(o, client) != 1)
+            fail_msg("%s: %zu answers", rows[i].verb, one_answers(o, client));
+    }
+    assert_int_equal(o->core->n_waiters, 0);
+}
+
+static void test_same_request_twice_at_once(void **state)
+{
+    struct one *o = *state;
+    struct uuid id = one_uuid(4000);
+    uint64_t first = one_send_as(o, ACCESS_ADMIN, "node.drain", &id, "{'name': 'n1'}");
+    uint64_t second = one_send_as(o, ACCESS_ADMIN, "node.drain", &id, "{'name': 'n1'}");
+    one_run(o, 1000);
+    assert_int_equal(one_code(o, first), 0);
+    assert_int_equal(one_code(o, second), 0);
+    assert_int_equal(o->core->n_waiters, 0);
+    uint64_t late = one_send_as(o, ACCESS_ADMIN, "node.drain", &id, "{'name': 'n1'}");
+    one_run(o, 200);
+    assert_int_equal(one_code(o, late), 0); /* the kept outcome */
+}
+
+static void test_client_gone(void **state)
+{
+    struct one *o = *state;
+    uint64_t add = one_send(o, "vm.add", "{'xml': '<domain/>'}");
+    one_step(o, (struct core_event){.type = EV_CLIENT_GONE, .client = add});
+    one_parsed(o, "a");
+    uint64_t token = one_send(o, "cluster.join-token", "{'node': 'n2'}");
+    one_step(o, (struct core_event){.type = EV_CLIENT_GONE, .client = token});
+    one_token_made(o, "text", 1);
+    uint64_t drain = one_send(o, "node.drain", "{'name': 'n1'}");
+    one_step(o, (struct core_event){.type = EV_CLIENT_GONE, .client = drain});
+    one_step(o, (struct core_event){.type = EV_CLIENT_GONE, .client = 424242}); /* asked nothing */
+    one_run(o, 1000);
+    assert_int_equal(one_answers(o, add) + one_answers(o, token) + one_answers(o, drain), 0);
+    assert_int_equal(o->core->n_waiters, 0);
+    one_ask(o, 0, "vm.show", "{'name': 'a'}"); /* it was done all the same */
+}
+
+static void test_no_quorum(void **state)
+{
+    (void)state;
+    struct one *o = one_new();
+    struct identity id = one_identity();
+    struct db_image image = {.term = 3, .base_index = 5, .base_term = 3, .applied_index = 5, .commit_index = 5,
+                             .tables = tables_new(),
+                             .base_config = {.n = 2, .replicas = {{one_uuid(2), 1, 1}, {one_uuid(9), 2, 1}}}};
+    one_start(o, &id, &image);
+    uint64_t client = one_send(o, "node.drain", "{'name': 'n1'}");
+    one_ask(o, 106, "status", "{}");
+    one_ask(o, 106, "cluster.join-token", "{'node': 'n2'}");
+    one_ask(o, 0, "node.list", "{}");
+    assert_int_equal(one_answers(o, client), 0);
+    one_run(o, CORE_CLIENT_DEADLINE_MS);
+    assert_int_equal(one_code(o, client), 106);
+    assert_int_equal(o->core->n_waiters, 0);
+    one_free(o);
+}
+
+/* Who is evicted hears no outcome any more: whoever waits is told so. */
+static void test_evicted(void **state)
+{
+    (void)state;
+    struct one *o = one_new();
+    struct identity id = one_identity();
+    struct db_image image = {.term = 3, .base_index = 5, .base_term = 3, .applied_index = 5, .commit_index = 5,
+                             .tables = tables_new(),
+                             .base_config = {.n = 2, .replicas = {{one_uuid(2), 1, 1}, {one_uuid(9), 2, 1}}}};
+    one_start(o, &id, &image);
+    one_run(o, 1000);
+    uint64_t client = one_send(o, "node.drain", "{'name': 'n1'}");
+    uint64_t parse = one_send(o, "vm.add", "{'xml': '<domain/>'}");
+    struct uuid own = one_uuid(2);
+    tables_put((struct tables *)core_tables(o->core), TABLE_TOMBSTONE, uuid_str(&own).s, (struct slice){0});
+    one_run(o, 1000);
+    assert_int_equal(one_code(o, client), 113);
+    one_parsed(o, "a");
+    assert_int_equal(one_code(o, parse), 113);
+    const struct json *data = one_ask(o, 0, "status", "{}");
+    assert_string_equal(json_str(json_path(data, "self.phase"), ""), "evicted");
+    one_ask(o, 113, "node.list", "{}");
+    one_ask(o, 113, "node.join", "{'token': 'x'}");
+    one_free(o);
+}
+
+/* ---- TLS ---- */
+
+static void test_tls_join(void **state)
+{
+    struct one *o = *state;
+    struct core_action a;
+    one_join(o, "n2", "10.0.0.2", 1);
+    one_must_take(o, ACT_ISSUE, &a);
+    assert_int_equal(a.nodeid, 2);
+    assert_string_equal(a.join.csr, "csr");
+    assert_non_null(strstr(a.text, "ring0_addr: 10.0.0.2"));
+    core_action_done(&a);
+    struct join_request wrong = {.token = one_uuid(7999), .facts = one_facts(), .node = "n3", .address = "10.0.0.3",
+                                 .replica = one_uuid(3)};
+    one_step(o, (struct core_event){.type = EV_TLS_JOIN, .client = ++o->client, .join = &wrong});
+    one_run(o, 200);
+    one_must_take(o, ACT_TLS_REPLY, &a);
+    assert_int_equal(a.client, o->client);
+    assert_int_equal(a.error.code, ERR_PERMISSION);
+    core_action_done(&a);
+}
+
+static void test_tls_join_beyond_the_level(void **state)
+{
+    struct one *o = *state;
+    struct core_action a;
+    uint64_t client = one_send(o, "cluster.join-token", "{'node': 'n2'}");
+    one_token_made(o, "text", 1);
+    one_run(o, 200);
+    assert_int_equal(one_code(o, client), 0);
+    struct join_request j = {.token = one_uuid(7001), .secret_hash = {{1}}, .facts = one_facts(), .node = "n2",
+                             .address = "10.0.0.2", .replica = one_uuid(3)};
+    j.facts.qemu_version = 5002000;
+    one_step(o, (struct core_event){.type = EV_TLS_JOIN, .client = ++o->client, .join = &j});
+    one_run(o, 200);
+    one_must_take(o, ACT_TLS_REPLY, &a);
+    assert_int_equal(a.error.code, ERR_CONDITION);
+    core_action_done(&a);
+    one_add_vm(o, "a");
+    j.facts = one_facts();
+    j.facts.machines = (char *)"pc-q35-7.20 xpc-q35-7.2"; /* neither is pc-q35-7.2 */
+    one_step(o, (struct core_event){.type = EV_TLS_JOIN, .client = ++o->client, .join = &j});
+    one_run(o, 200);
+    one_must_take(o, ACT_TLS_REPLY, &a);
+    assert_int_equal(a.error.code, ERR_CONDITION);
+    assert_non_null(strstr(a.error.text, "pc-q35-7.2"));
+    core_action_done(&a);
+}
+
+static void test_tls_outside_of_a_cluster(void **state)
+{
+    struct one *o = *state;
+    struct core_action a;
+    struct join_request j = {.facts = one_facts(), .node = "n2"};
+    one_step(o, (struct core_event){.type = EV_TLS_JOIN, .client = 7, .join = &j});
+    one_must_take(o, ACT_TLS_REPLY, &a);
+    assert_int_equal(a.error.code, ERR_CONDITION);
+    core_action_done(&a);
+    one_step(o, (struct core_event){.type = EV_TLS_FETCH, .client = 8});
+    one_must_take(o, ACT_TLS_REPLY, &a);
+    assert_int_equal(a.error.code, ERR_AGAIN);
+    core_action_done(&a);
+}
+
+static void test_tls_fetch(void **state)
+{
+    struct one *o = *state;
+    struct core_action a;
+    one_step(o, (struct core_event){.type = EV_TLS_FETCH, .client = 8});
+    one_must_take(o, ACT_TLS_REPLY, &a);
+    assert_int_equal(a.error.code, 0);
+    assert_true(a.bytes.len > 100);
+    core_action_done(&a);
+}
+
+/* ---- corosync.conf follows the slots, and never an older membership than this replica's own ---- */
+
+static void test_old_memberships_are_not_followed(void **state)
+{
+    struct one *o = *state;
+    struct core_action a;
+    (void)one_send(o, "node.join", "{'token': 'x'}");
+    one_must_take(o, ACT_JOIN, &a);
+    struct membership_outcome m = {.identity = one_identity(), .corosync_conf = (char *)"as handed over"};
+    one_step(o, (struct core_event){.type = EV_MEMBERSHIP, .id = a.id, .membership = &m});
+    core_action_done(&a);
+    one_run(o, 500);
+    /* Catching up: what it sees is from before its own time. */
+    struct tables *t = (struct tables *)core_tables(o->core);
+    struct cluster_init i = {.identity = one_identity(), .facts = one_facts()};
+    i.identity.replica = one_uuid(77);
+    AUTO(buf_done) struct buf b = {0};
+    cluster_entry_init(&i, &b);
+    struct entry e = {.index = 1, .kind = ENTRY_CLUSTER_INIT, .payload = buf_slice(&b)};
+    struct apply_result result = {0};
+    assert_int_equal(core_apply_entry(NULL, t, &e, &result), 0);
+    one_run(o, 1000);
+    assert_string_equal(o->core->corosync_conf, "as handed over");
+}
+
+static void test_slots_are_followed(void **state)
+{
+    struct one *o = *state;
+    assert_null(strstr(o->core->corosync_conf, "10.0.0.2"));
+    one_join(o, "n2", "10.0.0.2", 1);
+    assert_non_null(strstr(o->core->corosync_conf, "10.0.0.2"));
+}
+
+int main(void)
+{
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define TEST_UNCONFIGURED(name) cmocka_unit_test_setup_teardown(name, setup_unconfigured, teardown)
+    const struct CMUnitTest tests[] = {
+        TEST(test_access),
+        TEST_UNCONFIGURED(test_unconfigured),
+        TEST(test_malformed),
+        TEST(test_wrong_arguments),
+        TEST(test_missing_objects),
+        TEST_UNCONFIGURED(test_init),
+        TEST_UNCONFIGURED(test_init_fails),
+        cmocka_unit_test(test_init_without_facts),
+        cmocka_unit_test(test_init_on_an_old_host),
+        TEST_UNCONFIGURED(test_join),
+        TEST(test_join_token),
+        TEST(test_join_token_fails),
+        TEST(test_join_token_retried),
+        TEST(test_config),
+        TEST(test_node_verbs),
+        TEST(test_vm_verbs),
+        TEST(test_vm_add_fails),
+        TEST(test_level_and_upgrade),
+        TEST(test_events),
+        TEST(test_answered_once),
+        TEST(test_same_request_twice_at_once),
+        TEST(test_client_gone),
+        cmocka_unit_test(test_no_quorum),
+        cmocka_unit_test(test_evicted),
+        TEST(test_tls_join),
+        TEST(test_tls_join_beyond_the_level),
+        TEST_UNCONFIGURED(test_tls_outside_of_a_cluster),
+        TEST(test_tls_fetch),
+        TEST_UNCONFIGURED(test_old_memberships_are_not_followed),
+        TEST(test_slots_are_followed),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
