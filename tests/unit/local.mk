@@ -59,6 +59,7 @@ EXTRA_DIST += tests/unit/vm_world.h
 tests_unit_test_db_cluster_SOURCES = tests/unit/test_db_cluster.c tests/sim/disk.c tests/sim/disk.h
 
 # Of adapters.
+tests_unit_test_domxml_LDADD = $(IO_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_cli_client_LDADD = $(CLI_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_cli_request_LDADD = $(CLI_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_cli_text_LDADD = $(CLI_LIBS) $(CMOCKA_LIBS)
@@ -77,6 +78,3 @@ tests_unit_test_process_LDADD = $(IO_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_store_LDADD = $(IO_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_worker_LDADD = $(IO_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_ipc_CPPFLAGS = $(AM_CPPFLAGS) $(QB_CFLAGS)
-
-# Tests of adapters.
-tests_unit_test_domxml_LDADD = $(IO_LIBS) $(CMOCKA_LIBS)

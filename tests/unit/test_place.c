@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "tests/unit/vm_world.h"
+
+static int place(const struct world *w, const char *name, const char *not_on, char *ret, struct error *e)
+{
+    struct vm v = world_vm(w, name);
+    return vm_place(w->t, &w->nodes, &v, not_on, ret, e);
+}
+
+static void test_most_free_memory_then_name(void **state)
+{
+    (void)state;
+    struct world w;
+    struct error e = {0};
+    char node[NODE_NAME_MAX] = "";
+    world_init(&w);
+    world_run(&w, "vm1", "n1", 1);
+    assert_int_equal(place(&w, "vm1", "n1", node, &e), 0);
+    assert_string_equal(node, "n2"); /* n2 and n3 are equal */
+    world_run(&w, "vm2", "n2", 2);
+    assert_int_equal(place(&w, "vm1", "n1", node, &e), 0);
+    assert_string_equal(node, "n3");
+    w.list[1].memory_kib += 2 << 20;
+    assert_int_equal(place(&w, "vm1", "n1", node, &e), 0);
+    assert_string_equal(node, "n2");
+    world_done(&w);
+}
+
+static void test_vms_on_their_way_count(void **state)
+{
+    (void)state;
+    struct world w;
+    struct error e = {0};
+    char node[NODE_NAME_MAX] = "";
+    world_init(&w);
+    world_run(&w, "vm1", "n1", 1);
+    world_run(&w, "vm2", "n1", 2);
+    world_add(&w, "vm3", "n3", 3);
+    assert_int_equal(place(&w, "vm1", "n1", node, &e), 0);
+    assert_string_equal(node, "n2"); /* vm3 is off */
+    struct vm_op_request r = {.name = "vm2", .op = VM_OP_MIGRATE, .node = "n2"};
+    world_op(&w, r);
+    assert_int_equal(place(&w, "vm1", "n1", node, &e), 0);
+    assert_string_equal(node, "n3");
+    r = (struct vm_op_request){.name = "vm3", .op = VM_OP_START};
+    world_op(&w, r);
+    w.list[2].memory_kib += 1; /* else n2 by its name */
+    assert_int_equal(place(&w, "vm1", "n1", node, &e), 0);
+    assert_string_equal(node, "n3");
+    w.list[2].memory_kib -= 2;
+    assert_int_equal(place(&w, "vm1", "n1", node, &e), 0);
+    assert_string_equal(node, "n2");
+    world_done(&w);
+}
+
+static void test_every_refusal_is_named(void **state)
+{
+    (void)state;
+    struct world w;
+    struct error e = {0};
+    char node[NODE_NAME_MAX] = "unchanged";
+    world_init(&w);
+    world_run(&w, "vm1", "n1", 1);
+    w.list[0].draining = true;
+    w.list[1].memory_kib = (1 << 20) - 1;
+    w.list[2].present = false;
+    assert_int_equal(place(&w, "vm1", NULL, node, &e), ERR_CONDITION);
+    assert_string_equal(node, "unchanged");
+    assert_string_equal(e.text, "no node can take VM vm1: n1: draining; n2: 1023 MiB free, 1024 needed; "
+                                "n3: not in the cluster now");
+    w.list[1].memory_kib = 1 << 20;
+    assert_int_equal(place(&w, "vm1", NULL, node, &e), 0);
+    assert_string_equal(node, "n2");
+    w.list[1].accepts = false;
+    assert_int_equal(place(&w, "vm1", NULL, node, &e), ERR_CONDITION);
+    w.list[1].accepts = true;
+    w.list[1].machines = "pc-q35-10.0";
+    assert_int_equal(place(&w, "vm1", NULL, node, &e), ERR_CONDITION);
+    assert_non_null(strstr(e.text, "n2: VM vm1: QEMU on n2 has no machine type pc-q35-7.2"));
+    w.nodes.n = 1;
+    assert_int_equal(place(&w, "vm1", "n1", node, &e), ERR_CONDITION);
+    assert_string_equal(e.text, "no node can take VM vm1: there is no other node");
+    world_done(&w);
+}
+
+static void test_can_migrate(void **state)
+{
+    (void)state;
+    struct world w;
+    struct error e = {0};
+    world_init(&w);
+    world_run(&w, "vm1", "n1", 1);
+    struct vm v = world_vm(&w, "vm1");
+    assert_int_equal(vm_can_migrate(&v, &w.list[1], &e), 0);
+    w.list[1].machines = "pc-q35-7.2";
+    assert_int_equal(vm_can_migrate(&v, &w.list[1], &e), 0);
+    w.list[1].machines = "xpc-q35-7.2 pc-q35-7.2x pc-q35-7";
+    assert_int_equal(vm_can_migrate(&v, &w.list[1], &e), ERR_CONDITION);
+    v.has_host_device = true;
+    assert_int_equal(vm_can_migrate(&v, &w.list[2], &e), ERR_CONDITION);
+    v.has_host_device = false;
+    v.has_local_disk = true;
+    assert_int_equal(vm_can_migrate(&v, &w.list[2], &e), ERR_CONDITION);
+    world_done(&w);
+}
+
+static void test_counts(void **state)
+{
+    (void)state;
+    struct world w;
+    world_init(&w);
+    world_run(&w, "vm1", "n1", 1);
+    world_add(&w, "vm2", "n1", 2);
+    world_run(&w, "vm3", "n2", 3);
+    assert_int_equal(vm_count_on(w.t, "n1", false), 2);
+    assert_int_equal(vm_count_on(w.t, "n1", true), 1);
+    assert_int_equal(vm_count_ops(w.t), 0);
+    world_op(&w, (struct vm_op_request){.name = "vm2", .op = VM_OP_START});
+    assert_int_equal(vm_count_on(w.t, "n1", true), 2);
+    assert_int_equal(vm_count_ops(w.t), 1);
+    world_done(&w);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_most_free_memory_then_name),
+        cmocka_unit_test(test_vms_on_their_way_count),
+        cmocka_unit_test(test_every_refusal_is_named),
+        cmocka_unit_test(test_can_migrate),
+        cmocka_unit_test(test_counts),
+    };
+    return cmocka_run_group_tests_name("place", tests, NULL, NULL);
+}

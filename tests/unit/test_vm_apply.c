@@ -1,0 +1,417 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "tests/unit/vm_world.h"
+
+static struct job job_get(const struct world *w, struct uuid id)
+{
+    struct job j;
+    assert_int_equal(journal_job_get(w->t, &id, &j), 0);
+    return j;
+}
+
+static void assert_last_event(const struct world *w, const char *text)
+{
+    struct table_row row;
+    struct cluster_event e;
+    assert_true(tables_last(w->t, TABLE_EVENT, &row));
+    assert_int_equal(cluster_event_decode(row.value, &e), 0);
+    assert_string_equal(e.text, text);
+}
+
+static struct vm_op_request op_of(enum vm_op op, const char *node)
+{
+    struct vm_op_request r = {.name = "vm1", .op = op, .reason = VM_REASON_ADMIN};
+    STR_COPY(r.node, node);
+    return r;
+}
+
+static int add_facts(struct world *w, const struct vm_facts *f)
+{
+    struct buf b = {0};
+    vm_entry_add(f, "n1", &b);
+    return world_apply(w, ENTRY_VM_ADD, &b);
+}
+
+static void test_add_validates(void **state)
+{
+    (void)state;
+    struct world w;
+    world_init(&w);
+    struct vm_facts good = {
+        .name = "vm1", .machine = "pc-q35-7.2", .memory_kib = 1024, .vcpus = 1, .uuid = world_uuid(9)};
+    good.xml = (char *)"<domain/>";
+    struct vm_facts f = good;
+    STR_COPY(f.name, "../etc");
+    assert_int_equal(add_facts(&w, &f), ERR_USAGE);
+    STR_COPY(f.name, "a b");
+    assert_int_equal(add_facts(&w, &f), ERR_USAGE);
+    f = good;
+    f.name[0] = '\0';
+    assert_int_equal(add_facts(&w, &f), ERR_USAGE);
+    f = good;
+    f.uuid = (struct uuid){0};
+    assert_int_equal(add_facts(&w, &f), ERR_USAGE);
+    f = good;
+    f.memory_kib = 0;
+    assert_int_equal(add_facts(&w, &f), ERR_USAGE);
+    f = good;
+    f.xml = xcalloc(1, VM_XML_MAX + 2);
+    memset(f.xml, 'x', VM_XML_MAX + 1);
+    assert_int_equal(add_facts(&w, &f), ERR_USAGE);
+    f.xml[0] = '\0';
+    assert_int_equal(add_facts(&w, &f), ERR_USAGE);
+    free(f.xml);
+    assert_int_equal(world_add(&w, "vm1", "n9", 1), ERR_NO_OBJECT);
+    assert_int_equal(tables_count(w.t, TABLE_VM), 0);
+
+    assert_int_equal(add_facts(&w, &good), 0);
+    struct vm v = world_vm(&w, "vm1");
+    assert_int_equal(v.state, VM_STOPPED);
+    assert_false(v.wanted);
+    assert_string_equal(v.node, "n1");
+    assert_string_equal(v.home, "n1");
+    assert_int_equal(tables_count(w.t, TABLE_VM_XML), 1);
+    assert_int_equal(add_facts(&w, &good), ERR_CONDITION); /* the name again */
+    f = good;
+    STR_COPY(f.name, "vm2");
+    assert_int_equal(add_facts(&w, &f), ERR_CONDITION); /* the UUID again */
+    world_done(&w);
+}
+
+static void test_start_stop(void **state)
+{
+    (void)state;
+    struct world w;
+    world_init(&w);
+    world_add(&w, "vm1", "n1", 1);
+    assert_int_equal(world_op(&w, op_of(VM_OP_START, "")), 0);
+    struct vm v = world_vm(&w, "vm1");
+    struct uuid job = world_last_request(&w);
+    assert_string_equal(vm_state_name(&v), "starting");
+    assert_true(uuid_eq(&v.op_id, &job));
+    assert_true(v.wanted);
+    assert_int_equal(v.epoch, 2);
+    assert_int_equal(job_get(&w, job).state, JOB_RUNNING);
+    assert_int_equal(job_get(&w, job).kind, JOB_VM_START);
+    assert_int_equal(world_op(&w, op_of(VM_OP_STOP, "")), ERR_AGAIN); /* one operation at a time */
+
+    assert_int_equal(world_end(&w, "vm1", VM_REPORT_STARTED), 0);
+    assert_last_event(&w, "VM vm1 started on n1");
+    v = world_vm(&w, "vm1");
+    assert_string_equal(vm_state_name(&v), "running");
+    assert_string_equal(v.boot_id, "boot-1-of-n1");
+    assert_int_equal(job_get(&w, job).state, JOB_DONE);
+
+    assert_int_equal(world_op(&w, op_of(VM_OP_START, "")), 0); /* is so already */
+    assert_int_equal(job_get(&w, world_last_request(&w)).state, JOB_DONE);
+    assert_int_equal(world_op(&w, op_of(VM_OP_START, "n2")), ERR_CONDITION);
+
+    assert_int_equal(world_op(&w, op_of(VM_OP_STOP, "")), 0);
+    assert_false(world_vm(&w, "vm1").wanted);
+    assert_int_equal(world_end(&w, "vm1", VM_REPORT_STOPPED), 0);
+    assert_int_equal(world_vm(&w, "vm1").state, VM_STOPPED);
+    assert_int_equal(world_op(&w, op_of(VM_OP_STOP, "")), 0);
+    assert_int_equal(job_get(&w, world_last_request(&w)).state, JOB_DONE);
+
+    assert_int_equal(world_op(&w, op_of(VM_OP_START, "n2")), 0);
+    v = world_vm(&w, "vm1");
+    assert_string_equal(v.node, "n2");
+    assert_string_equal(v.home, "n2");
+    assert_string_equal(v.boot_id, "boot-1-of-n2");
+    world_done(&w);
+}
+
+static void test_failures(void **state)
+{
+    (void)state;
+    struct world w;
+    world_init(&w);
+    world_add(&w, "vm1", "n1", 1);
+    world_op(&w, op_of(VM_OP_START, ""));
+    struct uuid job = world_last_request(&w);
+    struct vm_report r = world_report_of(&w, "vm1", VM_REPORT_FAILED);
+    r.code = ERR_CONDITION;
+    STR_COPY(r.error, "no disk");
+    assert_int_equal(world_report(&w, &r), 0);
+    struct vm v = world_vm(&w, "vm1");
+    assert_int_equal(v.state, VM_STOPPED);
+    assert_string_equal(vm_state_name(&v), "failed");
+    assert_string_equal(v.error, "no disk");
+    assert_true(v.wanted);
+    assert_int_equal(job_get(&w, job).state, JOB_FAILED);
+    assert_int_equal(job_get(&w, job).code, ERR_CONDITION);
+    assert_last_event(&w, "VM vm1 did not start on n1: no disk");
+
+    world_op(&w, op_of(VM_OP_START, ""));
+    assert_string_equal(world_vm(&w, "vm1").error, "");
+    world_end(&w, "vm1", VM_REPORT_STARTED);
+    world_op(&w, op_of(VM_OP_STOP, ""));
+    world_end(&w, "vm1", VM_REPORT_FAILED);
+    v = world_vm(&w, "vm1");
+    assert_int_equal(v.state, VM_RUNNING);
+    assert_true(v.wanted); /* it runs on: the next boot of n1 starts it again */
+    world_done(&w);
+}
+
+static void test_migrate(void **state)
+{
+    (void)state;
+    struct world w;
+    world_init(&w);
+    world_run(&w, "vm1", "n1", 1);
+    uint64_t epoch = world_vm(&w, "vm1").epoch;
+    assert_int_equal(world_op(&w, op_of(VM_OP_MIGRATE, "n2")), 0);
+    struct uuid job = world_last_request(&w);
+    assert_string_equal(job_get(&w, job).detail, "n1 -> n2");
+    struct vm v = world_vm(&w, "vm1");
+    assert_string_equal(v.node, "n1");
+    assert_string_equal(v.target, "n2");
+    struct vm_report moved = world_report_of(&w, "vm1", VM_REPORT_MOVED);
+    STR_COPY(moved.node, "n3");
+    assert_int_equal(world_report(&w, &moved), ERR_AGAIN); /* not where it was to go */
+    STR_COPY(moved.node, "n2");
+    assert_int_equal(world_report(&w, &moved), 0);
+    assert_int_equal(world_report(&w, &moved), ERR_AGAIN); /* source and target both report */
+    v = world_vm(&w, "vm1");
+    assert_string_equal(v.node, "n2");
+    assert_string_equal(v.home, "n2");
+    assert_string_equal(v.boot_id, "boot-1-of-n2");
+    assert_string_equal(v.target, "");
+    assert_int_equal(v.epoch, epoch + 1);
+    assert_int_equal(job_get(&w, job).state, JOB_DONE);
+    assert_last_event(&w, "VM vm1 moved from n1 to n2");
+
+    struct vm_op_request drain = op_of(VM_OP_MIGRATE, "n3");
+    drain.reason = VM_REASON_DRAIN;
+    assert_int_equal(world_op(&w, drain), 0);
+    world_end(&w, "vm1", VM_REPORT_MOVED);
+    assert_string_equal(world_vm(&w, "vm1").node, "n3");
+    assert_string_equal(world_vm(&w, "vm1").home, "n2"); /* a drain does not move the home */
+
+    assert_int_equal(world_op(&w, op_of(VM_OP_MIGRATE, "n1")), 0);
+    world_end(&w, "vm1", VM_REPORT_FAILED);
+    v = world_vm(&w, "vm1");
+    assert_string_equal(v.node, "n3");
+    assert_string_equal(v.home, "n2");
+    assert_int_equal(v.state, VM_RUNNING);
+    world_done(&w);
+}
+
+static void test_migrate_refused(void **state)
+{
+    (void)state;
+    struct world w;
+    world_init(&w);
+    world_add(&w, "vm1", "n1", 1);
+    assert_int_equal(world_op(&w, op_of(VM_OP_MIGRATE, "n2")), ERR_CONDITION); /* does not run */
+    world_op(&w, op_of(VM_OP_START, ""));
+    world_end(&w, "vm1", VM_REPORT_STARTED);
+    assert_int_equal(world_op(&w, op_of(VM_OP_MIGRATE, "n9")), ERR_NO_OBJECT);
+    w.list[1].draining = true;
+    assert_int_equal(world_op(&w, op_of(VM_OP_MIGRATE, "n2")), ERR_CONDITION);
+    w.list[1].draining = false;
+    w.list[1].machines = "pc-q35-10.0 pc-q35-7.20";
+    assert_int_equal(world_op(&w, op_of(VM_OP_MIGRATE, "n2")), ERR_CONDITION);
+    assert_non_null(strstr(w.result.error.text, "pc-q35-7.2"));
+    w.list[1].machines = NULL;
+    assert_int_equal(world_op(&w, op_of(VM_OP_MIGRATE, "n2")), ERR_CONDITION);
+    w.list[1].machines = "pc-q35-7.2";
+    assert_int_equal(world_op(&w, op_of(VM_OP_MIGRATE, "n2")), 0);
+    world_done(&w);
+}
+
+static void test_compare_and_set(void **state)
+{
+    (void)state;
+    struct world w;
+    world_init(&w);
+    world_run(&w, "vm1", "n1", 1);
+    struct vm_op_request stale = op_of(VM_OP_STOP, "");
+    stale.epoch = 1;
+    assert_int_equal(world_op(&w, stale), ERR_AGAIN);
+
+    /* Without an op: only the row's epoch and its owner count. */
+    struct vm_report off = world_report_of(&w, "vm1", VM_REPORT_STOPPED);
+    off.epoch--;
+    assert_int_equal(world_report(&w, &off), ERR_AGAIN);
+    off.epoch++;
+    STR_COPY(off.node, "n2");
+    assert_int_equal(world_report(&w, &off), ERR_AGAIN);
+    STR_COPY(off.node, "n1");
+
+    /* With one: only its id. */
+    world_op(&w, op_of(VM_OP_STOP, ""));
+    assert_int_equal(world_report(&w, &off), ERR_AGAIN);
+    struct vm_report r = world_report_of(&w, "vm1", VM_REPORT_STOPPED);
+    r.op_id = world_uuid(77);
+    assert_int_equal(world_report(&w, &r), ERR_AGAIN);
+    r = world_report_of(&w, "vm1", VM_REPORT_STARTED); /* not what a stop ends with */
+    assert_int_equal(world_report(&w, &r), ERR_AGAIN);
+    assert_int_equal(world_vm(&w, "vm1").op, VM_OP_STOP);
+    world_done(&w);
+}
+
+static void test_seen_without_an_op(void **state)
+{
+    (void)state;
+    struct world w;
+    world_init(&w);
+    world_run(&w, "vm1", "n1", 1);
+    assert_int_equal(world_end(&w, "vm1", VM_REPORT_STOPPED), 0);
+    struct vm v = world_vm(&w, "vm1");
+    assert_int_equal(v.state, VM_STOPPED);
+    assert_false(v.wanted);
+    assert_last_event(&w, "VM vm1 went off by itself on n1");
+    assert_int_equal(world_end(&w, "vm1", VM_REPORT_STARTED), 0);
+    assert_int_equal(world_vm(&w, "vm1").state, VM_RUNNING);
+    assert_int_equal(world_vm(&w, "vm1").epoch, v.epoch + 1);
+    struct vm_report r = world_report_of(&w, "vm1", VM_REPORT_ASTRAY);
+    STR_COPY(r.node, "n3");
+    v = world_vm(&w, "vm1");
+    assert_int_equal(world_report(&w, &r), 0);
+    assert_last_event(&w, "VM vm1 runs on n3 as well, but belongs to n1: look at it by hand");
+    struct vm after = world_vm(&w, "vm1");
+    assert_int_equal(after.changed_ms, v.changed_ms);
+    world_done(&w);
+}
+
+static void test_restart_once(void **state)
+{
+    (void)state;
+    struct world w;
+    world_init(&w);
+    world_run(&w, "vm1", "n1", 1);
+    struct vm_op_request r = op_of(VM_OP_START, "");
+    r.reason = VM_REASON_RESTART;
+    r.epoch = world_vm(&w, "vm1").epoch;
+    STR_COPY(r.boot_id, "boot-1-of-n1");
+    assert_int_equal(world_op(&w, r), ERR_CONDITION); /* the same boot */
+    STR_COPY(r.boot_id, "boot-2-of-n1");
+    w.list[0].accepts = false; /* a paused node starts its own VMs all the same */
+    assert_int_equal(world_op(&w, r), 0);
+    assert_string_equal(world_vm(&w, "vm1").boot_id, "boot-2-of-n1");
+    assert_int_equal(world_op(&w, r), ERR_AGAIN); /* doubled */
+    STR_COPY(w.list[0].boot_id, "boot-2-of-n1");
+    world_end(&w, "vm1", VM_REPORT_FAILED);
+    assert_int_equal(world_op(&w, r), ERR_AGAIN); /* an old epoch */
+    r.epoch = 0;
+    assert_int_equal(world_op(&w, r), ERR_CONDITION); /* once per boot */
+    world_done(&w);
+}
+
+static void test_claim_and_left(void **state)
+{
+    (void)state;
+    struct world w;
+    world_init(&w);
+    world_run(&w, "vm1", "n1", 1);
+    world_op(&w, op_of(VM_OP_MIGRATE, "n2"));
+    struct vm_report r = world_report_of(&w, "vm1", VM_REPORT_CLAIM);
+    assert_int_equal(world_report(&w, &r), ERR_AGAIN); /* no number */
+    r.claim = 42;
+    STR_COPY(r.node, "n2");
+    assert_int_equal(world_report(&w, &r), ERR_AGAIN); /* not the owner */
+    STR_COPY(r.node, "n1");
+    assert_int_equal(world_report(&w, &r), 0);
+    assert_int_equal(world_vm(&w, "vm1").claim, 42);
+    assert_int_equal(world_end(&w, "vm1", VM_REPORT_LEFT), 0);
+    assert_true(world_vm(&w, "vm1").left);
+    assert_int_equal(world_vm(&w, "vm1").op, VM_OP_MIGRATE);
+    assert_int_equal(world_end(&w, "vm1", VM_REPORT_FAILED), 0);
+    assert_false(world_vm(&w, "vm1").left);
+    assert_int_equal(world_vm(&w, "vm1").claim, 0);
+    assert_int_equal(world_report(&w, &r), ERR_AGAIN); /* a claim of an op that is over */
+    world_done(&w);
+}
+
+static void test_remove_and_set(void **state)
+{
+    (void)state;
+    struct world w;
+    world_init(&w);
+    world_run(&w, "vm1", "n1", 1);
+    struct buf b = {0};
+    vm_entry_remove("vm1", &b);
+    assert_int_equal(world_apply(&w, ENTRY_VM_REMOVE, &b), ERR_CONDITION);
+    struct vm_set_request set = {.name = "vm1", .set_priority = true, .priority = -5, .set_home = true, .home = "n3"};
+    vm_entry_set(&set, &b);
+    assert_int_equal(world_apply(&w, ENTRY_VM_SET, &b), 0);
+    assert_int_equal(world_vm(&w, "vm1").priority, -5);
+    assert_string_equal(world_vm(&w, "vm1").home, "n3");
+    assert_int_equal(world_vm(&w, "vm1").policy, VM_POLICY_FAIL);
+    STR_COPY(set.home, "n9");
+    vm_entry_set(&set, &b);
+    assert_int_equal(world_apply(&w, ENTRY_VM_SET, &b), ERR_NO_OBJECT);
+    world_op(&w, op_of(VM_OP_STOP, ""));
+    world_end(&w, "vm1", VM_REPORT_STOPPED);
+    vm_entry_remove("vm1", &b);
+    assert_int_equal(world_apply(&w, ENTRY_VM_REMOVE, &b), 0);
+    assert_int_equal(tables_count(w.t, TABLE_VM), 0);
+    assert_int_equal(tables_count(w.t, TABLE_VM_XML), 0);
+    assert_int_equal(world_op(&w, op_of(VM_OP_START, "")), ERR_NO_OBJECT);
+    world_done(&w);
+}
+
+/* Every cut of every payload is refused and changes nothing. */
+static void test_malformed(void **state)
+{
+    (void)state;
+    struct world w;
+    world_init(&w);
+    world_run(&w, "vm1", "n1", 1);
+    struct hash before = tables_hash(w.t);
+    struct buf whole[3] = {0};
+    struct vm_op_request op = op_of(VM_OP_STOP, "");
+    struct vm_report report = world_report_of(&w, "vm1", VM_REPORT_STOPPED);
+    struct vm_set_request set = {.name = "vm1", .set_priority = true, .priority = 3};
+    vm_entry_op(&op, &whole[0]);
+    vm_entry_report(&report, &whole[1]);
+    vm_entry_set(&set, &whole[2]);
+    const enum entry_kind kinds[] = {ENTRY_VM_OP, ENTRY_VM_REPORT, ENTRY_VM_SET};
+    for (size_t i = 0; i < 3; i++) {
+        for (size_t len = 0; len < whole[i].len; len++) {
+            struct buf cut = {0};
+            buf_add(&cut, whole[i].p, len);
+            assert_int_equal(world_apply(&w, kinds[i], &cut), ERR_USAGE);
+        }
+        buf_done(&whole[i]);
+    }
+    struct hash after = tables_hash(w.t);
+    assert_memory_equal(&before, &after, sizeof(before));
+    struct vm v = world_vm(&w, "vm1");
+    AUTO(buf_done) struct buf row = {0};
+    vm_encode(&v, &row);
+    for (size_t len = 0; len < row.len; len++)
+        assert_int_equal(vm_decode((struct slice){row.p, len}, &v), ERR_MALFORMED);
+    wire_put_u64(&row, 7); /* of a newer release */
+    assert_int_equal(vm_decode(buf_slice(&row), &v), 0);
+    world_done(&w);
+}
+
+static void test_json(void **state)
+{
+    (void)state;
+    struct world w;
+    world_init(&w);
+    world_run(&w, "vm1", "n1", 1);
+    struct vm v = world_vm(&w, "vm1");
+    AUTO(json_freep) struct json *o = vm_json(&v);
+    assert_string_equal(json_get_str(o, "name", ""), "vm1");
+    assert_string_equal(json_get_str(o, "node", ""), "n1");
+    assert_string_equal(json_get_str(o, "state", ""), "running");
+    assert_int_equal(json_get_int(o, "memory_mib", 0), 1024);
+    assert_string_equal(json_get_str(o, "policy", ""), "fail");
+    world_done(&w);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_add_validates),      cmocka_unit_test(test_start_stop),
+        cmocka_unit_test(test_failures),           cmocka_unit_test(test_migrate),
+        cmocka_unit_test(test_migrate_refused),    cmocka_unit_test(test_compare_and_set),
+        cmocka_unit_test(test_seen_without_an_op), cmocka_unit_test(test_restart_once),
+        cmocka_unit_test(test_claim_and_left),     cmocka_unit_test(test_remove_and_set),
+        cmocka_unit_test(test_malformed),          cmocka_unit_test(test_json),
+    };
+    return cmocka_run_group_tests_name("vm apply", tests, NULL, NULL);
+}
