@@ -305,7 +305,8 @@ static int look_at_job(virDomainPtr dom, struct vm_domain *d, bool *ret_incoming
     int type = VIR_DOMAIN_JOB_NONE, n = 0, operation = VIR_DOMAIN_JOB_OPERATION_UNKNOWN;
     virTypedParameterPtr params = NULL;
     if (virDomainGetJobStats(dom, &type, &params, &n, 0) < 0) {
-        *ret_incoming = last_error_is(VIR_ERR_OPERATION_INVALID); /* "only on the source host"; or it just went off */
+        /* "Only on the source host": INVALID in libvirt 9.0 (and it just went off), UNSUPPORTED in 11.3. */
+        *ret_incoming = last_error_is(VIR_ERR_OPERATION_INVALID) || last_error_is(VIR_ERR_OPERATION_UNSUPPORTED);
         return *ret_incoming || last_error_is(VIR_ERR_NO_SUPPORT) ? 0
                                                                   : fail(e, "looking at the migration of VM", d->name);
     }
@@ -319,20 +320,31 @@ static int look_at_job(virDomainPtr dom, struct vm_domain *d, bool *ret_incoming
     return 0;
 }
 
+/* A domain that goes while it is looked at (a migration's end) gives errors of several kinds, or one without a reason. */
+static bool is_gone(virDomainPtr dom, const struct uuid *uuid)
+{
+    virDomainPtr again = virDomainLookupByUUID(virDomainGetConnect(dom), uuid->b);
+    if (again)
+        virDomainFree(again);
+    return !again && last_error_is(VIR_ERR_NO_DOMAIN);
+}
+
 /* 0, or an error; ERR_NOT_FOUND: not to be listed. */
 static int look_at_domain(virDomainPtr dom, struct vm_domain *ret, struct error *e)
 {
     struct vm_domain d = {0};
     const char *name = virDomainGetName(dom);
-    int state, reason, active = virDomainIsActive(dom);
+    int state, reason, err = 0;
     bool incoming = false;
     if (!name || !STR_COPY(d.name, name) || virDomainGetUUID(dom, d.uuid.b) < 0)
         return ERR_NOT_FOUND; /* a name longer than any of the cluster's */
+    int active = virDomainIsActive(dom);
     if (active < 0 || virDomainGetState(dom, &state, &reason, 0) < 0)
-        return last_error_is(VIR_ERR_NO_DOMAIN) ? ERR_NOT_FOUND : fail(e, "looking at VM", d.name);
-    int err = active ? look_at_job(dom, &d, &incoming, e) : 0;
+        err = fail(e, "looking at VM", d.name);
+    else if (active)
+        err = look_at_job(dom, &d, &incoming, e);
     if (err)
-        return last_error_is(VIR_ERR_NO_DOMAIN) ? ERR_NOT_FOUND : err;
+        return is_gone(dom, &d.uuid) ? ERR_NOT_FOUND : err;
     d.state = state_of(state, active, incoming);
     *ret = d;
     return 0;

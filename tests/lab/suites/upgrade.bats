@@ -109,10 +109,10 @@ json() { # node, jq-like path in Python, arguments...
 }
 
 @test "all nodes run trixie, mixed mode is over with the raise" {
-    run json n2 "sorted({n['release'] for n in d['nodes']}), d['level']['committed'], d['level']['mixed']" status
+    run json n2 "sorted({n['release'] for n in d['nodes']}), d['level']['committed'], bool(d['level']['mixed'])" status
     [ "$output" = "['trixie'] 1 True" ]
     ctl n2 level raise --yes --wait=60
-    run json n3 "d['level']['committed'], d['level']['mixed'], d['run']['state']" status
+    run json n3 "d['level']['committed'], bool(d['level']['mixed']), d['run']['state']" status
     [ "$output" = "2 False done" ]
 }
 
