@@ -98,7 +98,16 @@ struct self {
     struct db_image image;
 };
 
-static int load_self(struct self *ret, struct error *e)
+/* The cluster's first entry is on disk: `cluster init` is answered after that, and nobody joins before. */
+static bool is_founded(const struct db_image *image)
+{
+    for (size_t i = 0; i < image->n_entries; i++)
+        if (image->entries[i].kind == ENTRY_CLUSTER_INIT)
+            return true;
+    return image->tables && tables_has(image->tables, TABLE_CLUSTER, "cluster");
+}
+
+static int load_self(struct self *ret, const struct log_sink *log, struct error *e)
 {
     int err = identity_load(&ret->identity, e);
     if (err == ERR_NOT_FOUND)
@@ -106,7 +115,13 @@ static int load_self(struct self *ret, struct error *e)
     if (!err)
         err = store_open(DB_PATH, &ret->identity, &ret->store, &ret->image, e);
     ret->member = err == 0;
-    return err;
+    if (err || !ret->identity.founder || is_founded(&ret->image))
+        return err;
+    log_warn(log, "forming cluster %s was interrupted -> it is forgotten; form it again", ret->identity.cluster_name);
+    store_close(ret->store);
+    db_image_done(&ret->image);
+    *ret = (struct self){0};
+    return identity_forget(e);
 }
 
 static struct core *make_core(struct self *self, const struct log_sink *log)
@@ -157,7 +172,7 @@ int main(int argc, char **argv)
     if (lock_instance(&e) != 0)
         return fail(&log, &e, EXIT_AGAIN);
     struct self self = {0};
-    if (load_self(&self, &e) != 0)
+    if (load_self(&self, &log, &e) != 0)
         return fail(&log, &e, e.code == ERR_IO ? EXIT_AGAIN : EXIT_PERMANENT);
     log_notice(&log, "ringmasterd %s on node %s -> %s", PACKAGE_VERSION, config.node,
                self.member ? "member of a cluster" : "in no cluster");

@@ -18,6 +18,7 @@ struct identity {
     char node[NODE_NAME_MAX];
     char address[ADDRESS_MAX]; /* of the ring, of the TLS server and of migrations */
     uint16_t port;             /* TLS server */
+    bool founder; /* it formed the cluster; without the cluster's first entry in its database it did not get that far */
 };
 
 enum { MACHINE_TYPES_MAX = 8192 };

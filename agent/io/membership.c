@@ -61,6 +61,7 @@ static int identity_install(const char *prefix, const struct identity *id, struc
     json_set_str(j, "node", id->node);
     json_set_str(j, "address", id->address);
     json_set_int(j, "port", id->port);
+    json_set_bool(j, "founder", id->founder);
     AUTO(freep) char *text = json_dump_pretty(j);
     return file_install(prefix, PATH_IDENTITY, slice_of(text), (struct file_mode){.mode = 0600}, e);
 }
@@ -70,6 +71,7 @@ static bool identity_read(const struct json *j, struct identity *id)
     int64_t nodeid = json_get_int(j, "nodeid", 0), port = json_get_int(j, "port", 0);
     id->nodeid = (uint32_t)nodeid;
     id->port = (uint16_t)port;
+    id->founder = json_get_bool(j, "founder", false);
     return json_get_int(j, "format", 0) == JOINMSG_FORMAT &&
            uuid_parse(json_get_str(j, "cluster", ""), &id->cluster) == 0 &&
            uuid_parse(json_get_str(j, "replica", ""), &id->replica) == 0 &&
@@ -101,6 +103,11 @@ int identity_load_in(const char *prefix, struct identity *ret, struct error *e)
 int identity_load(struct identity *ret, struct error *e)
 {
     return identity_load_in("", ret, e);
+}
+
+int identity_forget(struct error *e)
+{
+    return file_remove("", PATH_IDENTITY, e);
 }
 
 /* ---- installing ---- */
@@ -225,6 +232,7 @@ static int founding_make(struct founding *f, const char *cluster_name, const str
     id->cluster = pki_uuid();
     id->replica = pki_uuid();
     id->nodeid = FOUNDER_NODEID;
+    id->founder = true;
     id->port = self->port;
     STR_COPY(id->node, self->hostname);
     STR_COPY(id->address, self->address);

@@ -29,6 +29,8 @@ void token_make(const struct identity *id, const char *node, const char *address
 
 /* ERR_NOT_FOUND: this node is in no cluster. ERR_MALFORMED: the file, which the text names, is damaged. */
 int identity_load(struct identity *ret, struct error *e);
+/* Of a cluster whose forming was interrupted: nobody was told of it. The keys beside it are overwritten by the next. */
+int identity_forget(struct error *e);
 
 /* The same below a prefix and with other hands on the services, for tests. */
 struct membership_env {
