@@ -382,6 +382,8 @@ bool coresim_run(uint64_t seed, const struct sim_options *options)
     if (world_fault(p.w) == NULL)
         end(&p, was_faulty);
     const char *fault = world_fault(p.w);
+    if (fault != NULL && options->is_verbose)
+        world_describe(p.w);
     if (fault != NULL)
         printf("seed %lu, at %.3f s: %s\n", (unsigned long)seed, (double)p.w->now_ms / 1000.0, fault);
     else if (options->is_verbose)

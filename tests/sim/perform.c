@@ -148,11 +148,15 @@ static bool token_parse(const char *text, int n, struct token_parts *ret)
 
 /* ---- forming --------------------------------------------------------------------------------------------------- */
 
-static void install(struct world *w, size_t node, const struct identity *id)
+static void install(struct world *w, size_t node, const struct identity *id, const char *corosync_conf)
 {
     struct sim_node *s = &w->nodes[node];
+    if (s->has_identity)
+        world_fail(w, "%s joins though it is a member", s->name);
     disk_done(&s->disk);
     disk_init(&s->disk);
+    free(s->corosync_conf);
+    s->corosync_conf = xstrdup(corosync_conf);
     s->identity = *id;
     s->has_identity = true;
     s->joining_token = (struct uuid){{0}};
@@ -174,7 +178,7 @@ static void perform_found(struct world *w, struct errand *j)
     STR_COPY(id->address, s->address);
     buf_add_str(&j->membership.sealed_ca_key, "the CA's key");
     j->membership.ca_hash = hash_of("ca", 2);
-    install(w, j->node, id);
+    install(w, j->node, id, j->a.text2);
     world_answer(w, j, EV_MEMBERSHIP, CALL_MS);
 }
 
@@ -349,7 +353,7 @@ static void take_membership(struct world *w, struct errand *j)
         return;
     j->membership.error = (struct error){0};
     j->membership.identity.replica = s->joining_replica;
-    install(w, j->node, &j->membership.identity);
+    install(w, j->node, &j->membership.identity, j->membership.corosync_conf);
     world_answer(w, j, EV_MEMBERSHIP, CALL_MS);
 }
 

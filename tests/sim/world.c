@@ -380,15 +380,13 @@ static bool lists(const struct sim_node *s, const struct sim_node *other)
     return s->corosync_conf != NULL && strstr(s->corosync_conf, line) != NULL;
 }
 
-/* A ring forms among nodes that list each other. */
-static bool is_outside(const struct world *w, size_t node)
+/* A ring forms among nodes that list each other; true: not with all that are in it already. */
+static bool is_outside(const struct world *w, size_t node, const bool *in_ring)
 {
     const struct sim_node *s = &w->nodes[node];
-    for (size_t i = 0; i < w->n; i++) {
-        const struct sim_node *o = &w->nodes[i];
-        if (i != node && o->corosync_runs && w->side[i] == w->side[node] && (!lists(o, s) || !lists(s, o)))
-            return !lists(o, s);
-    }
+    for (size_t i = 0; i < w->n; i++)
+        if (in_ring[i] && w->side[i] == w->side[node] && (!lists(&w->nodes[i], s) || !lists(s, &w->nodes[i])))
+            return true;
     return false;
 }
 
@@ -420,11 +418,14 @@ static void connect_node(struct world *w, size_t node)
 void world_connect(struct world *w)
 {
     uint8_t side[NET_NODES_MAX];
+    bool in_ring[WORLD_NODES_MAX] = {false};
     memcpy(side, w->side, sizeof(side));
     for (size_t i = 0; i < w->n; i++) {
         connect_node(w, i);
-        if (w->nodes[i].corosync_runs && is_outside(w, i))
+        if (!w->nodes[i].corosync_runs || is_outside(w, i, in_ring))
             side[i] = (uint8_t)(100 + i);
+        else
+            in_ring[i] = true;
     }
     net_partition(w->net, w->now_ms, side);
 }
@@ -602,6 +603,24 @@ bool world_is_settled(struct world *w, char *why, size_t size)
         same = same && ok;
     }
     return same && vms_are_right(w, db_tables(lead), why, size);
+}
+
+void world_describe(const struct world *w)
+{
+    for (size_t i = 0; i < w->n; i++) {
+        const struct sim_node *s = &w->nodes[i];
+        const struct db *db = s->core != NULL ? core_db(s->core) : NULL;
+        printf("  %s: %s, %s, %s%s%s", s->name, s->release, s->powered ? "on" : "off",
+               s->core != NULL ? "agent runs" : "no agent", s->corosync_runs ? ", corosync" : "",
+               s->in_group ? ", in group" : "");
+        if (db != NULL)
+            printf(", term %lu, log to %lu, applied %lu%s", (unsigned long)db_term(db),
+                   (unsigned long)db_last_index(db), (unsigned long)db_applied_index(db),
+                   db_is_leader(db) ? ", leads" : "");
+        for (size_t k = 0; k < s->host.n; k++)
+            printf(", %s%s", s->host.domains[k].name, s->host.domains[k].state == VM_DOMAIN_RUNNING ? "" : " off");
+        printf("\n");
+    }
 }
 
 /* ---- making and ending it -------------------------------------------------------------------------------------- */

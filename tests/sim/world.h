@@ -211,6 +211,7 @@ void world_partition(struct world *w, const uint8_t *side);
 void world_heal(struct world *w);
 void world_connect(struct world *w); /* corosync's configurations or processes changed */
 bool world_reaches(const struct world *w, size_t a, size_t b);
+void world_describe(const struct world *w); /* prints */
 bool world_is_settled(struct world *w, char *why, size_t size); /* one leader, one state, VMs where they belong */
 
 /* perform.c: takes the action over. */
