@@ -6,6 +6,8 @@
 unit_tests =
 unit_tests += tests/unit/test_buf
 unit_tests += tests/unit/test_cluster_apply
+unit_tests += tests/unit/test_cluster_step
+unit_tests += tests/unit/test_corosync_conf
 unit_tests += tests/unit/test_db_cluster
 unit_tests += tests/unit/test_db_message
 unit_tests += tests/unit/test_db_votes
