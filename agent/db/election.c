@@ -366,7 +366,7 @@ int db_transfer(struct db *db, int64_t now_ms)
     db->transfer = true;
     db->transfer_to = p->id;
     db->transfer_sent = false;
-    db->transfer_end_ms = db->now + DB_ELECTION_MS_MIN;
+    db->transfer_end_ms = db->now + DB_TRANSFER_MS;
     db_election_transfer_ack(db, p);
     return 0;
 }
