@@ -488,6 +488,8 @@ static bool env_is_home(void *ctx, const char *node)
     return vm_is_home(db_tables(c->db), node);
 }
 
+static const char AWAY[] = ": is away: its agent left the membership", BACK[] = ": is back";
+
 static bool was_offline(struct core *c, const char *name, bool forget)
 {
     for (size_t i = 0; i < c->n_offline; i++)
@@ -499,9 +501,27 @@ static bool was_offline(struct core *c, const char *name, bool forget)
     return false;
 }
 
-/* Journal lines for members that went away and came back, as this leader saw it. */
+/* Who was reported as away by an earlier leader, so that this one can report the return. */
+static void recall_presence(struct core *c)
+{
+    c->n_offline = 0;
+    TABLES_FOREACH (db_tables(c->db), TABLE_EVENT, row) {
+        struct cluster_event e;
+        if (cluster_event_decode(row.value, &e))
+            continue;
+        if (strstr(e.text, AWAY) && !was_offline(c, e.object, false) && c->n_offline < DB_REPLICAS_MAX)
+            STR_COPY(c->offline[c->n_offline++], e.object);
+        else if (strstr(e.text, BACK))
+            was_offline(c, e.object, true);
+    }
+}
+
+/* Journal lines for members that went away and came back, as this leader saw it. One that is left without a majority
+ * itself does not say that all others went. */
 static void note_presence(struct core *c, const struct node_views *v)
 {
+    if (2 * v->v.votes_present <= v->v.votes_total)
+        return;
     for (size_t i = 0; i < v->v.n; i++) {
         const struct upgrade_node *n = &v->v.nodes[i];
         struct buf b = {0};
@@ -515,7 +535,7 @@ static void note_presence(struct core *c, const struct node_views *v)
             STR_COPY(c->offline[c->n_offline++], n->name);
         else if (!n->present)
             continue;
-        snprintf(text, sizeof text, "%s: %s", n->name, is_away ? "is away: its agent left the membership" : "is back");
+        snprintf(text, sizeof text, "%s%s", n->name, is_away ? AWAY : BACK);
         cluster_entry_event(is_away ? EVENT_WARNING : EVENT_INFO, n->name, text, &b);
         core_propose_keyed(c, ENTRY_EVENT, &b, "");
     }
@@ -527,7 +547,7 @@ static void become_leader(struct core *c)
     upgrade_leader_free(c->upgrade_leader);
     c->vm_leader = vm_leader_new();
     c->upgrade_leader = upgrade_leader_new();
-    c->n_offline = 0;
+    recall_presence(c);
     log_notice(c->log, "%s leads from term %llu on", c->identity.node, (unsigned long long)db_term(c->db));
 }
 
