@@ -210,7 +210,7 @@ static void health_of_node(struct health *h, const struct core *c, const struct 
     if (n->state == UNODE_ABSENT && !in_run) {
         snprintf(remedy, sizeof remedy, "clusterctl cluster join-token %s, then join it, or evict it", n->name);
         health_add(h, CRITICAL, "NODE_NOT_REJOINED", n->name, remedy, "%s was evicted and has not come back", n->name);
-    } else if (n->state != UNODE_ABSENT && !n->present && !in_run) {
+    } else if (n->state != UNODE_ABSENT && n->state != UNODE_EVICTING && !n->present && !in_run) {
         snprintf(remedy, sizeof remedy, "start %s; if it is lost: clusterctl node evict %s --keep-slot --force", n->name,
                  n->name);
         health_add(h, CRITICAL, "NODE_OFFLINE", n->name, remedy, "%s is away, with %u virtual machines", n->name,

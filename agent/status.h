@@ -5,7 +5,7 @@
  *   cluster  {name, uuid} or null (unconfigured)
  *   self     {name, phase: "unconfigured"|"joining"|"member"|"evicted", version}
  *   quorum   {quorate, leader, term, votes_present, votes_total, corosync_quorate, index, stale}
- *   level    {committed, mixed, mixed_since, mixed_days, fence, …} (level_json)
+ *   level    {committed, mixed: {since, days, …} or null, fence, …} (level_json)
  *   nodes    [{name, address, state: "online"|"offline"|"draining"|"paused"|"joining"|"evicting"|"absent", release, os,
  *              level, voter, leader, vms, memory_mib, qemu, libvirt, corosync, agent, job}]
  *   vms      [vm_json, with progress while it migrates]

@@ -7,3 +7,10 @@ include tests/lint/local.mk
 endif
 
 EXTRA_DIST += tests/lab
+
+# What of the lab needs neither root nor a lab.
+TEST_EXTENSIONS += .py
+PY_LOG_COMPILER = sh -c 'test -x /usr/bin/python3 || exit 77; exec /usr/bin/python3 "$$0"'
+if ENABLE_TESTS
+TESTS += tests/lab/test_verify.py
+endif

@@ -30,6 +30,7 @@ unit_tests += tests/unit/test_proto
 unit_tests += tests/unit/test_request
 unit_tests += tests/unit/test_run_apply
 unit_tests += tests/unit/test_run_step
+unit_tests += tests/unit/test_status
 unit_tests += tests/unit/test_table
 unit_tests += tests/unit/test_tls
 unit_tests += tests/unit/test_upgrade_check
