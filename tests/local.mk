@@ -3,6 +3,7 @@
 if ENABLE_TESTS
 include tests/unit/local.mk
 include tests/sim/local.mk
+include tests/scenarios/local.mk
 include tests/lint/local.mk
 endif
 

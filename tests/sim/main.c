@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* ringmaster-sim --db|--core [--seed S | --seeds A..B] [--verbose] [--only-results]
- * --db: databases alone; --core: whole agents.
+ * ringmaster-sim --scenario DIR [--print-log | --verbose]
+ * --db: databases alone; --core: whole agents. --print-log prints what a reader then puts into DIR/expect.log.
  * Exit: 0 no violation, 1 violation, 64 usage. A seed that fails, also by an assertion, is named with the command that
  * replays it. */
 #include <getopt.h>
@@ -10,6 +11,7 @@
 
 #include "common/buf.h"
 #include "common/err.h"
+#include "tests/sim/scenario.h"
 #include "tests/sim/sim.h"
 
 /* The only global: a signal handler has no other way to know. */
@@ -25,7 +27,8 @@ static void on_abort(int sig)
 
 static int usage(void)
 {
-    fprintf(stderr, "usage: ringmaster-sim --db|--core [--seed S | --seeds A..B] [--verbose] [--only-results]\n");
+    fprintf(stderr, "usage: ringmaster-sim --db|--core [--seed S | --seeds A..B] [--verbose] [--only-results]\n"
+                    "       ringmaster-sim --scenario DIR [--print-log | --verbose]\n");
     return -ERR_USAGE;
 }
 
@@ -64,10 +67,12 @@ int main(int argc, char **argv)
         {"db", no_argument, NULL, 'd'},         {"core", no_argument, NULL, 'c'},
         {"seed", required_argument, NULL, 's'}, {"seeds", required_argument, NULL, 'r'},
         {"verbose", no_argument, NULL, 'v'},    {"only-results", no_argument, NULL, 'o'},
+        {"scenario", required_argument, NULL, 'S'}, {"print-log", no_argument, NULL, 'p'},
         {0},
     };
     struct sim_options sim = {0};
-    const char *mode = NULL;
+    const char *mode = NULL, *scenario = NULL;
+    bool print_log = false;
     uint64_t first = 1, last = 100;
     for (int c; (c = getopt_long(argc, argv, "", options, NULL)) != -1;) {
         switch (c) {
@@ -78,14 +83,20 @@ int main(int argc, char **argv)
             if (!parse_range(optarg, &first, &last))
                 return usage();
             break;
+        case 'S': scenario = optarg; break;
+        case 'p': print_log = true; break;
         case 'v': sim.is_verbose = true; break;
         case 'o': sim.only_results = true; break;
         default: return usage();
         }
     }
-    if (mode == NULL || optind != argc)
+    if ((mode == NULL) == (scenario == NULL) || optind != argc)
         return usage();
     setvbuf(stdout, NULL, _IOLBF, 0);
     signal(SIGABRT, on_abort);
+    if (scenario != NULL) {
+        snprintf(replay_line, sizeof(replay_line), "replay: ringmaster-sim --scenario %.60s\n", scenario);
+        return scenario_run(scenario, print_log, sim.is_verbose);
+    }
     return run(mode, first, last, &sim);
 }

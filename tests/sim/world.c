@@ -73,7 +73,20 @@ static void put_line(struct world *w, const char *who, const char *text)
         snprintf(line, sizeof(line), "%4lds %-3s %s", (long)(w->now_ms / 1000), who, text);
     else
         snprintf(line, sizeof(line), "%8.3f %-3s %s", (double)w->now_ms / 1000.0, who, text);
-    w->p.line(w->p.ctx, line);
+    if (w->holds_lines)
+        buf_printf(&w->held, "%s\n", line);
+    else
+        w->p.line(w->p.ctx, line);
+}
+
+/* What a node decides in a step comes after what the step applied. */
+static void release_lines(struct world *w)
+{
+    w->holds_lines = false;
+    AUTO(freep) char *text = buf_steal_str(&w->held);
+    char *at = NULL;
+    for (char *p = strtok_r(text, "\n", &at); p != NULL; p = strtok_r(NULL, "\n", &at))
+        w->p.line(w->p.ctx, p);
 }
 
 void world_log(struct world *w, const char *who, const char *fmt, ...)
@@ -217,8 +230,10 @@ static void check_node(struct world *w, size_t node)
     w->nodes[node].seen_index = db_applied_index(db);
     check_level(w, db);
     struct table_row last;
-    if (w->p.line != NULL && tables_last(db_tables(db), TABLE_EVENT, &last))
+    if (w->p.line != NULL && tables_last(db_tables(db), TABLE_EVENT, &last)) {
+        w->holds_lines = false;
         show_events(w, db_tables(db));
+    }
 }
 
 /* ---- agents ---------------------------------------------------------------------------------------------------- */
@@ -260,8 +275,10 @@ void world_deliver(struct world *w, size_t node, struct core_event *ev)
     s->is_stepping = true;
     ev->now_ms = world_mono_ms(w, node);
     ev->wall_ms = world_wall_ms(w, node);
+    w->holds_lines = w->p.line != NULL;
     core_step(s->core, ev);
     check_node(w, node);
+    release_lines(w);
     drain(w, node);
     s->is_stepping = false;
     if (s->doomed)
@@ -683,6 +700,7 @@ void world_free(struct world *w)
         free(w->rebuilds[i].token);
     net_free(w->net);
     checker_free(w->check);
+    buf_done(&w->held);
     free(w->heap);
     free(w->tls);
     free(w->asks);

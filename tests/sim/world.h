@@ -170,6 +170,8 @@ struct world {
     struct rebuild *rebuilds;
     size_t n_rebuilds;
     uint64_t events_seen; /* of the cluster's journal */
+    bool holds_lines;     /* a core takes a step */
+    struct buf held;
     uint8_t fl;           /* the highest that was committed */
     uint64_t fl_index;
     /* Faults. */
