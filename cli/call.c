@@ -35,7 +35,7 @@ int call_ask(struct call *c, const char *wire, struct json *args, struct error *
     AUTO(json_freep) struct json *request = proto_request(wire, c->id.s, args);
     struct json *answer = NULL;
     int64_t timeout_ms = c->timeout_ms ? c->timeout_ms : is_long ? ASK_LONG_TIMEOUT_MS : ASK_TIMEOUT_MS;
-    int err = c->env->ask(c->env->ctx, request, timeout_ms, &answer, e);
+    int err = c->env->ask(c->env->ctx, request, timeout_ms, c->timeout_ms == 0, &answer, e);
     if (err)
         return err;
     json_free(c->answer);
@@ -193,7 +193,8 @@ int call_wait(struct call *c)
     bool waits = c->i->wait && call_code(c) == 0 && !(c->i->set[OPT_DRY_RUN]) && goal_of(c->i, data, &g);
     if (!waits)
         return call_report(c);
-    if (!c->i->json)
+    bool in_view = c->env->live && c->i->set[OPT_FOLLOW];
+    if (!c->i->json && !in_view)
         call_report(c);
     struct error e = {0};
     if (follow_goal(c, &g, &e))

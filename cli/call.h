@@ -12,7 +12,7 @@ struct call {
     const char *wire;     /* of the newest request; borrowed */
     struct uuid_str id;   /* of the newest request */
     int64_t events_since; /* the last event before the newest change; -1: unknown */
-    int64_t timeout_ms;   /* of the next requests; 0: the usual one */
+    int64_t timeout_ms;   /* of the next requests, which poll; 0: the usual one */
     int64_t began_ms;     /* from when --wait=SECONDS counts: the request, not the question before it */
 };
 

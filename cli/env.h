@@ -11,7 +11,8 @@ enum stream { STREAM_OUT = 1, STREAM_ERR = 2 };
 struct cli_env {
     void *ctx;
     /* As client_ask() (cli/io/client.h). */
-    int (*ask)(void *ctx, const struct json *request, int64_t timeout_ms, struct json **ret_answer, struct error *e);
+    int (*ask)(void *ctx, const struct json *request, int64_t timeout_ms, bool again, struct json **ret_answer,
+               struct error *e);
     struct uuid (*new_id)(void *ctx); /* of a request */
     /* 1: yes, 0: no, ERR_USAGE: there is nobody to ask. */
     int (*confirm)(void *ctx, const char *question);

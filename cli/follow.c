@@ -102,15 +102,16 @@ static size_t add_lines(struct page *p, const struct buf *text, size_t max)
     return lines;
 }
 
-/* Everything in one write, so that nothing flickers. Lines that are too wide are cut by the terminal. */
-static void draw(struct follow *f, bool with_view)
+/* Everything in one write, so that nothing flickers. Lines that are too wide are cut by the terminal. The last drawing
+ * stays when the wait is over. */
+static void draw(struct follow *f)
 {
     struct page screen = call_page(f->c, STREAM_OUT);
     struct page view = call_page(f->c, STREAM_OUT);
     erase(f, &screen);
     buf_add(&screen.text, f->above.text.p, f->above.text.len);
     f->above.text.len = 0;
-    if (with_view && is_live(f)) {
+    if (f->g && is_live(f) && json_is_object(json_get(f->c->answer, "data"))) {
         size_t height = f->c->env->height(f->c->env->ctx);
         draw_goal(f, &view);
         draw_moves(f, &view);
@@ -168,8 +169,12 @@ static void add_events(struct follow *f)
 static void note(struct follow *f, const char *text)
 {
     struct page p = call_page(f->c, STREAM_ERR);
-    if (is_live(f))
-        draw(f, false);
+    if (f->drawn) { /* it is drawn anew below the note */
+        struct page out = call_page(f->c, STREAM_OUT);
+        erase(f, &out);
+        call_text(f->c, STREAM_OUT, &out);
+        page_done(&out);
+    }
     page_styled(&p, STYLE_DIM, "%s\n", text);
     call_text(f->c, STREAM_ERR, &p);
     page_done(&p);
@@ -276,7 +281,7 @@ static int wait_loop(struct follow *f, struct error *e)
             say_state(f, v.state);
         if (!err && f->c->i->set[OPT_FOLLOW])
             add_events(f);
-        draw(f, !v.ended);
+        draw(f);
         if (v.ended && v.error.code) {
             *e = v.error;
             return v.error.code;
@@ -298,8 +303,6 @@ int follow_goal(struct call *c, const struct goal *g, struct error *e)
     f.good_ms = now_ms(&f);
     c->env->hold_interrupts(c->env->ctx);
     int err = wait_loop(&f, e);
-    if (f.drawn || f.above.text.len)
-        draw(&f, false);
     c->timeout_ms = 0;
     page_done(&f.above);
     return err;
@@ -313,7 +316,7 @@ int follow_events(struct call *c, int64_t since)
     c->env->hold_interrupts(c->env->ctx);
     c->timeout_ms = ASK_MS;
     take_events(&f, c->answer);
-    draw(&f, false);
+    draw(&f);
     while (c->env->sleep(c->env->ctx, POLL_MS)) {
         struct json *args = json_object_new();
         json_set_int(args, "since", f.since);
@@ -331,7 +334,7 @@ int follow_events(struct call *c, int64_t since)
         }
         say_back(&f);
         take_events(&f, c->answer);
-        draw(&f, false);
+        draw(&f);
     }
     page_done(&f.above);
     return e.code ? call_fail(c, &e) : 0;

@@ -6,10 +6,10 @@
 #include "cli/io/client.h"
 #include "cli/io/terminal.h"
 
-static int world_ask(void *ctx, const struct json *request, int64_t timeout_ms, struct json **ret_answer,
+static int world_ask(void *ctx, const struct json *request, int64_t timeout_ms, bool again, struct json **ret_answer,
                      struct error *e)
 {
-    return client_ask(ctx, request, timeout_ms, ret_answer, e);
+    return client_ask(ctx, request, timeout_ms, again, ret_answer, e);
 }
 
 static struct uuid world_new_id(void *ctx)

@@ -81,11 +81,12 @@ static int set_interrupted(struct error *e)
     return error_set(e, ERR_AGAIN, "interrupted");
 }
 
-static int set_silent(struct error *e)
+/* ERR_NO_AGENT: it was asked nothing yet; ERR_TIMEOUT: what it was asked may still happen. */
+static int set_silent(int code, struct error *e)
 {
-    int err = error_set(e, ERR_TIMEOUT, "the agent of this node takes connections but does not answer in time");
+    error_set(e, code, "the agent of this node takes connections but does not answer in time");
     error_set_remedy(e, "systemctl status ringmasterd");
-    return err;
+    return code;
 }
 
 /* ---- connecting -------------------------------------------------------------------------------------------------- */
@@ -107,7 +108,7 @@ static int set_connect_error(int number, struct error *e)
     return ERR_NO_AGENT;
 }
 
-/* The agent's side of a new connection: a stopped agent still has a socket that accepts. 0, ERR_AGAIN, ERR_TIMEOUT. */
+/* The agent's side of a new connection: a stopped agent still has a socket that accepts. 0, ERR_AGAIN, ERR_NO_AGENT. */
 static int await_accept(const struct client *c, int fd, int64_t until_ms, struct error *e)
 {
     for (;;) {
@@ -118,7 +119,7 @@ static int await_accept(const struct client *c, int fd, int64_t until_ms, struct
         if (is_interrupted(c))
             return set_interrupted(e);
         if (now_ms() >= until_ms)
-            return set_silent(e);
+            return set_silent(ERR_NO_AGENT, e);
     }
 }
 
@@ -168,7 +169,7 @@ static int send_message(struct client *c, int32_t id, struct proto_frame frame, 
         if (is_interrupted(c))
             return set_interrupted(e);
         if (now_ms() >= until_ms)
-            return set_silent(e);
+            return set_silent(ERR_TIMEOUT, e);
         poll(NULL, 0, slice_of(until_ms));
     }
 }
@@ -185,7 +186,7 @@ static ssize_t receive_message(struct client *c, int64_t until_ms, struct error 
         if (is_interrupted(c))
             return set_interrupted(e);
         if (now_ms() >= until_ms)
-            return set_silent(e);
+            return set_silent(ERR_TIMEOUT, e);
     }
 }
 
@@ -264,7 +265,7 @@ static int parse_answer(const struct buf *text, struct json **ret, struct error 
     return 0;
 }
 
-int client_ask(struct client *c, const struct json *request, int64_t timeout_ms, struct json **ret_answer,
+int client_ask(struct client *c, const struct json *request, int64_t timeout_ms, bool again, struct json **ret_answer,
                struct error *e)
 {
     AUTO(freep) char *text = json_dump(request);
@@ -286,7 +287,7 @@ int client_ask(struct client *c, const struct json *request, int64_t timeout_ms,
         if (sent_now) /* this agent was alive until now */
             reconnect_until_ms = now_ms() + RECONNECT_TIMEOUT_MS;
         sent = sent || sent_now;
-        if (err != ERR_NO_AGENT || !sent || now_ms() >= reconnect_until_ms || now_ms() >= until_ms) {
+        if (!again || err != ERR_NO_AGENT || !sent || now_ms() >= reconnect_until_ms || now_ms() >= until_ms) {
             *e = why;
             return err;
         }

@@ -3,7 +3,7 @@
  * and closed after any fault, so that an answer can never be taken for that of another request.
  *
  * A request whose connection is lost is sent again, with the same id, to the agent that systemd starts anew: the id
- * makes it happen once. An agent that was not there in the first place is reported at once. */
+ * makes it happen once. An agent that was not there in the first place is reported at once. Who polls does without. */
 #pragma once
 
 #include "common/proto.h"
@@ -15,11 +15,11 @@ struct client;
 struct client *client_new(const char *name, bool (*interrupted)(void *ctx), void *ctx);
 void client_free(struct client *c);
 
-/* Sends the request and pulls the whole answer, which the caller frees.
- *   ERR_NO_AGENT    nobody listens, or the connection was lost and did not come back
+/* Sends the request and pulls the whole answer, which the caller frees. again: also once more, after a lost connection.
+ *   ERR_NO_AGENT    nobody listens or takes a request, or the connection was lost and did not come back
  *   ERR_PERMISSION  the socket may not be used
  *   ERR_TIMEOUT     no answer within timeout_ms
  *   ERR_AGAIN       interrupted
  *   ERR_MALFORMED, ERR_TOO_BIG  what came is no answer; the request does not fit into a message */
-int client_ask(struct client *c, const struct json *request, int64_t timeout_ms, struct json **ret_answer,
+int client_ask(struct client *c, const struct json *request, int64_t timeout_ms, bool again, struct json **ret_answer,
                struct error *e);

@@ -90,13 +90,14 @@ static inline struct world_answer *world_next(struct world *w, const char *verb)
     return NULL;
 }
 
-static inline int world_ask(void *ctx, const struct json *request, int64_t timeout_ms, struct json **ret_answer,
-                            struct error *e)
+static inline int world_ask(void *ctx, const struct json *request, int64_t timeout_ms, bool again,
+                            struct json **ret_answer, struct error *e)
 {
     struct world *w = ctx;
     const char *verb, *id;
     const struct json *args;
     assert_true(timeout_ms > 0);
+    assert_int_equal(again, timeout_ms > 10 * 1000); /* a poll looks again by itself, and says so */
     assert_int_equal(proto_parse_request(request, &verb, &id, &args, NULL), 0);
     AUTO(freep) char *text = json_dump(args);
     buf_printf(&w->requests, "%s %s\n", verb, text);

@@ -216,7 +216,7 @@ static int ask(const struct fixture *f, struct client *c, int64_t timeout_ms, st
 {
     (void)f;
     AUTO(json_freep) struct json *request = proto_request("status", ID, NULL);
-    return client_ask(c, request, timeout_ms, ret_answer, e);
+    return client_ask(c, request, timeout_ms, true, ret_answer, e);
 }
 
 static int64_t now_ms(void)
@@ -319,7 +319,7 @@ static void test_stopped_agent(void **state)
     struct json *answer = NULL;
     f.client = client_new(f.name, NULL, NULL);
     kill(f.pid, SIGSTOP);
-    assert_int_equal(ask(&f, f.client, 700, &answer, &e), ERR_TIMEOUT);
+    assert_int_equal(ask(&f, f.client, 700, &answer, &e), ERR_NO_AGENT);
     kill(f.pid, SIGCONT);
     assert_int_equal(ask(&f, f.client, 5000, &answer, &e), 0);
     json_free(answer);
@@ -381,7 +381,7 @@ static void test_request_too_big(void **state)
     json_set_str(args, "xml", xml);
     AUTO(json_freep) struct json *request = proto_request("vm.add", ID, args);
     struct client *c = client_new("rm-test-nobody", NULL, NULL);
-    assert_int_equal(client_ask(c, request, 1000, &answer, &e), ERR_TOO_BIG);
+    assert_int_equal(client_ask(c, request, 1000, true, &answer, &e), ERR_TOO_BIG);
     client_free(c);
     free(xml);
 }
