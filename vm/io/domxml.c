@@ -194,13 +194,19 @@ static const struct machine_type *find_machine(const struct machine_types *m, co
     return NULL;
 }
 
+/* Some that it might have been: of the same kind, pc-q35 or pc-i440fx. */
 static int refuse_machine(const struct machine_types *m, const char *vm, const char *machine, struct error *e)
 {
     AUTO(buf_done) struct buf some = {0};
-    for (size_t i = 0; i < m->n && i < MACHINES_SHOWN; i++)
-        buf_printf(&some, "%s%s", i ? ", " : "", m->types[i].canonical);
-    error_set(e, ERR_USAGE, "VM %s: QEMU on this host has no machine type %s; it has %zu, among them %.*s", vm, machine,
-              m->n, (int)some.len, (const char *)some.p);
+    const char *version = strrchr(machine, '-');
+    size_t kind = version ? (size_t)(version - machine) + 1 : 0, shown = 0;
+    for (size_t i = 0; i < m->n && shown < MACHINES_SHOWN; i++) {
+        const char *name = m->types[i].canonical;
+        if (str_eq(name, m->types[i].name) && strncmp(name, machine, kind) == 0)
+            buf_printf(&some, "%s%s", shown++ ? ", " : "", name);
+    }
+    error_set(e, ERR_USAGE, "VM %s: QEMU on this host has no machine type %s%s%.*s", vm, machine,
+              shown ? "; it has, for example, " : "", (int)some.len, shown ? (const char *)some.p : "");
     error_set_remedy(e, "qemu-system-%s -machine help", m->arch);
     return ERR_USAGE;
 }

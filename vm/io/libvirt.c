@@ -88,7 +88,12 @@ static int fail(struct error *e, const char *doing, const char *object)
     const virError *v = virGetLastError();
     if (!v || v->code == VIR_ERR_OK)
         return error_set(e, ERR_FAILED, "%s %s: libvirt gave no reason", doing, object);
-    return error_set(e, code_of(v), "%s %s: %s", doing, object, v->message ? v->message : "libvirt gave no reason");
+    error_set(e, code_of(v), "%s %s: %s", doing, object, v->message ? v->message : "libvirt gave no reason");
+    for (char *p = e->text; *p; p++) {
+        if (*p == '\n') /* between what source, target and QEMU say */
+            *p = ' ';
+    }
+    return e->code;
 }
 
 static bool last_error_is(int code)
@@ -633,6 +638,22 @@ void vm_host_call(struct vm_host *h, const struct vm_call *c, struct vm_outcome 
 
 /* ---- facts */
 
+/* What the host has, not what its NUMA nodes had when it was booted (virNodeInfo): memory may be added while it runs. */
+static bool read_memory(virConnectPtr conn, uint64_t *ret_kib)
+{
+    virNodeMemoryStats stats[16];
+    const int all = VIR_NODE_MEMORY_STATS_ALL_CELLS, max = (int)(sizeof(stats) / sizeof(stats[0]));
+    int n = 0; /* asked for first: libvirt takes no other number than its own */
+    if (virNodeGetMemoryStats(conn, all, NULL, &n, 0) < 0 || n > max ||
+        virNodeGetMemoryStats(conn, all, stats, &n, 0) < 0)
+        return false;
+    for (int i = 0; i < n; i++) {
+        if (str_eq(stats[i].field, VIR_NODE_MEMORY_STATS_TOTAL))
+            *ret_kib = stats[i].value;
+    }
+    return true;
+}
+
 int libvirt_host_facts(struct host_facts *f, struct error *e)
 {
     AUTO(unref_conn) virConnectPtr conn = virConnectOpenReadOnly("qemu:///system");
@@ -643,17 +664,18 @@ int libvirt_host_facts(struct host_facts *f, struct error *e)
     }
     virConnectSetKeepAlive(conn, KEEPALIVE_S, KEEPALIVE_COUNT); /* without an event loop: an error, and no keepalive */
     unsigned long qemu, libvirt;
+    uint64_t memory_kib = 0;
     virNodeInfo node;
     AUTO(machine_types_done) struct machine_types machines = {0};
     if (virConnectGetVersion(conn, &qemu) < 0 || virConnectGetLibVersion(conn, &libvirt) < 0 ||
-        virNodeGetInfo(conn, &node) < 0)
+        virNodeGetInfo(conn, &node) < 0 || !read_memory(conn, &memory_kib))
         return fail(e, "asking for the versions of", "libvirt and QEMU");
     int err = read_machines(conn, &machines, e);
     if (err)
         return err;
     f->qemu_version = (uint32_t)qemu;
     f->libvirt_version = (uint32_t)libvirt;
-    f->memory_kib = node.memory;
+    f->memory_kib = memory_kib ? memory_kib : node.memory;
     f->cpus = node.cpus;
     free(f->machines);
     f->machines = machine_types_list(&machines, MACHINE_TYPES_MAX);
