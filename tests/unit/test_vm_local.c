@@ -272,7 +272,7 @@ static void test_a_restarted_agent_claims_anew(void **state)
     host_done(&h);
 }
 
-/* The op that a lagging agent sees ended long ago, and the VM runs elsewhere: its claim is refused, it starts nothing. */
+/* The op that a lagging agent sees ended long ago, the VM runs elsewhere: its claim is refused, it starts nothing. */
 static void test_a_lagging_agent_does_not_start(void **state)
 {
     (void)state;

@@ -88,6 +88,8 @@ static int fail(struct error *e, const char *doing, const char *object)
     const virError *v = virGetLastError();
     if (!v || v->code == VIR_ERR_OK)
         return error_set(e, ERR_FAILED, "%s %s: libvirt gave no reason", doing, object);
+    if (!e)
+        return code_of(v);
     error_set(e, code_of(v), "%s %s: %s", doing, object, v->message ? v->message : "libvirt gave no reason");
     for (char *p = e->text; *p; p++) {
         if (*p == '\n') /* between what source, target and QEMU say */
@@ -325,7 +327,8 @@ static int look_at_job(virDomainPtr dom, struct vm_domain *d, bool *ret_incoming
     return 0;
 }
 
-/* A domain that goes while it is looked at (a migration's end) gives errors of several kinds, or one without a reason. */
+/* A domain that goes while it is looked at (a migration's end) gives errors of several kinds, or one without a reason.
+ */
 static bool is_gone(virDomainPtr dom, const struct uuid *uuid)
 {
     virDomainPtr again = virDomainLookupByUUID(virDomainGetConnect(dom), uuid->b);
