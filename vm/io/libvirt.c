@@ -641,7 +641,7 @@ void vm_host_call(struct vm_host *h, const struct vm_call *c, struct vm_outcome 
 
 /* ---- facts */
 
-/* What the host has, not what its NUMA nodes had when it was booted (virNodeInfo): memory may be added while it runs. */
+/* What the host has, not what its NUMA nodes had at boot (virNodeInfo): memory may be added while it runs. */
 static bool read_memory(virConnectPtr conn, uint64_t *ret_kib)
 {
     virNodeMemoryStats stats[16];
