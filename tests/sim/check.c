@@ -23,6 +23,8 @@ struct shadow { /* of a node, since its start */
     uint64_t *terms; /* of its log, by index */
     size_t n, cap;
     struct db_config config; /* in force after its last step: one step of a core may commit, and then change it */
+    struct uuid replica;     /* its newest acknowledgement, before a restart too */
+    uint64_t acked, acked_term;
 };
 
 struct checker {
@@ -141,10 +143,26 @@ static void check_entry(struct checker *c, const struct entry *e, uint64_t term_
         a->variant[a->n++] = (struct variant){.term = e->term, .content = content, .term_before = term_before};
 }
 
+/* "It takes effect on append (and reverts on truncation)." */
+static void check_config(struct checker *c, const struct db *db)
+{
+    AUTO(buf_done) struct buf have = {0};
+    AUTO(buf_done) struct buf want = {0};
+    struct db_config config = db->base_config;
+    for (size_t i = 0; i < db->log.n; i++)
+        if (db_is_config_kind(db->log.e[i].kind))
+            (void)db_config_apply(&config, &db->log.e[i], NULL);
+    db_config_encode(&config, &want);
+    db_config_encode(&db->config, &have);
+    if (have.len != want.len || memcmp(have.p, want.p, want.len) != 0)
+        checker_fail(c, "changes: the configuration in force is not that of the log");
+}
+
 /* From the end of the log back to where it is as it was. */
 static void check_log(struct checker *c, struct shadow *s, const struct db *db)
 {
     uint64_t last = db_log_last(&db->log);
+    bool is_cut = last + 1 < s->n;
     if (last + 1 > s->cap) {
         s->cap = (size_t)last + 256;
         s->terms = xrealloc(s->terms, s->cap, sizeof(*s->terms));
@@ -156,12 +174,15 @@ static void check_log(struct checker *c, struct shadow *s, const struct db *db)
             break;
         (void)db_log_term(&db->log, i - 1, &before);
         check_entry(c, e, before);
+        is_cut |= i < s->n;
         s->terms[i] = e->term;
     }
     if (s->n < db->log.base_index + 1) /* a gap that a snapshot made */
         for (uint64_t i = s->n; i <= db->log.base_index; i++)
             s->terms[i] = UINT64_MAX;
     s->n = (size_t)last + 1;
+    if (is_cut && !c->options->only_results)
+        check_config(c, db);
 }
 
 /* ---- leaders --------------------------------------------------------------------------------------------------- */
@@ -186,6 +207,17 @@ static void check_leader(struct checker *c, struct shadow *s, const struct db *d
         checker_fail(c, "one leader: two in term %lu", (unsigned long)db->term);
     *known = db->p.self;
     check_holds(c, db, c->commit);
+}
+
+/* "Only entries of the leader's own term are counted; earlier ones follow." */
+static void check_counted(struct checker *c, const struct shadow *s, const struct db *db)
+{
+    uint64_t term = 0;
+    if (c->options->only_results || db->role != DB_LEADER || db->commit <= s->commit || s->led != db->term)
+        return;
+    if (db_log_term(&db->log, db->commit, &term) && term != db->term)
+        checker_fail(c, "counted: entry %lu of term %lu, by the leader of term %lu", (unsigned long)db->commit,
+                     (unsigned long)term, (unsigned long)db->term);
 }
 
 /* ---- commits --------------------------------------------------------------------------------------------------- */
@@ -282,6 +314,36 @@ static void check_state(struct checker *c, struct shadow *s, const struct db *db
     a->hash = hash;
 }
 
+/* "At most one is uncommitted, and the previous one and an entry of the leader's own term are committed before it." */
+static void check_changes(struct checker *c, const struct db *db)
+{
+    uint64_t term = 0;
+    unsigned n = 0;
+    if (c->options->only_results || db->role != DB_LEADER || db->config_index <= db->commit)
+        return;
+    for (uint64_t i = db->commit + 1; i <= db_log_last(&db->log); i++) {
+        const struct entry *e = db_log_at(&db->log, i);
+        bool is_founder = e->index <= 2; /* the first replica and its vote */
+        if (!db_is_config_kind(e->kind) || is_founder)
+            continue;
+        n++;
+        if (e->term == db->term && (!db_log_term(&db->log, db->commit, &term) || term != db->term))
+            checker_fail(c, "changes: entry %lu comes before a commit of term %lu", (unsigned long)i,
+                         (unsigned long)db->term);
+    }
+    if (n > 1)
+        checker_fail(c, "changes: %u are not committed", n);
+}
+
+/* What was acknowledged to a leader stays as long as that leader's term lasts. */
+static void check_kept(struct checker *c, const struct shadow *s, const struct db *db)
+{
+    bool is_same = uuid_eq(&s->replica, &db->p.self) && s->acked_term == db->term;
+    if (is_same && db_log_last(&db->log) < s->acked)
+        checker_fail(c, "said: entries up to %lu were acknowledged, the log ends at %lu", (unsigned long)s->acked,
+                     (unsigned long)db_log_last(&db->log));
+}
+
 void checker_step(struct checker *c, size_t node, const struct checker_node *nodes, size_t n)
 {
     struct shadow *s = &c->shadow[node];
@@ -290,10 +352,13 @@ void checker_step(struct checker *c, size_t node, const struct checker_node *nod
         checker_fail(c, "the term fell to %lu", (unsigned long)db->term);
     s->term = db->term;
     check_log(c, s, db);
+    check_counted(c, s, db);
     check_commits(c, s, db, nodes, n);
     check_leader(c, s, db);
     check_state(c, s, db);
     s->config = db->config;
+    check_changes(c, db);
+    check_kept(c, s, db);
 }
 
 /* ---- what is said ---------------------------------------------------------------------------------------------- */
@@ -308,12 +373,23 @@ static void check_said(struct checker *c, const struct db_image *image, const st
         checker_fail(c, "said: entries up to %lu are acknowledged and not on disk", (unsigned long)m->match);
 }
 
+static void note_acknowledged(struct shadow *s, const struct db_msg *m)
+{
+    if (!uuid_eq(&s->replica, &m->from) || s->acked_term != m->term)
+        s->acked = 0;
+    s->replica = m->from;
+    s->acked_term = m->term;
+    s->acked = m->match > s->acked ? m->match : s->acked;
+}
+
 void checker_sends(struct checker *c, const struct checker_node *node, struct slice bytes)
 {
     struct db_msg m;
     if (c->options->only_results || db_msg_decode(bytes, &m) != 0)
         return;
     check_said(c, &node->disk->image, &m);
+    if (m.type == DB_MSG_ACK)
+        note_acknowledged(&c->shadow[node->db->p.nodeid - 1], &m);
     db_msg_done(&m);
 }
 

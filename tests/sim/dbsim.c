@@ -13,6 +13,7 @@ enum {
     SLOTS_MAX = 5,
     FAULTS_MS = 12000,
     SETTLE_MS = 20000,
+    STORM_MS = 4000, /* by then all slots vote */
     TICK_MS = 50,
     RETRIES_MAX = 256,
     INBOX_MAX = 4096,
@@ -32,6 +33,7 @@ struct slot {
     size_t n_inbox;
     int outputs_left; /* crashes when it falls to 0; < 0: does not */
     bool is_doomed;
+    uint64_t led; /* the last term in which it was seen to lead */
 };
 
 struct plan {
@@ -40,6 +42,7 @@ struct plan {
     int64_t fsync_ms_max, client_ms_max, admin_ms_max, fault_ms_max;
     uint64_t log_kept, lag_snapshot;
     size_t message_max, payload_max;
+    bool is_storm; /* all slots vote, and leaders die young */
 };
 
 struct sim {
@@ -97,6 +100,13 @@ static struct plan make_plan(struct sim *s)
     p.lag_snapshot = (uint64_t)PICK(s, 8, 30, 0);
     p.message_max = (size_t)PICK(s, 900, 4000, 1 << 20);
     p.payload_max = (size_t)PICK(s, 30, 500);
+    p.is_storm = chance(s, 40);
+    if (p.is_storm) {
+        p.n = 3 + 2 * draw(s, 2);
+        p.admin_ms_max = 200;
+        p.fault_ms_max = PICK(s, 300, 1000);
+        p.client_ms_max = PICK(s, 150, 400);
+    }
     return p;
 }
 
@@ -124,7 +134,7 @@ static void write_line(void *ctx, enum log_level level, const char *line)
 
 /* ---- the machine ----------------------------------------------------------------------------------------------- */
 
-/* A put, and a counter that tells a request that was applied twice. */
+/* A put or a deletion, and a counter that tells a request that was applied twice. */
 static int machine_apply(void *ctx, struct tables *t, const struct entry *e, struct apply_result *ret)
 {
     struct sim *s = ctx;
@@ -140,7 +150,10 @@ static int machine_apply(void *ctx, struct tables *t, const struct entry *e, str
         memcpy(&count, old.p, sizeof(count));
     count++;
     tables_put(t, TABLE_SETTING, "count", (struct slice){(const uint8_t *)&count, sizeof(count)});
-    tables_put(t, TABLE_SETTING, key, e->payload);
+    if (count % 5 == 0)
+        tables_del(t, TABLE_SETTING, key);
+    else
+        tables_put(t, TABLE_SETTING, key, e->payload);
     if (count % 7 == 0)
         error_set(&ret->error, ERR_CONDITION, "the %lu-th one is refused", (unsigned long)count);
     return 0;
@@ -246,6 +259,23 @@ static void perform(struct sim *s, size_t i, struct db_out *o)
     }
 }
 
+static void doom(struct sim *s, size_t i)
+{
+    s->slot[i].is_doomed = true;
+    s->slot[i].outputs_left = (int)draw(s, 8);
+}
+
+/* A leader that dies after its first few outputs leaves entries behind that few have. */
+static void doom_young_leader(struct sim *s, size_t i)
+{
+    struct slot *n = &s->slot[i];
+    if (n->db->role != DB_LEADER || n->led == n->db->term)
+        return;
+    n->led = n->db->term;
+    if (s->plan.is_storm && !s->is_quiet && s->now > STORM_MS && chance(s, 60))
+        doom(s, i);
+}
+
 /* After each input of a node: do what it wants, then check. */
 static void after_step(struct sim *s, size_t i)
 {
@@ -254,6 +284,7 @@ static void after_step(struct sim *s, size_t i)
     struct db_out o;
     view_of_nodes(s, nodes);
     checker_step(s->check, i, nodes, s->plan.n);
+    doom_young_leader(s, i);
     while (db_take_out(n->db, &o)) {
         if (n->is_doomed && n->outputs_left-- == 0) {
             db_out_done(&o);
@@ -396,6 +427,19 @@ static bool is_caught_up(const struct sim *s, const struct uuid *id)
     return false;
 }
 
+/* Only towards more votes. */
+static void grow(struct sim *s)
+{
+    for (size_t i = 0; i < s->plan.n; i++) {
+        const struct uuid *id = &s->slot[i].replica;
+        const struct db_replica *r = db_config_find(checker_config(s->check), id);
+        if (r == NULL)
+            propose_change(s, ENTRY_REPLICA_ADD, i, 0);
+        else if (r->weight == 0 && is_caught_up(s, id))
+            propose_change(s, ENTRY_REPLICA_WEIGHT, i, 1);
+    }
+}
+
 static void change_membership(struct sim *s)
 {
     size_t i = draw(s, s->plan.n);
@@ -426,6 +470,10 @@ static void hand_over(struct sim *s)
 static void admin(struct sim *s)
 {
     s->admin_ms = soon(s, s->plan.admin_ms_max);
+    if (s->plan.is_storm && (s->now < STORM_MS || chance(s, 70))) {
+        grow(s);
+        return;
+    }
     if (chance(s, 15))
         hand_over(s);
     for (uint64_t k = 1 + draw(s, 3); k > 0; k--)
@@ -450,10 +498,7 @@ static void fault(struct sim *s)
     s->fault_ms = soon(s, s->plan.fault_ms_max);
     switch (draw(s, 8)) {
     case 0: crash(s, i); break;
-    case 1:
-        n->is_doomed = true;
-        n->outputs_left = (int)draw(s, 4);
-        break;
+    case 1: doom(s, i); break;
     case 2:
         for (size_t k = 0; k < s->plan.n; k++)
             if (chance(s, 70))
@@ -624,7 +669,7 @@ static void set_up(struct sim *s)
     (void)db_bootstrap(s->slot[0].db, s->now);
     after_step(s, 0);
     s->client_ms = s->admin_ms = 500;
-    s->fault_ms = 2000;
+    s->fault_ms = s->plan.is_storm ? STORM_MS : 2000;
 }
 
 static void tear_down(struct sim *s)

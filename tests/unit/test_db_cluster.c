@@ -169,6 +169,50 @@ static void test_returning_node_does_not_disturb(void **state)
     cluster_down(&c);
 }
 
+static void ack_as(struct cluster *c, size_t from, size_t to, uint64_t match)
+{
+    AUTO(buf_done) struct buf b = {0};
+    struct db_msg m = {.type = DB_MSG_ACK,
+                       .cluster = {{9}},
+                       .from = replica_id(from),
+                       .to = replica_id(to),
+                       .term = db_term(c->node[to].db),
+                       .yes = true,
+                       .match = match,
+                       .verified = match};
+    db_msg_encode(&m, &b);
+    db_message(c->node[to].db, c->now, (uint32_t)from + 1, buf_slice(&b));
+    settle(c);
+}
+
+/* "Only entries of the leader's own term are counted; earlier ones follow." */
+static void test_old_term_is_not_counted(void **state)
+{
+    (void)state;
+    struct cluster c = {0};
+    cluster_up(&c, 3);
+    c.node[0].cut = true;
+    regroup(&c);
+    put_at(&c, 0, "a", "old");
+    settle(&c);
+    uint64_t old = db_last_index(c.node[0].db);
+    node_crash(&c, 2); /* before the others have a leader: only the first one can win */
+    c.node[0].cut = false;
+    node_crash(&c, 0);
+    node_start(&c, 0);
+    c.drop_acks = true;
+    regroup(&c);
+    run(&c, 1000);
+    assert_int_equal(c.node[0].db->role, DB_LEADER);
+    assert_int_equal(db_last_index(c.node[0].db), old + 1);
+    ack_as(&c, 1, 0, old);
+    assert_true(db_commit_index(c.node[0].db) < old);
+    ack_as(&c, 1, 0, old + 1);
+    assert_int_equal(db_commit_index(c.node[0].db), old + 1);
+    assert_value(&c, 0, "a", "old");
+    cluster_down(&c);
+}
+
 static void test_transfer(void **state)
 {
     (void)state;
@@ -410,6 +454,30 @@ static void test_quarantine(void **state)
     cluster_down(&c);
 }
 
+/* What was acknowledged stays acknowledged: entries behind the snapshot are kept. */
+static void test_snapshot_keeps_the_tail(void **state)
+{
+    (void)state;
+    struct cluster c = {0};
+    cluster_up(&c, 3);
+    tables_put(c.node[2].db->tables, TABLE_SETTING, "rot", (struct slice){(const uint8_t *)"x", 1});
+    put_at(&c, 0, "a", "1");
+    run(&c, 600);
+    assert_int_not_equal(c.node[2].fetch_from, 0);
+    c.node[0].disk_stuck = c.node[1].disk_stuck = true;
+    put_at(&c, 0, "a", "2");
+    settle(&c);
+    uint64_t last = db_last_index(c.node[0].db);
+    assert_int_equal(c.node[0].db->peers[2].match, last);
+    install_from(&c, 2);
+    assert_int_equal(db_applied_index(c.node[2].db), last - 1);
+    assert_int_equal(db_last_index(c.node[2].db), last);
+    node_crash(&c, 2);
+    node_start(&c, 2);
+    assert_int_equal(db_last_index(c.node[2].db), last);
+    cluster_down(&c);
+}
+
 static void test_unknown_kind_stops(void **state)
 {
     (void)state;
@@ -436,6 +504,7 @@ int main(void)
         cmocka_unit_test(test_failover_and_return),
         cmocka_unit_test(test_minority_leader),
         cmocka_unit_test(test_returning_node_does_not_disturb),
+        cmocka_unit_test(test_old_term_is_not_counted),
         cmocka_unit_test(test_transfer),
         cmocka_unit_test(test_transfer_that_nobody_takes),
         cmocka_unit_test(test_rules_of_a_change),
@@ -446,6 +515,7 @@ int main(void)
         cmocka_unit_test(test_snapshot_for_one_that_lags),
         cmocka_unit_test(test_snapshot_that_is_not_wanted),
         cmocka_unit_test(test_quarantine),
+        cmocka_unit_test(test_snapshot_keeps_the_tail),
         cmocka_unit_test(test_unknown_kind_stops),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
