@@ -138,7 +138,8 @@ static int check_new_slot(struct apply *a, const struct join_request *j)
     struct node n = {0};
     if (a->gate->is_mixed(a->gate->ctx)) {
         error_set(a->err, ERR_CONDITION,
-                  "join of %s: nodes cannot be added in mixed mode (corosync cannot reload with mixed versions)", j->node);
+                  "join of %s: nodes cannot be added in mixed mode (corosync cannot reload with mixed versions)",
+                  j->node);
         error_set_remedy(a->err, "finish the upgrade, then: clusterctl level raise");
         return ERR_CONDITION;
     }
@@ -359,7 +360,8 @@ static void evict(struct apply *a, struct node *n, const struct node_request *q)
         return;
     if (!q->keep_slot && a->gate->is_mixed(a->gate->ctx)) {
         error_set(a->err, ERR_CONDITION,
-                  "node %s: slots cannot be removed in mixed mode (corosync cannot reload with mixed versions)", n->name);
+                  "node %s: slots cannot be removed in mixed mode (corosync cannot reload with mixed versions)",
+                  n->name);
         error_set_remedy(a->err, "clusterctl node evict %s --keep-slot", n->name);
         return;
     }
@@ -371,7 +373,8 @@ static void evict(struct apply *a, struct node *n, const struct node_request *q)
     size_t vms = q->keep_slot ? a->gate->vms_running_on(a->gate->ctx, n->name) : a->gate->vms_on(a->gate->ctx, n->name);
     if (vms > 0 && !(q->force && q->keep_slot)) { /* a lost node's machines wait in its slot for the node's return */
         error_set(a->err, ERR_CONDITION, "node %s still has %zu virtual machines", n->name, vms);
-        error_set_remedy(a->err, "clusterctl node drain %s --wait, or if it is lost: clusterctl node evict %s --keep-slot --force",
+        error_set_remedy(a->err,
+                         "clusterctl node drain %s --wait; if it is lost: clusterctl node evict %s --keep-slot --force",
                          n->name, n->name);
         return;
     }

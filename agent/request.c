@@ -75,7 +75,8 @@ static int64_t may_int(struct request *r, const char *key, int64_t otherwise, in
 {
     const struct json *j = json_get(r->args, key);
     if (j && !r->done && (!json_is_int(j) || json_int(j, 0) < min || json_int(j, 0) > max))
-        refuse(r, ERR_USAGE, NULL, "%s: argument '%s' is a number from %" PRId64 " to %" PRId64, r->verb, key, min, max);
+        refuse(r, ERR_USAGE, NULL, "%s: argument '%s' is a number from %" PRId64 " to %" PRId64, r->verb, key, min,
+               max);
     return json_int(j, otherwise);
 }
 

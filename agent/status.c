@@ -211,8 +211,8 @@ static void health_of_node(struct health *h, const struct core *c, const struct 
         snprintf(remedy, sizeof remedy, "clusterctl cluster join-token %s, then join it, or evict it", n->name);
         health_add(h, CRITICAL, "NODE_NOT_REJOINED", n->name, remedy, "%s was evicted and has not come back", n->name);
     } else if (n->state != UNODE_ABSENT && n->state != UNODE_EVICTING && !n->present && !in_run) {
-        snprintf(remedy, sizeof remedy, "start %s; if it is lost: clusterctl node evict %s --keep-slot --force", n->name,
-                 n->name);
+        snprintf(remedy, sizeof remedy, "start %s; if it is lost: clusterctl node evict %s --keep-slot --force",
+                 n->name, n->name);
         health_add(h, CRITICAL, "NODE_OFFLINE", n->name, remedy, "%s is away, with %u virtual machines", n->name,
                    n->vms_running);
     } else if ((n->state == UNODE_PAUSED || n->state == UNODE_DRAINING) && !in_run) {
@@ -249,14 +249,15 @@ static void health_of_run(struct health *h, const struct core *c)
     if (run_current(db_tables(c->db), &r))
         return;
     if (r.state == RUN_PAUSED_ERROR)
-        health_add(h, CRITICAL, "UPGRADE_FAILED", uuid_str(&r.id).s, r.remedy, "the upgrade to %s stopped: %s", r.target,
-                   r.error);
+        health_add(h, CRITICAL, "UPGRADE_FAILED", uuid_str(&r.id).s, r.remedy, "the upgrade to %s stopped: %s",
+                   r.target, r.error);
     else if (r.state == RUN_PAUSED)
         health_add(h, WARNING, "UPGRADE_PAUSED", uuid_str(&r.id).s, "clusterctl upgrade resume",
                    "the upgrade to %s is paused", r.target);
     const char *why = db_is_leader(c->db) ? upgrade_leader_waiting(c->upgrade_leader) : NULL;
     if (why)
-        health_add(h, OK, "UPGRADE_WAITING", uuid_str(&r.id).s, "clusterctl upgrade status", "the upgrade waits: %s", why);
+        health_add(h, OK, "UPGRADE_WAITING", uuid_str(&r.id).s, "clusterctl upgrade status", "the upgrade waits: %s",
+                   why);
 }
 
 static struct json *health_json(struct core *c, const struct node_views *v, struct health *h)

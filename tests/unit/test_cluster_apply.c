@@ -113,8 +113,8 @@ static struct host_facts facts_of(const char *name)
 
 static struct cluster_init founder(void)
 {
-    struct cluster_init i = {.identity = {.cluster = id_of(99), .cluster_name = "ring", .replica = id_of(N1), .nodeid = 1,
-                                          .node = "n1", .address = "10.0.0.1", .port = 7411},
+    struct cluster_init i = {.identity = {.cluster = id_of(99), .cluster_name = "ring", .replica = id_of(N1),
+                                          .nodeid = 1, .node = "n1", .address = "10.0.0.1", .port = 7411},
                              .facts = facts_of("n1"), .sealed_ca_key = {(const uint8_t *)"sealed", 6}};
     return i;
 }

@@ -197,8 +197,8 @@ static void join(struct world *w, const char *node, const char *address, unsigne
 static int setup(void **state)
 {
     struct world *w = xcalloc(1, sizeof *w);
-    struct cluster_init i = {.identity = {.cluster = id_of(99), .cluster_name = "ring", .replica = id_of(1), .nodeid = 1,
-                                          .node = "n1", .address = "10.0.0.1"},
+    struct cluster_init i = {.identity = {.cluster = id_of(99), .cluster_name = "ring", .replica = id_of(1),
+                                          .nodeid = 1, .node = "n1", .address = "10.0.0.1"},
                              .facts = facts()};
     struct buf b = {0};
     w->now = 1000;
