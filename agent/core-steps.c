@@ -179,9 +179,8 @@ static enum upgrade_node_state unode_state(enum node_state s)
     return map[s];
 }
 
-static void fill_unode(struct upgrade_node *u, const struct core *c, const struct node *n)
+static void fill_unode(struct upgrade_node *u, const struct core *c, const struct node *n, const struct vm_tally *vms)
 {
-    const struct tables *t = db_tables(c->db);
     const struct db_replica *r = db_config_find(db_configuration(c->db), &n->replica);
     struct db_progress p = db_replica_progress(c->db, &n->replica);
     struct db_replica leader;
@@ -193,9 +192,9 @@ static void fill_unode(struct upgrade_node *u, const struct core *c, const struc
         .voter = r && r->weight == 1,
         .caught_up = p.caught_up,
         .is_leader = db_leader(c->db, &leader) && uuid_eq(&leader.id, &n->replica),
-        .vms_running = (uint32_t)vm_count_on(t, n->name, true),
-        .vms_here = (uint32_t)vm_count_on(t, n->name, false),
-        .vms_home = vm_is_home(t, n->name),
+        .vms_running = vms->running,
+        .vms_here = vms->here,
+        .vms_home = vms->away == 0,
         .drain_blocked = vm_leader_blocked(c->vm_leader, n->name),
     };
     u->ready = u->present && uuid_eq(&n->facts_replica, &n->replica);
@@ -231,12 +230,14 @@ void node_views_build(struct node_views *n, struct core *c, bool with_vm_finding
     const struct tables *t = db_tables(c->db);
     const struct db_config *config = db_configuration(c->db);
     struct node row = {0};
+    struct vm_tally tally[DB_REPLICAS_MAX];
     size_t count = 0;
     vm_view_build(&n->vms, c, t);
+    uint32_t ops = vm_tally(t, &n->vms.v, tally);
     while (node_next(t, &row)) {
         if (count == DB_REPLICAS_MAX)
             continue;
-        fill_unode(&n->nodes[count], c, &row);
+        fill_unode(&n->nodes[count], c, &row, &tally[count]);
         n->levels[count] = (struct level_node){.present = n->nodes[count].present, .paused = row.state != NODE_ACTIVE,
                                                .machines = n->vms.nodes[count].machines};
         STR_COPY(n->levels[count].name, row.name);
@@ -247,7 +248,7 @@ void node_views_build(struct node_views *n, struct core *c, bool with_vm_finding
     setting_get(t, "upgrade.executor", n->executor);
     n->v = (struct upgrade_view){
         .nodes = n->nodes, .n = count, .quorate = core_is_quorate(c), .votes_total = db_config_total(config),
-        .executor = n->executor, .mixed = l.mixed_since_ms != 0, .fl = l.fl, .vm_ops = (uint32_t)vm_count_ops(t),
+        .executor = n->executor, .mixed = l.mixed_since_ms != 0, .fl = l.fl, .vm_ops = ops,
         .vm_findings = with_vm_findings ? vm_findings(t, &n->vms.v) : NULL, .has_token = has_token, .ctx = (void *)t,
     };
     for (size_t i = 0; i < config->n; i++)

@@ -91,18 +91,6 @@ struct error vm_leader_blocked(const struct vm_leader *l, const char *node)
     return (struct error){0};
 }
 
-bool vm_is_home(const struct tables *t, const char *node)
-{
-    struct vm v = {0};
-    for (const char *after = NULL; vm_next(t, after, &v); after = v.name) {
-        bool could_move = v.state == VM_RUNNING && !v.has_host_device && !v.has_local_disk;
-        bool is_leaving = v.op == VM_OP_MIGRATE && !str_eq(v.target, node); /* a drain's, given up meanwhile */
-        if (str_eq(v.home, node) && (!str_eq(v.node, node) || is_leaving) && could_move)
-            return false;
-    }
-    return true;
-}
-
 /* Does the leader want this VM elsewhere? The reason, or 0. */
 static enum vm_reason wants_move(const struct vm *v, const struct vm_nodes *nodes)
 {

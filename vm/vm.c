@@ -178,20 +178,51 @@ const struct vm_node *vm_nodes_find(const struct vm_nodes *n, const char *name)
     return NULL;
 }
 
+static bool counts_as_running(const struct vm *v)
+{
+    return v->state == VM_RUNNING || v->op == VM_OP_START;
+}
+
+/* Elsewhere, or on its way there, though it could be at home. */
+static bool is_away(const struct vm *v)
+{
+    bool could_move = v->state == VM_RUNNING && !v->has_host_device && !v->has_local_disk;
+    bool is_leaving = v->op == VM_OP_MIGRATE && !str_eq(v->target, v->home); /* a drain's, given up meanwhile */
+    return could_move && (!str_eq(v->node, v->home) || is_leaving);
+}
+
 size_t vm_count_on(const struct tables *t, const char *node, bool running_only)
 {
     size_t n = 0;
     struct vm v = {0};
     for (const char *after = NULL; vm_next(t, after, &v); after = v.name)
-        n += str_eq(v.node, node) && (!running_only || v.state == VM_RUNNING || v.op == VM_OP_START);
+        n += str_eq(v.node, node) && (!running_only || counts_as_running(&v));
     return n;
 }
 
-size_t vm_count_ops(const struct tables *t)
+bool vm_is_home(const struct tables *t, const char *node)
 {
-    size_t n = 0;
     struct vm v = {0};
     for (const char *after = NULL; vm_next(t, after, &v); after = v.name)
-        n += v.op != VM_OP_NONE;
-    return n;
+        if (str_eq(v.home, node) && is_away(&v))
+            return false;
+    return true;
+}
+
+uint32_t vm_tally(const struct tables *t, const struct vm_nodes *nodes, struct vm_tally *ret)
+{
+    uint32_t ops = 0;
+    struct vm v = {0};
+    memset(ret, 0, nodes->n * sizeof(*ret));
+    for (const char *after = NULL; vm_next(t, after, &v); after = v.name) {
+        const struct vm_node *owner = vm_nodes_find(nodes, v.node), *home = vm_nodes_find(nodes, v.home);
+        ops += v.op != VM_OP_NONE;
+        if (owner) {
+            ret[owner - nodes->nodes].here++;
+            ret[owner - nodes->nodes].running += counts_as_running(&v);
+        }
+        if (home)
+            ret[home - nodes->nodes].away += is_away(&v);
+    }
+    return ops;
 }

@@ -155,7 +155,12 @@ int vm_place(const struct tables *t, const struct vm_nodes *nodes, const struct 
 /* May v be live-migrated at all (machine known on target, no host device, no local disk)? 0 or ERR_CONDITION. */
 int vm_can_migrate(const struct vm *v, const struct vm_node *target, struct error *e);
 size_t vm_count_on(const struct tables *t, const char *node, bool running_only);
-size_t vm_count_ops(const struct tables *t); /* operations under way in the cluster */
+/* All nodes in one pass; ret: one for each of nodes->nodes. Returns the number of operations under way in the cluster. */
+struct vm_tally {
+    uint32_t here, running; /* owned by the node */
+    uint32_t away;          /* its home, elsewhere, and could be moved home (vm_is_home: none) */
+};
+uint32_t vm_tally(const struct tables *t, const struct vm_nodes *nodes, struct vm_tally *ret);
 
 /* Leader: moves VMs off draining nodes and home to failback nodes; at most VM_MOVES_MAX at a time (vm-step.c). A VM that
  * cannot move gets vm.error set through nothing: the reason is returned for status in *ret_blocked (code 0: none). */

@@ -104,6 +104,20 @@ static void test_can_migrate(void **state)
     world_done(&w);
 }
 
+/* The tally says for every node at once what the single questions say. */
+static void check_tally(const struct world *w)
+{
+    struct vm_nodes nodes = {w->list, 3};
+    struct vm_tally tally[3];
+    vm_tally(w->t, &nodes, tally);
+    for (size_t i = 0; i < 3; i++) {
+        const char *name = w->list[i].name;
+        assert_int_equal(tally[i].here, vm_count_on(w->t, name, false));
+        assert_int_equal(tally[i].running, vm_count_on(w->t, name, true));
+        assert_int_equal(tally[i].away == 0, vm_is_home(w->t, name));
+    }
+}
+
 static void test_counts(void **state)
 {
     (void)state;
@@ -114,10 +128,13 @@ static void test_counts(void **state)
     world_run(&w, "vm3", "n2", 3);
     assert_int_equal(vm_count_on(w.t, "n1", false), 2);
     assert_int_equal(vm_count_on(w.t, "n1", true), 1);
-    assert_int_equal(vm_count_ops(w.t), 0);
+    assert_int_equal(world_ops(w.t), 0);
     world_op(&w, (struct vm_op_request){.name = "vm2", .op = VM_OP_START});
     assert_int_equal(vm_count_on(w.t, "n1", true), 2);
-    assert_int_equal(vm_count_ops(w.t), 1);
+    assert_int_equal(world_ops(w.t), 1);
+    check_tally(&w);
+    world_op(&w, (struct vm_op_request){.name = "vm3", .op = VM_OP_MIGRATE, .node = "n1"});
+    check_tally(&w);
     world_done(&w);
 }
 

@@ -54,10 +54,10 @@ static void test_drains(void **state)
     vm_entry_set(&set, &b);
     world_apply(&f.w, ENTRY_VM_SET, &b);
     run_for(&f, 300);
-    assert_int_equal(vm_count_ops(f.w.t), 0);
+    assert_int_equal(world_ops(f.w.t), 0);
     f.w.list[0].draining = true;
     run_for(&f, 300);
-    assert_int_equal(vm_count_ops(f.w.t), VM_MOVES_MAX);
+    assert_int_equal(world_ops(f.w.t), VM_MOVES_MAX);
     assert_string_equal(vm(&f, "vm4").target, "n2"); /* by priority, then by name; each counts for the next placement */
     assert_string_equal(vm(&f, "vm1").target, "n3");
     assert_int_equal(vm(&f, "vm1").reason, VM_REASON_DRAIN);
@@ -69,7 +69,7 @@ static void test_drains(void **state)
     run_for(&f, 300);
     world_end(&f.w, "vm3", VM_REPORT_MOVED);
     run_for(&f, 300);
-    assert_int_equal(vm_count_ops(f.w.t), 0);
+    assert_int_equal(world_ops(f.w.t), 0);
     assert_int_equal(vm_count_on(f.w.t, "n1", true), 0);
     assert_string_equal(vm(&f, "vm5").node, "n1");
     assert_string_equal(vm(&f, "vm1").home, "n1");
@@ -245,7 +245,7 @@ static void test_what_cannot_move_is_home(void **state)
     world_apply(&f.w, ENTRY_VM_SET, &b);
     assert_false(vm_is_home(f.w.t, "n2"));
     run_for(&f, 300);
-    assert_int_equal(vm_count_ops(f.w.t), 0); /* nobody asked for failback */
+    assert_int_equal(world_ops(f.w.t), 0); /* nobody asked for failback */
     world_op(&f.w, (struct vm_op_request){.name = "vm1", .op = VM_OP_STOP});
     world_end(&f.w, "vm1", VM_REPORT_STOPPED);
     assert_true(vm_is_home(f.w.t, "n2"));

@@ -35,6 +35,14 @@ static inline struct uuid world_uuid(unsigned n)
     return (struct uuid){.b = {0xaa, [14] = (uint8_t)(n >> 8), [15] = (uint8_t)n}};
 }
 
+/* Operations under way in the cluster. */
+static inline uint32_t world_ops(const struct tables *t)
+{
+    struct vm_nodes none = {0};
+    struct vm_tally unused;
+    return vm_tally(t, &none, &unused);
+}
+
 static inline uint64_t world_call(void *ctx, struct vm_call *c)
 {
     struct world *w = ctx;
