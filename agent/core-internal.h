@@ -85,6 +85,7 @@ struct core {
     const struct log_sink *log;
     char version[32];
     size_t message_max;
+    uint64_t log_kept, lag_snapshot;
     struct prng prng;
     int64_t now_ms, wall_ms; /* of the event in hand */
     enum core_phase phase;

@@ -453,11 +453,20 @@ static void take_tls_join(struct core *c, const struct core_event *ev)
     core_propose(c, ENTRY_NODE_JOIN, &b, &w);
 }
 
+/* Whoever is elected serves its state, though it has committed nothing of its own term yet: that may need the very node
+ * that asks. What is applied is committed in any case. */
+static bool may_serve_state(const struct core *c)
+{
+    struct db_replica leader;
+    return c->db && c->phase == PHASE_MEMBER && db_leader(c->db, &leader) &&
+           uuid_eq(&leader.id, &c->identity.replica);
+}
+
 static void take_tls_fetch(struct core *c, const struct core_event *ev)
 {
     struct core_action *a = core_act(c, ACT_TLS_REPLY);
     a->client = ev->client;
-    if (c->db && db_is_leader(c->db))
+    if (may_serve_state(c))
         db_snapshot_encode(c->db, &a->bytes);
     else
         error_set(&a->error, ERR_AGAIN, "node %s does not lead now", c->identity.node);
@@ -480,7 +489,8 @@ void core_become_member(struct core *c, const struct identity *id, struct db_ima
     c->identity = *id;
     c->phase = PHASE_MEMBER;
     struct db_params p = {.cluster = id->cluster, .self = id->replica, .nodeid = id->nodeid, .seed = prng_next(&c->prng),
-                          .message_max = c->message_max - 1, .machine = {core_apply_entry, c}, .log = c->log};
+                          .message_max = c->message_max - 1, .machine = {core_apply_entry, c}, .log = c->log,
+                          .log_kept = c->log_kept, .lag_snapshot = c->lag_snapshot};
     c->db = db_new(&p, image, c->now_ms);
     if (found)
         db_bootstrap(c->db, c->now_ms);
@@ -493,6 +503,8 @@ struct core *core_new(const struct core_params *p)
     c->log = p->log;
     STR_COPY(c->version, p->version);
     c->message_max = p->message_max;
+    c->log_kept = p->log_kept;
+    c->lag_snapshot = p->lag_snapshot;
     c->prng = prng_new(p->seed);
     c->now_ms = p->now_ms;
     c->wall_ms = p->wall_ms;

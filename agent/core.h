@@ -132,6 +132,7 @@ struct core_params {
     const struct log_sink *log; /* borrowed for the core's life */
     const char *version;
     int64_t now_ms, wall_ms;
+    uint64_t log_kept, lag_snapshot; /* of struct db_params; 0 but in tests */
 };
 
 struct core;
