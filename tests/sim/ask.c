@@ -26,14 +26,20 @@ static struct ask *new_ask(struct world *w)
 uint64_t world_ask(struct world *w, size_t node, const char *verb, struct json *args)
 {
     struct uuid id = prng_uuid(&w->prng);
+    if (str_eq(verb, "vm.start"))
+        world_guest(w, json_get_str(args, "name", ""))->asked++;
+    return world_ask_again(w, node, verb, args, &id);
+}
+
+uint64_t world_ask_again(struct world *w, size_t node, const char *verb, struct json *args, const struct uuid *id)
+{
     struct ask *k = new_ask(w);
     uint64_t client = k->client;
+    k->id = *id;
     k->node = node;
     k->life = w->nodes[node].life;
     k->is_dead = w->nodes[node].core == NULL;
-    if (str_eq(verb, "vm.start"))
-        world_guest(w, json_get_str(args, "name", ""))->asked++;
-    AUTO(json_freep) struct json *request = proto_request(verb, uuid_str(&id).s, args);
+    AUTO(json_freep) struct json *request = proto_request(verb, uuid_str(id).s, args);
     world_deliver(w, node, &(struct core_event){.type = EV_REQUEST, .client = client, .request = request,
                                                 .access = ACCESS_ADMIN});
     return client;

@@ -30,6 +30,8 @@ struct play {
     bool is_faulty;
     int64_t faults_end_ms, fault_ms, mend_ms, operator_ms, asked_ms, stopped_ms;
     uint64_t ask; /* under way; 0: none */
+    char verb[32]; /* of it */
+    struct json *args;
     uint32_t retries;
 };
 
@@ -93,7 +95,7 @@ static void mend(struct play *p)
     world_log(w, "!", "network, disks, moves and hooks are mended");
     world_heal(w);
     set_loss(p, 0);
-    w->move_fails = w->hook_fails = 0;
+    w->move_fails = w->hook_fails = w->lost_outcomes = 0;
     for (size_t i = 0; i < w->n; i++)
         w->nodes[i].fsync_ms_max = 8;
 }
@@ -105,11 +107,18 @@ static void hang(struct play *p, size_t node)
     p->w->nodes[node].host.hung_until_ms = p->w->now_ms + ms;
 }
 
+static void fault_guest_off(struct play *p)
+{
+    const struct guest *g = &p->w->guests[world_draw(p->w, p->w->n_guests)];
+    world_log(p->w, "!", "the guest of %s powers itself off", g->name);
+    guest_off(p->w, g->name);
+}
+
 static void fault(struct play *p)
 {
     struct world *w = p->w;
     size_t node = (size_t)world_draw(w, w->n), leader = world_leader(w);
-    switch (world_draw(w, 12)) {
+    switch (world_draw(w, 15)) {
     case 0:
     case 1: fault_kill(p, node); break;
     case 2:
@@ -123,8 +132,15 @@ static void fault(struct play *p)
     case 10:
         w->move_fails = (unsigned)world_draw(w, 600);
         w->hook_fails = (unsigned)world_draw(w, 500);
+        w->lost_outcomes = (unsigned)world_draw(w, 400);
         break;
-    case 11: w->failing_rebuilds[node] = (unsigned)world_draw(w, 2); break;
+    case 11: w->failing_rebuilds[node] = (unsigned)world_draw(w, 3); break;
+    case 12: fault_guest_off(p); break;
+    case 13: w->nodes[node].wall_skew_ms += (int64_t)world_draw(w, 600000) - 300000; break;
+    case 14:
+        for (size_t i = 0; i < w->n; i++)
+            fault_power(p, i);
+        break;
     default: break;
     }
 }
@@ -172,9 +188,26 @@ static void ask(struct play *p, const char *verb, struct json *args)
         json_free(args);
         return;
     }
-    world_log(w, ">", "%s at %s", verb, w->nodes[node].name);
+    STR_COPY(p->verb, verb);
+    json_free(p->args);
+    p->args = args != NULL ? json_copy(args) : NULL;
+    world_log(w, ">", "%s %s at %s", verb, json_get_str(args, "name", ""), w->nodes[node].name);
     p->ask = world_ask(w, node, verb, args);
     p->asked_ms = w->now_ms;
+}
+
+/* As clusterctl does when the agent it asked went away, or was left without a leader: the same request elsewhere. */
+static bool ask_again(struct play *p, int code, const struct uuid *id)
+{
+    struct world *w = p->w;
+    size_t node = (size_t)world_draw(w, w->n);
+    bool unknown = code < 0 || code == -ERR_NO_AGENT || code == -ERR_TIMEOUT || code == -ERR_NO_QUORUM;
+    if (!unknown || w->nodes[node].core == NULL || world_chance(w, 500))
+        return false;
+    world_log(w, ">", "%s %s at %s, once more", p->verb, json_get_str(p->args, "name", ""), w->nodes[node].name);
+    p->ask = world_ask_again(w, node, p->verb, p->args != NULL ? json_copy(p->args) : NULL, id);
+    p->asked_ms = w->now_ms;
+    return true;
 }
 
 /* True: an answer is still awaited. */
@@ -188,9 +221,10 @@ static bool is_waiting(struct play *p)
         return true;
     if (code != 0)
         world_log(p->w, "<", "%d %s", code, json_str(json_path(k->answer, "status.message"), ""));
+    struct uuid id = k->id;
     world_ask_done(p->w, p->ask);
     p->ask = 0;
-    return false;
+    return ask_again(p, code, &id);
 }
 
 static struct json *args_of(const char *key, const char *value)
@@ -217,6 +251,7 @@ static void meddle(struct play *p, const struct run *r)
         }
         break;
     case 2: ask(p, "vm.start", args_of("name", any_vm(p))); break;
+    case 4: ask(p, "node.drain", args_of("name", w->nodes[world_draw(w, w->n)].name)); break;
     case 3:
         if (r->state == RUN_RUNNING && world_chance(w, 300))
             ask(p, "upgrade.pause", NULL);
@@ -225,9 +260,39 @@ static void meddle(struct play *p, const struct run *r)
     }
 }
 
+static struct json *resume_args(const char *node)
+{
+    struct json *args = args_of("name", node);
+    json_set_bool(args, "failback", true);
+    return args;
+}
+
+/* Maintenance that the operator began, or that a step which was given up left behind: not the run's own node. */
+static bool is_left_over(const struct tables *t, const struct run *r, const struct node *n)
+{
+    struct step s;
+    bool in_run = step_current(t, r, &s) == 0 && s.state != STEP_PENDING && str_eq(s.node, n->name);
+    return !in_run && (n->state == NODE_PAUSED || n->state == NODE_DRAINING);
+}
+
+static bool resume_left_over(struct play *p, const struct run *r)
+{
+    const struct tables *t = world_tables(p->w);
+    struct node n = {0};
+    while (node_next(t, &n))
+        if (is_left_over(t, r, &n) && (!p->is_faulty || world_chance(p->w, 200))) {
+            ask(p, "node.resume", resume_args(n.name));
+            node_done(&n);
+            return true;
+        }
+    return false;
+}
+
 static void drive_run(struct play *p, const struct run *r)
 {
     struct world *w = p->w;
+    if (resume_left_over(p, r))
+        return;
     if (r->state == RUN_PAUSED && world_chance(w, 300)) {
         ask(p, "upgrade.resume", NULL);
     } else if (r->state == RUN_PAUSED_ERROR) {
@@ -244,7 +309,6 @@ static void drive_run(struct play *p, const struct run *r)
     }
 }
 
-/* A node that was paused or drained by nobody's wish any more: there is none, so what is left over is a fault. */
 static void operate(struct play *p)
 {
     struct world *w = p->w;
@@ -372,6 +436,12 @@ bool coresim_run(uint64_t seed, const struct sim_options *options)
                                   .net = {.delay_ms_max = 1 + (int64_t)prng_below(&prng, 20),
                                           .notice_ms_max = 100 + (int64_t)prng_below(&prng, 1500)},
                                   .line = options->is_verbose ? show : NULL};
+    if (prng_below(&prng, 2) == 0) {
+        params.log_kept = 60 + prng_below(&prng, 100); /* more than one step commits */
+        params.lag_snapshot = 10 + prng_below(&prng, 40);
+    }
+    if (prng_below(&prng, 3) == 0)
+        params.message_max = 2000 + prng_below(&prng, 4000);
     struct play p = {.w = world_new(&params), .options = options};
     bool was_faulty = prng_below(&prng, 4) != 0;
     begin(&p);
@@ -381,6 +451,7 @@ bool coresim_run(uint64_t seed, const struct sim_options *options)
         upgrade(&p);
     if (world_fault(p.w) == NULL)
         end(&p, was_faulty);
+    json_free(p.args);
     const char *fault = world_fault(p.w);
     if (fault != NULL && options->is_verbose)
         world_describe(p.w);

@@ -100,7 +100,10 @@ static void set_running(struct world *w, size_t node, struct domain *d)
 static void boot_domain(struct world *w, size_t node, struct domain *d)
 {
     struct guest *g = world_guest(w, d->name);
+    struct uuid op = world_start_under_way(w, d->name);
     g->starts++;
+    g->killed += g->is_off_unseen && !uuid_is_nil(&op) && uuid_eq(&g->off_in, &op);
+    g->is_off_unseen = false;
     if (g->starts > g->asked + g->killed)
         world_fail(w, "VM %s was restarted on %s: started %u times, asked for %u times, lost to power %u times", d->name,
                    w->nodes[node].name, g->starts, g->asked, g->killed);
@@ -130,7 +133,9 @@ static void end_migration(struct world *w, size_t node, struct domain *d, const 
 {
     size_t target = d->out.target;
     uint64_t serial = d->out.serial;
-    answer_caller(w, node, d, e);
+    struct error lost = {0};
+    error_set(&lost, ERR_IO, "the connection was lost");
+    answer_caller(w, node, d, e == NULL && world_chance(w, w->lost_outcomes) ? &lost : e);
     d->out.serial = 0;
     if (e != NULL) {
         drop_incoming(w, target, serial);
@@ -362,8 +367,10 @@ void host_power_lost(struct world *w, size_t node)
         if (d->out.serial != 0)
             drop_incoming(w, d->out.target, d->out.serial);
         d->out.serial = 0;
-        if (d->state != VM_DOMAIN_OFF)
-            world_guest(w, d->name)->killed++;
+        struct guest *g = world_guest(w, d->name);
+        if (d->state != VM_DOMAIN_OFF || g->is_off_unseen) /* nobody will ever know that it was off by then */
+            g->killed++;
+        g->is_off_unseen = false;
         d->state = VM_DOMAIN_OFF;
     }
     h->hung_until_ms = 0;
@@ -380,5 +387,7 @@ void guest_off(struct world *w, const char *name)
     if (d->out.serial != 0)
         end_migration(w, node, d, &e);
     d->state = VM_DOMAIN_OFF;
+    world_guest(w, name)->is_off_unseen = true;
+    world_guest(w, name)->off_in = world_start_under_way(w, name);
     changed(w, node);
 }

@@ -11,10 +11,9 @@
 
 enum {
     TICK_MS = 50,
-    BOOT_MS = 8000,           /* from power to the agent's start */
-    RESTART_MS = 1000,        /* systemd's RestartSec */
-    GROUP_JOIN_MS = 200,      /* corosync runs -> the agent is in the group */
-    MESSAGE_MAX = 1024 * 1024, /* of the agent's CPG adapter */
+    BOOT_MS = 8000,      /* from power to the agent's start */
+    RESTART_MS = 1000,   /* systemd's RestartSec */
+    GROUP_JOIN_MS = 200, /* corosync runs -> the agent is in the group */
 };
 static const int64_t WALL_BASE_MS = 1764000000000; /* 2025-11-24T16:00:00Z */
 
@@ -212,6 +211,14 @@ static void check_level(struct world *w, const struct db *db)
     }
 }
 
+static void see_guests_off(struct world *w, const struct tables *t)
+{
+    struct vm v;
+    for (size_t i = 0; i < w->n_guests; i++)
+        if (w->guests[i].is_off_unseen && vm_get(t, w->guests[i].name, &v) == 0 && v.state == VM_STOPPED)
+            w->guests[i].is_off_unseen = false;
+}
+
 static void check_node(struct world *w, size_t node)
 {
     struct checker_node nodes[WORLD_NODES_MAX];
@@ -229,6 +236,7 @@ static void check_node(struct world *w, size_t node)
         return;
     w->nodes[node].seen_index = db_applied_index(db);
     check_level(w, db);
+    see_guests_off(w, db_tables(db));
     struct table_row last;
     if (w->p.line != NULL && tables_last(db_tables(db), TABLE_EVENT, &last)) {
         w->holds_lines = false;
@@ -322,8 +330,9 @@ void world_start_agent(struct world *w, size_t node)
 {
     struct sim_node *s = &w->nodes[node];
     struct db_image image = {0};
-    struct core_params p = {.seed = prng_next(&w->prng), .message_max = MESSAGE_MAX, .log = &s->sink,
-                            .version = "0.1.0", .now_ms = world_mono_ms(w, node), .wall_ms = world_wall_ms(w, node)};
+    struct core_params p = {.seed = prng_next(&w->prng), .message_max = w->p.message_max, .log = &s->sink,
+                            .version = "0.1.0", .now_ms = world_mono_ms(w, node), .wall_ms = world_wall_ms(w, node),
+                            .log_kept = w->p.log_kept, .lag_snapshot = w->p.lag_snapshot};
     assert(s->powered && s->core == NULL);
     s->stays_down = false;
     s->life++;
@@ -622,6 +631,20 @@ bool world_is_settled(struct world *w, char *why, size_t size)
     return same && vms_are_right(w, db_tables(lead), why, size);
 }
 
+struct uuid world_start_under_way(const struct world *w, const char *vm)
+{
+    const struct db *newest = NULL;
+    struct vm v;
+    for (size_t i = 0; i < w->n; i++) {
+        const struct db *db = w->nodes[i].core != NULL ? core_db(w->nodes[i].core) : NULL;
+        if (db != NULL && (newest == NULL || db_applied_index(db) > db_applied_index(newest)))
+            newest = db;
+    }
+    if (newest == NULL || vm_get(db_tables(newest), vm, &v) != 0 || v.op != VM_OP_START)
+        return (struct uuid){{0}};
+    return v.op_id;
+}
+
 void world_describe(const struct world *w)
 {
     for (size_t i = 0; i < w->n; i++) {
@@ -666,6 +689,8 @@ struct world *world_new(const struct world_params *params)
 {
     struct world *w = xcalloc(1, sizeof(*w));
     w->p = *params;
+    if (w->p.message_max == 0)
+        w->p.message_max = 1 << 20; /* the agent's */
     w->n = params->n;
     assert(w->n <= WORLD_NODES_MAX);
     w->prng = prng_new(params->seed);

@@ -53,6 +53,8 @@ struct guest {
     unsigned asked;         /* how often an admin asked for its start */
     unsigned killed;        /* how often power loss took it away */
     unsigned failing_moves; /* that many migrations of it will fail */
+    bool is_off_unseen;     /* it powered itself off, and the cluster does not say so yet */
+    struct uuid off_in;     /* the start that was not recorded as done by then: it may be made once more; nil: none */
 };
 
 /* ---- nodes (world.c) */
@@ -100,7 +102,8 @@ struct rebuild {
 /* ---- asking (ask.c) */
 
 struct ask {
-    uint64_t client; /* 0: free */
+    uint64_t client;
+    struct uuid id;
     size_t node;
     uint32_t life;
     struct json *answer; /* owned */
@@ -143,6 +146,8 @@ struct world_params {
     const char *release;
     bool is_exact;
     struct net_params net;
+    uint64_t log_kept, lag_snapshot;
+    size_t message_max;
     const struct sim_options *options;
     void (*line)(void *ctx, const char *line); /* of the decision log; may be NULL */
     void *ctx;
@@ -178,6 +183,7 @@ struct world {
     unsigned failing_rebuilds[WORLD_NODES_MAX]; /* that many of this node will fail */
     bool no_rejoin[WORLD_NODES_MAX];
     unsigned move_fails, hook_fails; /* of 1000 */
+    unsigned lost_outcomes;          /* of 1000: a migration is done, and its caller is told that it failed */
 };
 
 struct world *world_new(const struct world_params *params);
@@ -213,6 +219,7 @@ void world_partition(struct world *w, const uint8_t *side);
 void world_heal(struct world *w);
 void world_connect(struct world *w); /* corosync's configurations or processes changed */
 bool world_reaches(const struct world *w, size_t a, size_t b);
+struct uuid world_start_under_way(const struct world *w, const char *vm); /* its op id, as the newest state says */
 void world_describe(const struct world *w); /* prints */
 bool world_is_settled(struct world *w, char *why, size_t size); /* one leader, one state, VMs where they belong */
 
@@ -240,6 +247,8 @@ bool host_is_empty(const struct host *h);                     /* nothing active 
 
 /* ask.c */
 uint64_t world_ask(struct world *w, size_t node, const char *verb, struct json *args); /* takes args */
+/* With the id of a request whose answer did not come: it is carried out once. */
+uint64_t world_ask_again(struct world *w, size_t node, const char *verb, struct json *args, const struct uuid *id);
 struct ask *world_asked(struct world *w, uint64_t client);
 void world_ask_done(struct world *w, uint64_t client);
 void world_asks_of_dead(struct world *w, size_t node);
