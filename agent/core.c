@@ -457,9 +457,7 @@ static void take_tls_join(struct core *c, const struct core_event *ev)
  * that asks. What is applied is committed in any case. */
 static bool may_serve_state(const struct core *c)
 {
-    struct db_replica leader;
-    return c->db && c->phase == PHASE_MEMBER && db_leader(c->db, &leader) &&
-           uuid_eq(&leader.id, &c->identity.replica);
+    return c->db && c->phase == PHASE_MEMBER && db_can_serve(c->db);
 }
 
 static void take_tls_fetch(struct core *c, const struct core_event *ev)
