@@ -115,7 +115,8 @@ int core_apply_entry(void *ctx, struct tables *t, const struct entry *e, struct 
     case ENTRY_VM_REMOVE:
     case ENTRY_VM_OP:
     case ENTRY_VM_REPORT:
-    case ENTRY_VM_SET: apply_vm(t, e, ret); return 0;
+    case ENTRY_VM_SET:
+    case ENTRY_VM_CANCEL: apply_vm(t, e, ret); return 0;
     case ENTRY_RUN_START:
     case ENTRY_RUN_CONTROL:
     case ENTRY_RUN_MOVE:

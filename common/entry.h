@@ -31,6 +31,7 @@ enum entry_kind {
     ENTRY_VM_OP = 42,     /* start, stop, migrate: the intent */
     ENTRY_VM_REPORT = 43, /* what the node that acts found or did */
     ENTRY_VM_SET = 44,
+    ENTRY_VM_CANCEL = 45, /* an admin no longer wants the move that is under way */
     /* upgrade */
     ENTRY_RUN_START = 60,
     ENTRY_RUN_CONTROL = 61, /* pause, resume, retry, abort: by an admin */

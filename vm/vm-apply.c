@@ -257,6 +257,7 @@ static int begin(const struct apply *a, struct vm *v, const struct vm_op_request
     v->reason = r->reason;
     v->claim = 0;
     v->left = false;
+    v->cancel = false;
     v->hard = r->op == VM_OP_STOP && r->hard;
     v->op_timeout_ms = r->timeout_ms > 0 ? r->timeout_ms : default_timeout_ms;
     v->error[0] = '\0';
@@ -375,6 +376,37 @@ static int apply_op(const struct apply *a)
     return malformed(a);
 }
 
+static int refuse_cancel(const struct apply *a, const struct vm *v, const char *why)
+{
+    error_set(a->error, ERR_CONDITION, "VM %s: %s", v->name, why);
+    error_set_remedy(a->error, "clusterctl vm show %s", v->name);
+    return ERR_CONDITION;
+}
+
+static int apply_cancel(const struct apply *a)
+{
+    char name[VM_NAME_MAX];
+    struct uuid op_id;
+    struct vm v;
+    if (vm_entry_cancel_decode(a->e->payload, name, &op_id))
+        return malformed(a);
+    int err = find_vm(a, name, &v);
+    if (err)
+        return err;
+    if (v.op == VM_OP_NONE || !uuid_eq(&v.op_id, &op_id))
+        return refuse_cancel(a, &v, "that operation has ended");
+    if (v.op != VM_OP_MIGRATE)
+        return refuse_cancel(a, &v, "only a move can be cancelled");
+    if (v.left)
+        return refuse_cancel(a, &v, "it left its node already, and its target is being asked for it");
+    if (v.cancel)
+        return 0;
+    v.cancel = true;
+    put_changed(a, &v);
+    EVENT(a, EVENT_INFO, &v, "VM %s: its move from %s to %s is to be cancelled", v.name, v.node, v.target);
+    return 0;
+}
+
 /* ---- reports */
 
 static int late(const struct apply *a, const struct vm_report *r)
@@ -390,6 +422,7 @@ static int end(const struct apply *a, struct vm *v, enum job_state state, int co
     v->op_id = (struct uuid){0};
     v->claim = 0;
     v->left = false;
+    v->cancel = false;
     v->hard = false;
     v->target[0] = '\0';
     STR_COPY(v->error, error);
@@ -430,8 +463,17 @@ static int report_moved(const struct apply *a, struct vm *v, const struct vm_rep
     return end(a, v, JOB_DONE, 0, "");
 }
 
+/* As was wished: nothing is wrong with the VM. */
+static int report_cancelled(const struct apply *a, struct vm *v)
+{
+    EVENT(a, EVENT_INFO, v, "VM %s stays on %s: its move to %s was cancelled", v->name, v->node, v->target);
+    return end(a, v, JOB_CANCELLED, 0, "");
+}
+
 static int report_failed(const struct apply *a, struct vm *v, const struct vm_report *r)
 {
+    if (v->cancel && !v->left)
+        return report_cancelled(a, v);
     const char *what = v->op == VM_OP_START ? "start" : v->op == VM_OP_STOP ? "stop" : "move";
     const char *why = r->error[0] ? r->error : "unknown reason";
     if (v->op == VM_OP_START) {
@@ -527,6 +569,7 @@ void vm_apply(struct tables *t, const struct vm_nodes *nodes, const struct entry
     case ENTRY_VM_OP: apply_op(&a); break;
     case ENTRY_VM_REPORT: apply_report(&a); break;
     case ENTRY_VM_SET: apply_set(&a); break;
+    case ENTRY_VM_CANCEL: apply_cancel(&a); break;
     default: error_set(&error, ERR_UNKNOWN_KIND, "entry kind %u is not one of VMs", e->kind); break;
     }
     ret->error = error;

@@ -5,7 +5,8 @@
  *   VM_REMOVE  str name
  *   VM_OP      str name, u8 op, u8 reason, str node, str boot_id, u64 epoch, u8 hard, i64 timeout_ms
  *   VM_REPORT  str name, u8 kind, uuid op_id, u64 epoch, str node, str boot_id, u64 claim, u32 code, str error
- *   VM_SET     str name, u8 fields (1 priority, 2 policy, 4 home), u32 priority, u8 policy, str home */
+ *   VM_SET     str name, u8 fields (1 priority, 2 policy, 4 home), u32 priority, u8 policy, str home
+ *   VM_CANCEL  str name, uuid op_id */
 #include "vm/vm-entry.h"
 
 enum { SET_PRIORITY = 1, SET_POLICY = 2, SET_HOME = 4 };
@@ -154,5 +155,24 @@ int vm_entry_set_decode(struct slice payload, struct vm_set_request *ret)
     if (wire_end(&r))
         return ERR_MALFORMED;
     *ret = q;
+    return 0;
+}
+
+void vm_entry_cancel(const char *name, const struct uuid *op_id, struct buf *b)
+{
+    wire_put_str(b, name);
+    wire_put_uuid(b, op_id);
+}
+
+int vm_entry_cancel_decode(struct slice payload, char ret_name[VM_NAME_MAX], struct uuid *ret_op_id)
+{
+    struct wire_reader r = wire_reader(payload);
+    char name[VM_NAME_MAX];
+    WIRE_GET_STR(&r, name);
+    struct uuid op_id = wire_get_uuid(&r);
+    if (wire_end(&r))
+        return ERR_MALFORMED;
+    str_copy(ret_name, VM_NAME_MAX, name);
+    *ret_op_id = op_id;
     return 0;
 }

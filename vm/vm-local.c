@@ -30,6 +30,9 @@
  *   9  MIGRATE                   running                   call MIGRATE; done: MOVED. (Also after an agent's restart:
  *                                                          either it was never begun, or it failed.)
  *   10                           migrating, no call of us  wait; after the time-out CANCEL, once in a while
+ *   10a  cancel was asked for    our call MIGRATE runs,    CANCEL, again until the move has ended, then as 12 or MOVED
+ *                                or migrating
+ *   10b                          running, no call of us    FAILED, which the row turns into cancelled
  *   11                           running, target away      FAILED
  *   12   call failed             running                   FAILED
  *   13   (call failed or none)   off, missing, paused      LEFT: it may run at the target, which decides (R3). So it is
@@ -94,6 +97,9 @@ struct watch {
     uint64_t call;
     enum vm_verb verb;
     struct uuid call_op;
+    /* Beside a MIGRATE in flight: its CANCEL. */
+    uint64_t cancel_call;
+    int64_t cancel_next_ms;
     /* Seen active here: since when. 0: not. */
     int64_t active_since_ms;
     bool told;
@@ -201,6 +207,7 @@ static void observe(struct vm_local *l, struct watch *w, const struct vm *v, int
         w->next_ms = 0;
         w->certain = false;
         w->error = (struct error){0};
+        w->cancel_next_ms = 0;
     }
     w->row = *v;
     w->gone = false;
@@ -395,8 +402,14 @@ static void act_stop(const struct step *s, struct watch *w)
 
 static void wait_for_migration(const struct step *s, struct watch *w)
 {
-    if (!is_overdue(s, w) || s->now_ms < w->next_ms)
+    if ((!is_overdue(s, w) && !w->row.cancel) || s->now_ms < w->next_ms)
         return;
+    if (w->row.cancel) {
+        w->next_ms = s->now_ms + CALL_AGAIN_MS;
+        log_notice(s->env->log, "VM %s is moving and is not to -> cancel", w->name);
+        call_verb(s, w, VM_CALL_CANCEL, 0);
+        return;
+    }
     w->next_ms = s->now_ms + CANCEL_AGAIN_MS;
     error_set(&w->error, ERR_TIMEOUT, "the migration to %s was not done in %" PRId64 " s and was cancelled",
               w->row.target, w->row.op_timeout_ms / 1000);
@@ -418,12 +431,29 @@ static void act_migrate(const struct step *s, struct watch *w)
         return;
     }
     const struct vm_node *target = vm_nodes_find(s->nodes, w->row.target);
+    if (!w->error.code && w->row.cancel)
+        error_set(&w->error, ERR_FAILED, "the move to %s was cancelled", w->row.target);
     if (!w->error.code && (!target || !target->present))
         error_set(&w->error, ERR_CONDITION, "%s is not in the cluster now", w->row.target);
     if (w->error.code)
         settle(s, w, VM_REPORT_FAILED);
     else
         call_migrate(s, w, target);
+}
+
+/* A MIGRATE of this agent blocks until the move has ended: its CANCEL is a call beside it. It may come before libvirt
+ * has begun the move, so it is repeated. */
+static void cancel_beside(const struct step *s, struct watch *w)
+{
+    bool is_wanted = w->verb == VM_CALL_MIGRATE && w->row.op == VM_OP_MIGRATE && w->row.cancel &&
+                     uuid_eq(&w->call_op, &w->row.op_id);
+    if (!is_wanted || w->cancel_call || s->now_ms < w->cancel_next_ms)
+        return;
+    struct vm_call c = {.verb = VM_CALL_CANCEL};
+    STR_COPY(c.name, w->name);
+    w->cancel_next_ms = s->now_ms + CALL_AGAIN_MS;
+    log_notice(s->env->log, "VM %s is moving to %s and is not to -> cancel", w->name, w->row.target);
+    w->cancel_call = s->env->call(s->env->ctx, &c);
 }
 
 static void act_op(const struct step *s, struct watch *w)
@@ -570,12 +600,14 @@ static void act_on_all(const struct step *s)
     size_t kept = 0;
     for (size_t i = 0; i < l->n_watches; i++) {
         struct watch *w = l->watches[i];
-        if (!w->call && w->gone && act_gone(s, w)) {
+        if (!w->call && !w->cancel_call && w->gone && act_gone(s, w)) {
             free(w);
             continue;
         }
-        if (!w->call && !w->gone)
+        if (!w->call && !w->cancel_call && !w->gone) /* a late CANCEL must not meet the next move */
             act(s, w);
+        else if (w->call && !w->gone && is_ours(&w->row, s->self))
+            cancel_beside(s, w);
         l->watches[kept++] = w;
     }
     l->n_watches = kept;
@@ -712,6 +744,19 @@ static struct watch *find_call(struct vm_local *l, uint64_t id)
     return NULL;
 }
 
+/* How the move ended is what its own call, or the next LIST, says. */
+static bool take_cancelled(struct vm_local *l, uint64_t id)
+{
+    for (size_t i = 0; i < l->n_watches; i++) {
+        if (l->watches[i]->cancel_call != id)
+            continue;
+        l->watches[i]->cancel_call = 0;
+        l->list_again = true;
+        return true;
+    }
+    return false;
+}
+
 /* ---- what the core calls */
 
 bool vm_local_outcome(struct vm_local *l, const struct tables *t, const struct vm_self *self, int64_t now_ms,
@@ -724,6 +769,8 @@ bool vm_local_outcome(struct vm_local *l, const struct tables *t, const struct v
         take_list(l, o, now_ms, env);
         return true;
     }
+    if (take_cancelled(l, id))
+        return true;
     struct watch *w = find_call(l, id);
     if (!w)
         return false;

@@ -131,7 +131,7 @@ static bool follow(struct move *m, const struct vm *v, int64_t now_ms, const str
         return true;
     }
     if (m->state == MOVE_MOVING)
-        failed(m, now_ms, v->error[0] ? v->error : "no reason was given", env);
+        failed(m, now_ms, v->error[0] ? v->error : "it was cancelled", env);
     else if (m->state == MOVE_PROPOSED && now_ms >= m->next_ms)
         failed(m, now_ms, "the request was not accepted", env);
     else if (m->state == MOVE_PROPOSED)

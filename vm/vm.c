@@ -2,7 +2,9 @@
 /* Rows of TABLE_VM, in this order (little endian, common/wire.h):
  *   str name, uuid uuid, str node, str home, u8 state, u8 wanted, u8 op, uuid op_id, u8 reason, u64 claim, str target,
  *   u8 left, u8 hard, i64 op_timeout_ms, str boot_id, u64 epoch, str machine, u64 memory_kib, u32 vcpus, u32 priority
- *   (two's complement), u8 policy, u8 has_host_device, u8 has_local_disk, i64 changed_ms, str error
+ *   (two's complement), u8 policy, u8 has_host_device, u8 has_local_disk, i64 changed_ms, str error,
+ *   u8 cancel: only where it is set, so that a row without it keeps the bytes that it always had (a
+ *   release that puts more behind it writes it always)
  * A newer release may add fields at the end. Rows of TABLE_VM_XML are the XML's bytes. */
 #include "vm/vm.h"
 
@@ -35,6 +37,8 @@ void vm_encode(const struct vm *v, struct buf *b)
     wire_put_u8(b, v->has_local_disk);
     wire_put_i64(b, v->changed_ms);
     wire_put_str(b, v->error);
+    if (v->cancel)
+        wire_put_u8(b, v->cancel);
 }
 
 static bool vm_is_valid(const struct vm *v)
@@ -72,6 +76,7 @@ int vm_decode(struct slice value, struct vm *ret)
     v.has_local_disk = wire_get_u8(&r) != 0;
     v.changed_ms = wire_get_i64(&r);
     WIRE_GET_STR(&r, v.error);
+    v.cancel = r.p < r.end && wire_get_u8(&r) != 0;
     if (wire_err(&r) || !vm_is_valid(&v))
         return ERR_MALFORMED;
     *ret = v;
@@ -148,6 +153,7 @@ struct json *vm_json(const struct vm *v)
     json_set_str(o, "state", vm_state_name(v));
     json_set_bool(o, "wanted", v->wanted);
     json_set_str(o, "target", v->op == VM_OP_MIGRATE ? v->target : NULL);
+    json_set_bool(o, "cancelling", v->cancel);
     json_set_str(o, "job", v->op == VM_OP_NONE ? NULL : uuid_str(&v->op_id).s);
     json_set_str(o, "machine", v->machine);
     json_set_int(o, "memory_mib", (int64_t)(v->memory_kib / 1024));

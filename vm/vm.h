@@ -19,7 +19,10 @@
  * A node acts on an op only after its CLAIM of it was applied: the claim went through the log, so that an agent that was
  * restarted or lagged behind cannot act on a row whose op was ended long ago. A migration whose source neither runs the
  * VM nor moves it any more is handed to the target by LEFT: only the target can know how it ended. Who reports what, and
- * when, is the table in vm-local.c. */
+ * when, is the table in vm-local.c.
+ *
+ * CANCEL of a move is a wish on the row: the owner acts on it, and the report tells what became of the move. One that is
+ * faster than the wish has MOVED; else the job ends as cancelled, and the VM stays where it is without an error. */
 #pragma once
 
 #include "common/entry.h"
@@ -45,6 +48,7 @@ struct vm {
     uint64_t claim;             /* the acting agent's, of this op; 0: none yet */
     char target[NODE_NAME_MAX]; /* MIGRATE */
     bool left;                  /* MIGRATE: the owner neither runs nor moves it any more, the target decides */
+    bool cancel;                /* MIGRATE: an admin wants it to stay where it is: the owner cancels the move */
     bool hard;                  /* STOP: at once */
     int64_t op_timeout_ms;
     char boot_id[UUID_STR_SIZE]; /* of the owner's boot in which it was started or arrived */
@@ -114,6 +118,7 @@ struct vm_set_request { /* ENTRY_VM_SET; unset fields keep their value */
     char home[NODE_NAME_MAX];
 };
 void vm_entry_set(const struct vm_set_request *r, struct buf *b);
+void vm_entry_cancel(const char *name, const struct uuid *op_id, struct buf *b); /* ENTRY_VM_CANCEL: of that op alone */
 
 /* What vm/ needs to know of nodes; built by the core from the node table and the membership. */
 struct vm_node {

@@ -352,6 +352,63 @@ static void test_remove_and_set(void **state)
 }
 
 /* Every cut of every payload is refused and changes nothing. */
+static int cancel(struct world *w, const char *name, const struct uuid *op_id)
+{
+    struct buf b = {0};
+    vm_entry_cancel(name, op_id, &b);
+    return world_apply(w, ENTRY_VM_CANCEL, &b);
+}
+
+static void test_cancel(void **state)
+{
+    (void)state;
+    struct world w;
+    world_init(&w);
+    world_run(&w, "vm1", "n1", 1);
+    struct uuid other = world_uuid(4711);
+    assert_int_equal(cancel(&w, "vm9", &other), ERR_NO_OBJECT);
+    assert_int_equal(cancel(&w, "vm1", &other), ERR_CONDITION); /* nothing is under way */
+    assert_int_equal(world_op(&w, op_of(VM_OP_STOP, "")), 0);
+    struct uuid op = world_vm(&w, "vm1").op_id;
+    assert_int_equal(cancel(&w, "vm1", &op), ERR_CONDITION); /* no move */
+    assert_int_equal(world_end(&w, "vm1", VM_REPORT_FAILED), 0);
+    assert_int_equal(world_op(&w, op_of(VM_OP_MIGRATE, "n2")), 0);
+    op = world_vm(&w, "vm1").op_id;
+    assert_int_equal(cancel(&w, "vm1", &other), ERR_CONDITION); /* of another move */
+    assert_false(world_vm(&w, "vm1").cancel);
+    assert_int_equal(cancel(&w, "vm1", &op), 0);
+    assert_int_equal(cancel(&w, "vm1", &op), 0);
+    assert_true(world_vm(&w, "vm1").cancel);
+    assert_int_equal(world_end(&w, "vm1", VM_REPORT_FAILED), 0);
+    struct vm v = world_vm(&w, "vm1");
+    assert_false(v.cancel);
+    assert_string_equal(v.error, "");
+    struct job j;
+    assert_int_equal(journal_job_get(w.t, &op, &j), 0);
+    assert_int_equal(j.state, JOB_CANCELLED);
+    world_done(&w);
+}
+
+/* What left its node cannot be called back; and if it is nowhere then, that is a failure whatever was wished before. */
+static void test_cancel_after_left(void **state)
+{
+    (void)state;
+    struct world w;
+    world_init(&w);
+    world_run(&w, "vm1", "n1", 1);
+    assert_int_equal(world_op(&w, op_of(VM_OP_MIGRATE, "n2")), 0);
+    struct uuid op = world_vm(&w, "vm1").op_id;
+    assert_int_equal(cancel(&w, "vm1", &op), 0);
+    assert_int_equal(world_end(&w, "vm1", VM_REPORT_LEFT), 0);
+    assert_int_equal(cancel(&w, "vm1", &op), ERR_CONDITION);
+    assert_int_equal(world_end(&w, "vm1", VM_REPORT_FAILED), 0);
+    struct job j;
+    assert_int_equal(journal_job_get(w.t, &op, &j), 0);
+    assert_int_equal(j.state, JOB_FAILED);
+    assert_true(world_vm(&w, "vm1").error[0] != '\0');
+    world_done(&w);
+}
+
 static void test_malformed(void **state)
 {
     (void)state;
@@ -412,6 +469,7 @@ int main(void)
         cmocka_unit_test(test_seen_without_an_op), cmocka_unit_test(test_restart_once),
         cmocka_unit_test(test_claim_and_left),     cmocka_unit_test(test_remove_and_set),
         cmocka_unit_test(test_malformed),          cmocka_unit_test(test_json),
+        cmocka_unit_test(test_cancel),             cmocka_unit_test(test_cancel_after_left),
     };
     return cmocka_run_group_tests_name("vm apply", tests, NULL, NULL);
 }

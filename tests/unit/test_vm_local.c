@@ -545,6 +545,117 @@ static void test_lost_migration_is_cancelled_late(void **state) /* 10 */
     host_done(&h);
 }
 
+static void wish_cancel(struct host *h)
+{
+    struct vm v = vm1(h);
+    struct buf b = {0};
+    vm_entry_cancel(v.name, &v.op_id, &b);
+    assert_int_equal(world_apply(&h->w, ENTRY_VM_CANCEL, &b), 0);
+}
+
+static void assert_job(const struct host *h, const struct uuid *id, enum job_state state)
+{
+    struct job j;
+    assert_int_equal(journal_job_get(h->w.t, id, &j), 0);
+    assert_int_equal(j.state, state);
+}
+
+/* The call that is under way is answered, also beside another. */
+static void answer_verb(struct host *h, enum vm_verb verb, int code)
+{
+    for (size_t i = 0; i < h->w.n_calls; i++) {
+        if (h->answered[i] || h->w.calls[i].verb != verb)
+            continue;
+        struct vm_outcome o = {0};
+        if (code)
+            error_set(&o.error, code, "as the test wants it");
+        outcome(h, i, &o);
+        return;
+    }
+    fail_msg("no call of verb %d is under way", (int)verb);
+}
+
+static void test_cancel_beside_the_call(void **state) /* 10a */
+{
+    (void)state;
+    struct host h;
+    host_init(&h, "n1");
+    struct vm_domain *d = begin_migration(&h);
+    struct uuid job = vm1(&h).op_id;
+    d->migrating = true;
+    wish_cancel(&h);
+    run_for(&h, 1000);
+    assert_int_equal(count_calls(&h, VM_CALL_CANCEL), 1);
+    answer_verb(&h, VM_CALL_CANCEL, ERR_FAILED); /* libvirt has not begun yet */
+    run_for(&h, 3000);
+    assert_int_equal(count_calls(&h, VM_CALL_CANCEL), 2);
+    answer_verb(&h, VM_CALL_CANCEL, 0);
+    d->migrating = false;
+    answer_verb(&h, VM_CALL_MIGRATE, ERR_FAILED);
+    run_for(&h, 1000);
+    assert_state(&h, VM_RUNNING, "n1");
+    assert_string_equal(vm1(&h).error, "");
+    assert_false(vm1(&h).cancel);
+    assert_job(&h, &job, JOB_CANCELLED);
+    assert_int_equal(count_calls(&h, VM_CALL_CANCEL), 2);
+    host_done(&h);
+}
+
+static void test_cancel_comes_too_late(void **state) /* 10a */
+{
+    (void)state;
+    struct host h;
+    host_init(&h, "n1");
+    struct vm_domain *d = begin_migration(&h);
+    struct uuid job = vm1(&h).op_id;
+    d->migrating = true;
+    wish_cancel(&h);
+    run(&h);
+    h.n_domains = 0; /* it arrived meanwhile */
+    answer_verb(&h, VM_CALL_MIGRATE, 0);
+    run(&h);
+    answer_verb(&h, VM_CALL_CANCEL, ERR_NOT_FOUND);
+    run(&h);
+    assert_state(&h, VM_RUNNING, "n2");
+    assert_job(&h, &job, JOB_DONE);
+    host_done(&h);
+}
+
+static void test_cancel_of_what_never_began(void **state) /* 10b */
+{
+    (void)state;
+    struct host h;
+    host_init(&h, "n1");
+    begin_migration(&h);
+    struct uuid job = vm1(&h).op_id;
+    restart_agent(&h); /* its call is gone, and nothing moves */
+    wish_cancel(&h);
+    run_for(&h, 1000);
+    assert_state(&h, VM_RUNNING, "n1");
+    assert_job(&h, &job, JOB_CANCELLED);
+    assert_int_equal(count_calls(&h, VM_CALL_MIGRATE), 1);
+    assert_int_equal(count_calls(&h, VM_CALL_CANCEL), 0);
+    host_done(&h);
+}
+
+static void test_cancel_after_a_restart(void **state) /* 10a */
+{
+    (void)state;
+    struct host h;
+    host_init(&h, "n1");
+    struct vm_domain *d = begin_migration(&h);
+    d->migrating = true;
+    restart_agent(&h);
+    wish_cancel(&h);
+    run_for(&h, 1000);
+    assert_calls(&h, VM_CALL_CANCEL);
+    d->migrating = false;
+    answer(&h, 0);
+    run_for(&h, 1000);
+    assert_state(&h, VM_RUNNING, "n1");
+    host_done(&h);
+}
+
 static void check_left(enum vm_domain_state seen)
 {
     struct host h;
@@ -913,6 +1024,10 @@ int main(void)
         cmocka_unit_test(test_target_away),
         cmocka_unit_test(test_agent_restarted_in_migration),
         cmocka_unit_test(test_lost_migration_is_cancelled_late),
+        cmocka_unit_test(test_cancel_beside_the_call),
+        cmocka_unit_test(test_cancel_comes_too_late),
+        cmocka_unit_test(test_cancel_of_what_never_began),
+        cmocka_unit_test(test_cancel_after_a_restart),
         cmocka_unit_test(test_left),
         cmocka_unit_test(test_source_power_cycled),
         cmocka_unit_test(test_moved_while_the_call_runs),
