@@ -430,7 +430,7 @@ static bool is_evicted(const struct core *c, const struct node *own)
         return true;
     const struct db_replica *r = db_config_find(db_configuration(c->db), &c->identity.replica);
     return own->state == NODE_EVICTING && uuid_eq(&own->replica, &c->identity.replica) && (!r || r->weight == 0) &&
-           !db_is_leader(c->db);
+           db_config_settled(c->db) && !db_is_leader(c->db); /* settled: until then its vote may still be needed */
 }
 
 static void become_evicted(struct core *c)
@@ -556,7 +556,7 @@ static void become_leader(struct core *c)
 static void look_as_leader(struct core *c, const struct node_views *v)
 {
     const struct tables *t = db_tables(c->db);
-    struct cluster_env env = {.ctx = c, .propose = core_propose_keyed, .is_drained = env_is_drained,
+    struct cluster_env env = {.ctx = c, .wall_ms = c->wall_ms, .propose = core_propose_keyed, .is_drained = env_is_drained,
                               .is_home = env_is_home};
     struct vm_env venv = vm_env(c);
     struct upgrade_env uenv = upgrade_env(c);

@@ -18,7 +18,7 @@ struct proposal {
 
 struct world {
     struct db *db[DBS]; /* [0] leads; [1] NULL: n2 is down */
-    int64_t now;
+    int64_t now, wall_ms; /* entries are written at 1000 */
     unsigned requests;
     struct apply_result last;
     bool drained, home;
@@ -117,7 +117,8 @@ static bool is_home(void *ctx, const char *node)
 
 static size_t look(struct world *w)
 {
-    const struct cluster_env env = {.ctx = w, .propose = propose, .is_drained = is_drained, .is_home = is_home};
+    const struct cluster_env env = {.ctx = w, .wall_ms = w->wall_ms, .propose = propose, .is_drained = is_drained,
+                                    .is_home = is_home};
     for (size_t i = 0; i < w->n; i++)
         buf_done(&w->proposals[i].payload);
     w->n = 0;
@@ -305,6 +306,8 @@ static void test_evict(void **state)
     admin(w, NODE_EVICT, "n2", true);
     expect_weight(w, 2, 0);
     assert_int_equal(state_of(w, "n2"), NODE_EVICTING);
+    assert_int_equal(look(w), 0); /* it is there, and shall hear that its vote is gone */
+    w->wall_ms += EVICT_NOTICE_MS;
     db_encode_replica_remove(&b, &n2);
     expect(w, ENTRY_REPLICA_REMOVE, &b, "config");
     expect_admin(w, NODE_GONE, "n2", n2);
