@@ -135,10 +135,22 @@ static void do_node_show(struct request *r)
 static void do_vm_list(struct request *r)
 {
     struct json *all = json_array_new();
+    struct vm_view nodes;
     struct vm v;
+    vm_view_build(&nodes, r->c, core_tables(r->c));
     for (bool more = vm_next(core_tables(r->c), NULL, &v); more; more = vm_next(core_tables(r->c), v.name, &v))
-        json_append(all, vm_json(&v));
+        json_append(all, status_vm_json(r->c, &nodes, &v));
+    vm_view_done(&nodes);
     answer_with(r, "vms", all);
+}
+
+static struct json *one_vm_json(const struct core *c, const struct vm *v)
+{
+    struct vm_view nodes;
+    vm_view_build(&nodes, c, core_tables(c));
+    struct json *o = status_vm_json(c, &nodes, v);
+    vm_view_done(&nodes);
+    return o;
 }
 
 /* The VM that an argument names; false, and answered, when there is none. */
@@ -165,7 +177,7 @@ static void do_vm_show(struct request *r)
         text = xcalloc(1, xml.len + 1);
         memcpy(text, xml.p, xml.len);
     }
-    json_set(data, "vm", vm_json(&v));
+    json_set(data, "vm", one_vm_json(r->c, &v));
     json_set_str(data, "xml", text);
     answer(r, NULL, data);
 }
@@ -195,22 +207,39 @@ static void do_job_list(struct request *r)
     answer_with(r, "jobs", all);
 }
 
-static void do_job_show(struct request *r)
+/* The job that an argument names; false, and answered, when there is none. */
+static bool want_job(struct request *r, struct job *ret)
 {
     const char *id = want_str(r, "id", UUID_STR_SIZE);
     struct uuid u;
-    struct job j;
     if (!id)
+        return false;
+    if (uuid_parse(id, &u) == 0 && journal_job_get(core_tables(r->c), &u, ret) == 0)
+        return true;
+    refuse(r, ERR_NO_OBJECT, "clusterctl job list", "no job %s", id);
+    return false;
+}
+
+static void do_job_show(struct request *r)
+{
+    struct job j;
+    if (!want_job(r, &j))
         return;
-    if (uuid_parse(id, &u) || journal_job_get(core_tables(r->c), &u, &j)) {
-        refuse(r, ERR_NO_OBJECT, "clusterctl job list", "no job %s", id);
-        return;
-    }
     struct json *job = job_json(&j);
-    int percent = j.kind == JOB_VM_MIGRATE ? vm_local_percent(r->c->vm_local, j.object) : -1;
+    bool is_moving = j.kind == JOB_VM_MIGRATE && j.state == JOB_RUNNING;
+    int percent = is_moving ? vm_local_percent(r->c->vm_local, j.object) : -1;
     if (percent >= 0)
         json_set_int(job, "percent", percent);
     answer_with(r, "job", job);
+}
+
+/* How many events are to be left out, oldest first, so that the newest `limit` remain. */
+static int64_t events_before(const struct tables *t, int64_t limit)
+{
+    int64_t n = 0;
+    TABLES_FOREACH (t, TABLE_EVENT, row)
+        n++;
+    return n > limit ? n - limit : 0;
 }
 
 static void do_events(struct request *r)
@@ -219,9 +248,11 @@ static void do_events(struct request *r)
     if (r->done)
         return;
     struct json *all = json_array_new(), *data = json_object_new();
-    int64_t last = since;
+    int64_t last = since, skip = json_get(r->args, "since") ? 0 : events_before(core_tables(r->c), limit);
     TABLES_FOREACH (core_tables(r->c), TABLE_EVENT, row) {
         struct cluster_event e;
+        if (skip-- > 0)
+            continue;
         if (cluster_event_decode(row.value, &e) || (int64_t)e.seq <= since || (int64_t)json_count(all) >= limit)
             continue;
         json_append(all, cluster_event_json(&e));
@@ -268,11 +299,41 @@ static void do_cluster_init(struct request *r)
         defer(r, name);
 }
 
+/* Is this node what that token would make of it? Then a first boot that says `node join` again has what it wants. */
+static bool is_joined_by(const struct core *c, const char *text)
+{
+    struct cluster cl;
+    struct json *token = NULL;
+    if (c->phase != PHASE_MEMBER || cluster_get(core_tables(c), &cl) || json_parse(text, strlen(text), &token, NULL))
+        return false;
+    bool is = str_eq(json_get_str(token, "ca_sha256", ""), hash_str(&cl.ca_hash).s) &&
+              str_eq(json_get_str(token, "node", ""), c->identity.node);
+    json_free(token);
+    return is;
+}
+
+static void answer_member(struct core *c, uint64_t client, const char *verb, const struct uuid *id)
+{
+    struct json *data = json_object_new();
+    json_set_str(data, "cluster", c->identity.cluster_name);
+    json_set_str(data, "node", c->identity.node);
+    core_reply(c, client, verb, id, NULL, data);
+}
+
 static void do_node_join(struct request *r)
 {
     const char *token = want_str(r, "token", 16384);
-    if (token)
+    struct cluster cl;
+    if (!token)
+        return;
+    if (is_joined_by(r->c, token)) {
+        answer_member(r->c, r->client, r->verb, &r->id);
+        r->done = true;
+    } else if (r->c->phase == PHASE_MEMBER && cluster_get(core_tables(r->c), &cl)) {
+        refuse(r, ERR_AGAIN, NULL, "the database has not caught up yet");
+    } else {
         defer(r, token);
+    }
 }
 
 static void fail_deferred(struct core *c, int code, const char *text, const char *remedy)
@@ -321,13 +382,10 @@ void request_deferred(struct core *c)
 
 static void is_member_now(struct core *c, struct waiter *w, const struct error *e)
 {
-    struct json *data = NULL;
-    if (!e->code) {
-        data = json_object_new();
-        json_set_str(data, "cluster", c->identity.cluster_name);
-        json_set_str(data, "node", c->identity.node);
-    }
-    core_reply(c, w->client, w->verb, &w->request_id, e, data);
+    if (e->code)
+        core_reply(c, w->client, w->verb, &w->request_id, e, NULL);
+    else
+        answer_member(c, w->client, w->verb, &w->request_id);
 }
 
 static void propose_init(struct core *c, struct waiter *w, const struct membership_outcome *m)
@@ -517,7 +575,7 @@ static void vm_answered(struct core *c, struct waiter *w, const struct error *e)
     struct vm v;
     if (!e->code && vm_get(core_tables(c), w->name, &v) == 0) {
         data = json_object_new();
-        json_set(data, "vm", vm_json(&v));
+        json_set(data, "vm", one_vm_json(c, &v));
     }
     core_reply(c, w->client, w->verb, &w->request_id, e, data);
 }
@@ -789,6 +847,87 @@ static void do_upgrade_abort(struct request *r)
     run_control(r, RUN_VERB_ABORT);
 }
 
+/* ---- Cancelling ---- */
+
+/* The job as it is now: the wish is recorded, its end comes later. */
+static void job_answered(struct core *c, struct waiter *w, const struct error *e)
+{
+    struct json *data = NULL;
+    struct job j;
+    if (!e->code && journal_job_get(core_tables(c), &w->token, &j) == 0) {
+        data = json_object_new();
+        json_set(data, "job", job_json(&j));
+    }
+    core_reply(c, w->client, w->verb, &w->request_id, e, data);
+}
+
+static void propose_cancel(struct request *r, const struct job *j, enum entry_kind kind, struct buf *b)
+{
+    struct waiter w = waiter_of(r, false);
+    w.done = job_answered;
+    w.token = j->id;
+    propose(r, kind, b, &w);
+}
+
+static bool is_step_on(const struct tables *t, const char *node)
+{
+    struct run run;
+    struct step s;
+    return run_current(t, &run) == 0 && step_current(t, &run, &s) == 0 && str_eq(s.node, node);
+}
+
+/* A node that takes virtual machines again is what a drain is undone by. */
+static void cancel_drain(struct request *r, const struct job *j)
+{
+    struct node_request q = {.verb = NODE_RESUME};
+    struct buf b = {0};
+    if (is_step_on(core_tables(r->c), j->object)) {
+        refuse(r, ERR_CONDITION, "clusterctl upgrade abort", "%s is drained by the upgrade that is under way", j->object);
+        return;
+    }
+    STR_COPY(q.name, j->object);
+    cluster_entry_admin(&q, &b);
+    propose_cancel(r, j, ENTRY_NODE_ADMIN, &b);
+}
+
+static const char *why_no_cancel(enum job_kind k)
+{
+    switch (k) {
+    case JOB_VM_START: return "a start cannot be taken back: when it has started, stop it";
+    case JOB_VM_STOP: return "a guest that was told to shut down cannot be told otherwise: when it is off, start it";
+    case JOB_RESUME: return "virtual machines that come home are moves of their own, which can be cancelled one by one";
+    case JOB_EVICT: return "a node whose eviction has begun is no member any more: let it join again";
+    case JOB_LEVEL_RAISE: return "a raise of the level ends by itself in a moment, and a level is never lowered";
+    case JOB_VM_MIGRATE:
+    case JOB_DRAIN:
+    case JOB_UPGRADE: break;
+    }
+    return "it cannot be cancelled";
+}
+
+static void do_job_cancel(struct request *r)
+{
+    struct job j;
+    struct buf b = {0};
+    if (!want_job(r, &j))
+        return;
+    const char *kind = job_kind_name(j.kind);
+    if (j.state != JOB_RUNNING) {
+        refuse(r, ERR_CONDITION, NULL, "%s of %s is over: it is %s", kind, j.object, job_state_name(j.state));
+    } else if (j.kind == JOB_VM_MIGRATE) {
+        vm_entry_cancel(j.object, &j.id, &b);
+        propose_cancel(r, &j, ENTRY_VM_CANCEL, &b);
+    } else if (j.kind == JOB_DRAIN) {
+        cancel_drain(r, &j);
+    } else if (j.kind == JOB_UPGRADE) {
+        upgrade_entry_control(RUN_VERB_ABORT, "admin", &b);
+        propose_cancel(r, &j, ENTRY_RUN_CONTROL, &b);
+    } else {
+        refuse(r, ERR_CONDITION, "clusterctl job show, or wait for its end", "%s of %s cannot be cancelled: %s", kind,
+               j.object, why_no_cancel(j.kind));
+    }
+}
+
 /* ---- The verbs ---- */
 
 enum { FOR_ANYBODY = 0, FOR_MEMBERS = 1 };
@@ -829,6 +968,7 @@ static const struct verb {
     {"upgrade.abort", ACCESS_ADMIN, FOR_MEMBERS, do_upgrade_abort},
     {"job.list", ACCESS_READ, FOR_MEMBERS, do_job_list},
     {"job.show", ACCESS_READ, FOR_MEMBERS, do_job_show},
+    {"job.cancel", ACCESS_ADMIN, FOR_MEMBERS, do_job_cancel},
     {"events", ACCESS_READ, FOR_MEMBERS, do_events},
 };
 

@@ -32,8 +32,11 @@
  * upgrade.pause|resume|retry|abort  admin {}                            {run: {...}}
  * job.list            read    {}                                        {jobs: [...]}
  * job.show            read    {id}                                      {job: {...}}
- * events              read    {since?: seq, limit?}                     {events: [...], last: seq}
+ * job.cancel          admin   {id}                                      {job: {...}}: the wish is recorded
+ * events              read    {since?: seq, limit?}                     {events: [...], last: seq}: the first after
+ *                                                                       since; without it the newest
  *
+ * node.join of a member is done, if the token is of its cluster and its name: a first boot may say it again.
  * {job} is empty where nothing was left to do. A wrong argument is refused, one that no verb knows is ignored.
  * A write answers after its entry was applied here (committed by a majority before); a long operation then goes on as a
  * job, whose id the answer gives in `job`. Without quorum reads answer with data.quorum.quorate false (status: 106). */

@@ -151,16 +151,31 @@ static struct json *quorum_json(const struct core *c, const struct node_views *v
     return o;
 }
 
-static struct json *vms_json(const struct core *c, struct health *h)
+/* A VM that is off stays so: only its owner may start it. */
+static bool is_known(const struct vm_view *nodes, const struct vm *v)
+{
+    const struct vm_node *owner = vm_nodes_find(&nodes->v, v->node);
+    return (owner && owner->present) || (v->state == VM_STOPPED && v->op == VM_OP_NONE);
+}
+
+struct json *status_vm_json(const struct core *c, const struct vm_view *nodes, const struct vm *v)
+{
+    struct json *o = vm_json(v);
+    int percent = vm_local_percent(c->vm_local, v->name);
+    if (percent >= 0)
+        json_set_int(o, "percent", percent);
+    json_set_str(o, "reported_state", vm_state_name(v));
+    if (!is_known(nodes, v))
+        json_set_str(o, "state", "unknown");
+    return o;
+}
+
+static struct json *vms_json(const struct core *c, const struct vm_view *nodes, struct health *h)
 {
     struct json *all = json_array_new();
     struct vm v;
     for (bool more = vm_next(db_tables(c->db), NULL, &v); more; more = vm_next(db_tables(c->db), v.name, &v)) {
-        struct json *o = vm_json(&v);
-        int percent = vm_local_percent(c->vm_local, v.name);
-        if (percent >= 0)
-            json_set_int(o, "percent", percent);
-        json_append(all, o);
+        json_append(all, status_vm_json(c, nodes, &v));
         char remedy[ERROR_REMEDY_MAX];
         snprintf(remedy, sizeof remedy, "clusterctl vm %s %s", v.state == VM_STOPPED ? "start" : "show", v.name);
         if (v.error[0] && v.op == VM_OP_NONE)
@@ -298,7 +313,7 @@ struct json *status_json(struct core *c)
     json_set(data, "quorum", quorum_json(c, v));
     json_set(data, "level", level_get(t, &l) ? json_null_new() : level_json(&l, c->wall_ms));
     json_set(data, "nodes", nodes_json(c, v));
-    json_set(data, "vms", vms_json(c, &h));
+    json_set(data, "vms", vms_json(c, &v->vms, &h));
     json_set(data, "run", run_newest(t, &r) ? json_null_new() : run_json(t, &r, c->wall_ms));
     json_set(data, "jobs", jobs_json(t));
     json_set(data, "health", health_json(c, v, &h));

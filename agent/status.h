@@ -8,7 +8,7 @@
  *   level    {committed, mixed: {since, days, …} or null, fence, …} (level_json)
  *   nodes    [{name, address, state: "online"|"offline"|"draining"|"paused"|"joining"|"evicting"|"absent", release, os,
  *              level, voter, leader, vms, memory_mib, qemu, libvirt, corosync, agent, job}]
- *   vms      [vm_json, with progress while it migrates]
+ *   vms      [vm_json, with percent while it migrates (known where it leaves from) and reported_state]
  *   run      run_json or null
  *   jobs     running ones
  *   health   [{code, severity: "ok"|"warning"|"critical", object, text, remedy}], worst first */
@@ -18,3 +18,8 @@
 
 struct json *status_json(struct core *c);
 struct json *status_nodes_json(struct core *c);
+/* A VM as it may be shown: state is "unknown" while its owner is away, for nobody can know whether it still runs there;
+ * reported_state is what was reported last. */
+struct vm;
+struct vm_view;
+struct json *status_vm_json(const struct core *c, const struct vm_view *nodes, const struct vm *v);

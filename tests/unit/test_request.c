@@ -3,6 +3,9 @@
  * that each request is answered exactly once, whatever happens meanwhile. */
 #include "tests/unit/one_core.h"
 
+#include "agent/cluster-internal.h"
+#include "upgrade/run-entry.h"
+
 /* ---- access, state, arguments: by table ---- */
 
 /* a good-looking call; access that it needs; whether an agent outside of a cluster answers it */
@@ -42,6 +45,7 @@ static const struct row {
     {"upgrade.abort", "{}", ACCESS_ADMIN, false},
     {"job.list", "{}", ACCESS_READ, false},
     {"job.show", "{'id': '03010000-0000-0000-0000-000000000001'}", ACCESS_READ, false},
+    {"job.cancel", "{'id': '03010000-0000-0000-0000-000000000001'}", ACCESS_ADMIN, false},
     {"events", "{}", ACCESS_READ, false},
 };
 enum { N_ROWS = sizeof rows / sizeof rows[0] };
@@ -161,6 +165,7 @@ static void test_wrong_arguments(void **state)
         {"upgrade.start", "{'target': 'trixie', 'accept_warnings': 1}"},
         {"job.show", "{}"},
         {"job.show", "{'id': '03010000-0000-0000-0000-0000000000011'}"},
+        {"job.cancel", "{}"},
         {"events", "{'since': '1'}"},
         {"events", "{'limit': 0}"},
     };
@@ -198,6 +203,7 @@ static void test_missing_objects(void **state)
         {"upgrade.abort", "{}"},
         {"job.show", "{'id': '03010000-0000-0000-0000-000000000009'}"},
         {"job.show", "{'id': 'x'}"},
+        {"job.cancel", "{'id': '03010000-0000-0000-0000-000000000009'}"},
     };
     one_add_vm(o, "a");
     for (size_t i = 0; i < sizeof missing / sizeof missing[0]; i++)
@@ -231,6 +237,7 @@ static void test_init(void **state)
     one_ask(o, 113, "cluster.init", "{'name': 'ring'}");
     one_ask(o, 113, "node.join", "{'token': 'x'}");
     assert_false(one_take(o, ACT_FOUND, &a));
+    assert_false(one_take(o, ACT_JOIN, &a));
 }
 
 static void test_init_fails(void **state)
@@ -313,6 +320,39 @@ static void test_join(void **state)
     one_ask(o, 75, "level.show", "{}");
     one_ask(o, 75, "level.raise", "{}");
     assert_int_equal(json_count(json_get(one_ask(o, 0, "node.list", "{}"), "nodes")), 0);
+}
+
+#define ZEROES "0000000000000000000000000000000000000000000000000000000000000000"
+
+static void join_with(struct one *o, const char *ca, const char *node, int64_t code)
+{
+    char args[512];
+    snprintf(args, sizeof args, "{'token': '{\\\"format\\\": 1, \\\"ca_sha256\\\": \\\"%s\\\", \\\"node\\\": \\\"%s\\\"}'}", ca, node);
+    one_ask(o, code, "node.join", args);
+}
+
+/* A first boot that says it again has what it wants; but another cluster's token, or another node's, is no such thing. */
+static void test_join_again(void **state)
+{
+    struct one *o = *state;
+    struct core_action a;
+    join_with(o, ZEROES, "n1", 0);
+    join_with(o, ZEROES, "n2", 113);
+    join_with(o, "11" ZEROES, "n1", 113);
+    assert_false(one_take(o, ACT_JOIN, &a));
+}
+
+static void test_join_again_too_early(void **state)
+{
+    (void)state;
+    struct one *o = one_new();
+    struct identity id = one_identity();
+    struct db_image image = {.term = 3, .base_index = 5, .base_term = 3, .applied_index = 5, .commit_index = 5,
+                             .tables = tables_new(),
+                             .base_config = {.n = 2, .replicas = {{one_uuid(2), 1, 1}, {one_uuid(9), 2, 1}}}};
+    one_start(o, &id, &image);
+    join_with(o, ZEROES, "n1", 75); /* which cluster this is, its database does not say yet */
+    one_free(o);
 }
 
 /* ---- good answers ---- */
@@ -482,7 +522,174 @@ static void test_events(void **state)
     data = one_ask(o, 0, "events", args);
     assert_int_equal(json_count(json_get(data, "events")), 0);
     assert_int_equal(json_get_int(data, "last", 0), last);
-    assert_int_equal(json_count(json_get(one_ask(o, 0, "events", "{'limit': 1}"), "events")), 1);
+    data = one_ask(o, 0, "events", "{'limit': 1}"); /* the newest, not the oldest */
+    assert_int_equal(json_count(json_get(data, "events")), 1);
+    assert_int_equal(json_get_int(json_at(json_get(data, "events"), 0), "seq", 0), last);
+    assert_int_equal(json_get_int(data, "last", 0), last);
+    data = one_ask(o, 0, "events", "{'limit': 1, 'since': 0}"); /* the first after since */
+    assert_int_equal(json_get_int(json_at(json_get(data, "events"), 0), "seq", 0), 1);
+    assert_int_equal(json_get_int(data, "last", 0), 1);
+}
+
+/* ---- what is away, and what is no longer wanted ---- */
+
+static struct tables *tables_of(struct one *o)
+{
+    return (struct tables *)core_tables(o->core);
+}
+
+static void put_away_node(struct one *o, const char *name)
+{
+    struct node n = {.nodeid = 9, .state = NODE_ACTIVE, .facts = one_facts(), .replica = one_uuid(900)};
+    AUTO(buf_done) struct buf b = {0};
+    STR_COPY(n.name, name);
+    STR_COPY(n.address, "10.0.0.9");
+    node_encode(&n, &b);
+    tables_put(tables_of(o), TABLE_NODE, name, buf_slice(&b));
+}
+
+static void put_vm(struct one *o, const char *node, enum vm_state state, enum vm_op op)
+{
+    struct vm v;
+    AUTO(buf_done) struct buf b = {0};
+    assert_int_equal(vm_get(core_tables(o->core), "a", &v), 0);
+    STR_COPY(v.node, node);
+    v.state = state;
+    v.op = op;
+    v.op_id = op == VM_OP_NONE ? (struct uuid){0} : one_uuid(4242);
+    v.cancel = v.left = false;
+    STR_COPY(v.target, op == VM_OP_MIGRATE ? "n1" : "");
+    vm_encode(&v, &b);
+    tables_put(tables_of(o), TABLE_VM, "a", buf_slice(&b));
+}
+
+static void put_job(struct one *o, enum job_kind kind, const char *object)
+{
+    struct job j = {.id = one_uuid(4242), .kind = kind, .state = JOB_RUNNING, .started_ms = o->wall};
+    STR_COPY(j.object, object);
+    tables_del(tables_of(o), TABLE_JOB, uuid_str(&j.id).s);
+    journal_job_begin(tables_of(o), &j);
+}
+
+/* "running" on a node that lost its power would be a lie. */
+static void test_vm_of_a_node_that_is_away(void **state)
+{
+    struct one *o = *state;
+    static const struct {
+        const char *node;
+        enum vm_state state;
+        enum vm_op op;
+        const char *shown, *reported;
+    } cases[] = {
+        {"n9", VM_RUNNING, VM_OP_NONE, "unknown", "running"},
+        {"n9", VM_RUNNING, VM_OP_STOP, "unknown", "stopping"},
+        {"n9", VM_STOPPED, VM_OP_START, "unknown", "starting"},
+        {"n9", VM_RUNNING, VM_OP_MIGRATE, "unknown", "migrating"},
+        {"n9", VM_STOPPED, VM_OP_NONE, "stopped", "stopped"},
+        {"n1", VM_STOPPED, VM_OP_NONE, "stopped", "stopped"},
+        {"n1", VM_STOPPED, VM_OP_START, "starting", "starting"},
+        {"gone", VM_RUNNING, VM_OP_NONE, "unknown", "running"},
+    };
+    one_add_vm(o, "a");
+    put_away_node(o, "n9");
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        put_vm(o, cases[i].node, cases[i].state, cases[i].op);
+        const struct json *shown[] = {
+            json_get(one_ask(o, 0, "vm.show", "{'name': 'a'}"), "vm"),
+            json_at(json_get(one_ask(o, 0, "vm.list", "{}"), "vms"), 0),
+            json_at(json_get(one_ask(o, 0, "status", "{}"), "vms"), 0),
+        };
+        for (size_t k = 0; k < 3; k++) {
+            assert_string_equal(json_get_str(shown[k], "state", ""), cases[i].shown);
+            assert_string_equal(json_get_str(shown[k], "reported_state", ""), cases[i].reported);
+        }
+        one_forget(o);
+    }
+}
+
+#define JOB_ARGS "{'id': '03010000-0000-0000-0000-000000001092'}" /* one_uuid(4242) */
+
+static void test_cancel_move(void **state)
+{
+    struct one *o = *state;
+    one_add_vm(o, "a");
+    put_away_node(o, "n9");
+    put_vm(o, "n9", VM_RUNNING, VM_OP_MIGRATE);
+    put_job(o, JOB_VM_MIGRATE, "a");
+    const struct json *data = one_ask(o, 0, "job.cancel", JOB_ARGS);
+    assert_string_equal(json_str(json_path(data, "job.state"), ""), "running"); /* the wish alone */
+    struct vm v;
+    assert_int_equal(vm_get(core_tables(o->core), "a", &v), 0);
+    assert_true(v.cancel);
+    assert_true(json_bool(json_path(one_ask(o, 0, "vm.show", "{'name': 'a'}"), "vm.cancelling"), false));
+    one_ask(o, 0, "job.cancel", JOB_ARGS); /* once more */
+    put_vm(o, "n9", VM_RUNNING, VM_OP_NONE); /* another one's row, this job's */
+    one_ask(o, 113, "job.cancel", JOB_ARGS);
+}
+
+static void test_cancel_drain(void **state)
+{
+    struct one *o = *state;
+    struct node n = {0};
+    char args[80];
+    one_add_vm(o, "a");
+    put_vm(o, "n1", VM_STOPPED, VM_OP_START); /* keeps the drain from being done */
+    const struct json *data = one_ask(o, 0, "node.drain", "{'name': 'n1'}");
+    snprintf(args, sizeof args, "{'id': '%s'}", json_get_str(data, "job", ""));
+    assert_string_equal(json_str(json_path(one_ask(o, 0, "job.show", args), "job.state"), ""), "running");
+    data = one_ask(o, 0, "job.cancel", args);
+    assert_string_equal(json_str(json_path(data, "job.state"), ""), "cancelled");
+    assert_int_equal(node_get(core_tables(o->core), "n1", &n), 0);
+    assert_int_equal(n.state, NODE_ACTIVE);
+    node_done(&n);
+    one_ask(o, 113, "job.cancel", args); /* it is over */
+}
+
+static void put_run_on(struct one *o, const char *node)
+{
+    struct run r = {.id = one_uuid(4242), .state = RUN_RUNNING, .target = "trixie", .n_steps = 1,
+                    .created_ms = o->wall};
+    struct step s = {.run = r.id, .state = STEP_DRAINING};
+    STR_COPY(s.node, node);
+    run_put(tables_of(o), &r);
+    step_put(tables_of(o), &s);
+}
+
+static void test_cancel_drain_of_an_upgrade(void **state)
+{
+    struct one *o = *state;
+    put_away_node(o, "n9");
+    put_run_on(o, "n9");
+    put_job(o, JOB_DRAIN, "n9");
+    one_ask(o, 113, "job.cancel", JOB_ARGS);
+    put_job(o, JOB_DRAIN, "n1"); /* another node's is not the upgrade's */
+    one_ask(o, 0, "job.cancel", JOB_ARGS);
+}
+
+static void test_cancel_upgrade(void **state)
+{
+    struct one *o = *state;
+    struct run r;
+    put_away_node(o, "n9");
+    put_run_on(o, "n9");
+    put_job(o, JOB_UPGRADE, "trixie");
+    one_ask(o, 0, "job.cancel", JOB_ARGS);
+    assert_int_equal(run_newest(core_tables(o->core), &r), 0);
+    assert_true(r.state == RUN_ABORTING || r.state == RUN_CANCELLED);
+}
+
+static void test_cancel_refused(void **state)
+{
+    struct one *o = *state;
+    static const enum job_kind kinds[] = {JOB_VM_START, JOB_VM_STOP, JOB_RESUME, JOB_EVICT, JOB_LEVEL_RAISE};
+    for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
+        put_job(o, kinds[i], "a");
+        uint64_t client = one_send(o, "job.cancel", JOB_ARGS);
+        assert_int_equal(one_code(o, client), 113);
+        const char *why = json_str(json_path(one_answer(o, client), "status.message"), "");
+        assert_non_null(strstr(why, "cannot be cancelled: "));
+        assert_null(strstr(why, "it cannot be cancelled"));
+    }
 }
 
 /* ---- once, whatever happens ---- */
@@ -715,6 +922,14 @@ int main(void)
         TEST(test_vm_add_fails),
         TEST(test_level_and_upgrade),
         TEST(test_events),
+        TEST(test_vm_of_a_node_that_is_away),
+        TEST(test_cancel_move),
+        TEST(test_cancel_drain),
+        TEST(test_cancel_drain_of_an_upgrade),
+        TEST(test_cancel_upgrade),
+        TEST(test_cancel_refused),
+        TEST(test_join_again),
+        cmocka_unit_test(test_join_again_too_early),
         TEST(test_answered_once),
         TEST(test_same_request_twice_at_once),
         TEST(test_client_gone),
