@@ -1,12 +1,14 @@
-# contrib/: unit, sysusers, tmpfiles, example configuration, and the commands of the repository.
+# contrib/: unit, sysusers, tmpfiles, completion, example configuration, clusterctl's second name, and the commands of
+# the repository.
 
 nodist_systemdsystemunit_DATA = contrib/systemd/ringmasterd.service
 nodist_sysusers_DATA = contrib/systemd/sysusers.d/ringmaster.conf
 nodist_tmpfiles_DATA = contrib/systemd/tmpfiles.d/ringmaster.conf
+dist_bashcompletion_DATA = contrib/completion/clusterctl
 
 CLEANFILES += $(nodist_systemdsystemunit_DATA) $(nodist_sysusers_DATA) $(nodist_tmpfiles_DATA)
 EXTRA_DIST += contrib/systemd/ringmasterd.service.in contrib/systemd/ringmaster.sysusers \
-	contrib/systemd/ringmaster.tmpfiles.in contrib/examples \
+	contrib/systemd/ringmaster.tmpfiles.in contrib/examples debian \
 	contrib/packages.build contrib/packages.test contrib/setup contrib/run-tests .ci/run
 
 contrib_subst = $(AM_V_GEN)$(MKDIR_P) $(@D) && sed -e 's|@sbindir[@]|$(sbindir)|g' \
@@ -27,9 +29,19 @@ install-data-local:
 	test -e '$(conf_installed)' || $(INSTALL_DATA) '$(conf_example)' '$(conf_installed)'
 uninstall-local:
 	if cmp -s '$(conf_example)' '$(conf_installed)'; then rm -f '$(conf_installed)'; fi
+	rm -f $(second_names)
 	-rmdir '$(DESTDIR)$(sysconfdir)/ringmaster/conf.d' '$(DESTDIR)$(sysconfdir)/ringmaster' 2>/dev/null
 
 AM_DISTCHECK_CONFIGURE_FLAGS = \
 	--with-systemdsystemunitdir='$$dc_install_base/lib/systemd/system' \
 	--with-sysusersdir='$$dc_install_base/lib/sysusers.d' \
 	--with-tmpfilesdir='$$dc_install_base/lib/tmpfiles.d'
+
+# Kubernetes has a tool named clusterctl, too (Cluster API): here it is also ringmasterctl.
+second_names = '$(DESTDIR)$(sbindir)/ringmasterctl' '$(DESTDIR)$(man8dir)/ringmasterctl.8' \
+	'$(DESTDIR)$(bashcompletiondir)/ringmasterctl'
+install-exec-hook:
+	ln -sf clusterctl '$(DESTDIR)$(sbindir)/ringmasterctl'
+install-data-hook:
+	ln -sf clusterctl.8 '$(DESTDIR)$(man8dir)/ringmasterctl.8'
+	ln -sf clusterctl '$(DESTDIR)$(bashcompletiondir)/ringmasterctl'
