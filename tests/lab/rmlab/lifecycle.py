@@ -186,18 +186,20 @@ def rebuild(name, release, join_file=b""):
 
 
 def deploy():
-    """Build the working tree and put it into the running nodes: a short way
+    """Build the working tree and upgrade the running nodes to it: a short way
     from an edit to a try-out."""
     nodes = state.lab_or_fail()["nodes"]
     with phase("build"):
         build(adopt=True)
     for name in nodes:
-        stage = paths.agent_dir(state.node_record(name)["release"])
+        layer = paths.agent_dir(state.node_record(name)["release"]).resolve()
+        place = f"/{agent_build.PACKAGES}"
         with phase(f"deploy to {name}"):
-            run(["sh", "-c", 'tar -C "$0" -cf - . | "$@"', stage,
-                 *enter.argv(name, ["tar", "-C", "/", "-xf", "-"])], capture=True)
-            enter.run(name, ["sh", "-c", "systemctl daemon-reload && systemctl "
-                             "enable -q ringmasterd && systemctl restart ringmasterd"])
+            enter.run(name, ["sh", "-c", f"rm -f {place}/*"])
+            run(["sh", "-c", 'tar -C "$0" -cf - . | "$@"',
+                 layer / agent_build.PACKAGES,
+                 *enter.argv(name, ["tar", "-C", place, "-xf", "-"])], capture=True)
+            enter.run(name, ["sh", "-c", f"dpkg --install {place}/*.deb"])
 
 
 # -- looking around ----------------------------------------------------------

@@ -1,5 +1,6 @@
-"""A node's root: an overlay of its release's base image and a layer of its
-own, which is all that it ever writes to."""
+"""A node's root: an overlay of its release's base image, the layer in which
+Ringmaster's packages are installed, and a layer of its own, which is all that it
+ever writes to."""
 
 import os
 import shutil
@@ -10,7 +11,6 @@ from .shell import output, run, write_file
 
 EXECUTOR = "/usr/local/libexec/ringmaster-lab-rebuild"
 JOIN_FILE = "/etc/ringmaster/join.token"
-UNITS = "usr/lib/systemd/system"
 
 QEMU_CONF = """# The lab: no user of QEMU's own, no security driver, no cgroups.
 user = "root"
@@ -88,11 +88,20 @@ def fresh_upper(node):
     root(node).mkdir(exist_ok=True)
 
 
-def mount_root(node, release):
+def lowers(release):
+    """What a new image of a release stands on, topmost first."""
+    layers = [images.base_dir(release)]
+    if paths.agent_dir(release).is_dir():
+        layers.insert(0, paths.agent_dir(release).resolve())
+    return layers
+
+
+def mount_root(node, layers):
     folder = paths.node_dir(node)
+    lower = ":".join(str(layer) for layer in layers)
     run(["mount", "-t", "overlay", "rmlab", "-o",
-         f"lowerdir={images.base_dir(release)},upperdir={folder}/upper,"
-         f"workdir={folder}/work", root(node)], capture=True)
+         f"lowerdir={lower},upperdir={folder}/upper,workdir={folder}/work",
+         root(node)], capture=True)
 
 
 def unmount_root(node):
@@ -101,7 +110,8 @@ def unmount_root(node):
 
 def configure(node, nodes, join_file=None):
     """Everything that an installed and cabled host has before Ringmaster is
-    set up: name, address, libvirt's settings, the agent's files."""
+    set up: name, address, libvirt's settings. Ringmaster's packages are
+    installed in the layer below."""
     top = root(node)
     write_file(top / "etc/hostname", node + "\n")
     write_file(top / "etc/hosts", hosts(nodes))
@@ -121,18 +131,8 @@ def configure(node, nodes, join_file=None):
     write_file(top / "etc/systemd/system/ringmaster-lab-firstboot.service",
                FIRST_BOOT)
     enable(top, "ringmaster-lab-firstboot.service")
-    install_agent(top, nodes[node]["release"])
     if join_file is not None:
         write_file(top / JOIN_FILE.lstrip("/"), join_file, 0o600)
-
-
-def install_agent(top, release):
-    agent = paths.agent_dir(release)
-    if not agent.is_dir():
-        return
-    run(["cp", "-a", "--no-target-directory", f"{agent}/.", top], capture=True)
-    if (top / UNITS / "ringmasterd.service").exists():
-        enable(top, "ringmasterd.service")
 
 
 def enable(top, unit):

@@ -47,11 +47,11 @@ def build_dir(release):
 
 
 def stage_dir(release):
-    """Where the last build was installed to."""
+    """The layer in which the last build's packages are installed."""
     return checkout_cache() / f"stage-{release}"
 
 
 def agent_dir(release):
-    """This lab's own copy of that: all images of its nodes get the same one,
-    whatever is built meanwhile."""
+    """This lab's own copy of that, by a link: all images of its nodes stand on
+    the same one, whatever is built meanwhile."""
     return STATE / "agent" / release

@@ -34,6 +34,7 @@ class Supervisor:
         self.name = name
         self.facts = state.node_or_fail(name)
         self.release = self.facts["release"]
+        self.layers = []  # below its own, from one image to the next
         self.nspawn = None
         self.leader = None
         self.mounted = False
@@ -60,7 +61,7 @@ class Supervisor:
 
     def mount(self):
         if not self.mounted:
-            node.mount_root(self.name, self.release)
+            node.mount_root(self.name, self.layers)
             self.mounted = True
 
     def unmount(self):
@@ -134,10 +135,10 @@ class Supervisor:
         """Replace the node's system: nothing of the old one stays."""
         self.power_off()
         self.release = release
+        self.layers = node.lowers(release)
         node.fresh_upper(self.name)
         self.mount()
         nodes = state.lab_or_fail()["nodes"]
-        nodes[self.name]["release"] = release
         node.configure(self.name, nodes, join_file)
         self.record()
 
