@@ -53,7 +53,7 @@ json() { # node, jq-like path in Python, arguments...
     "$lab" exec n1 -- grep -q 'crypto_cipher: aes256' /etc/corosync/corosync.conf
 }
 
-@test "a second cluster init and a join with a used token are refused" {
+@test "a second cluster init is refused, and so is a node that nobody knows" {
     run ctl n1 cluster init --name other --yes
     [ "$status" -eq 113 ]
     run ctl n2 node show n9
@@ -123,4 +123,32 @@ json() { # node, jq-like path in Python, arguments...
 @test "VMs are home again" {
     run json n1 "[v['name'] for v in d['vms'] if v['node'] != v['home']]" vm list
     [ "$output" = "[]" ]
+}
+
+@test "a node that lost power starts its own VMs again, once, and no other VM restarts" {
+    boots() { "$lab" verify-guests --after-crash n3 | tail -n 4; }
+    "$lab" crash n3
+    sleep 5
+    run json n1 "[n['state'] for n in d['nodes'] if n['name'] == 'n3'], d['quorum']['quorate']" status
+    [ "$output" = "['offline'] True" ]
+    "$lab" start n3
+    for _ in $(seq 60); do
+        [ "$(json n1 "all(v['state'] == 'running' for v in d['vms']) and all(n['state'] == 'online' for n in d['nodes'])" status)" = True ] && break
+        sleep 1
+    done
+    sleep 10 # a second start would be seen
+    run boots
+    echo "$output" >&3
+    [ "$status" -eq 0 ]
+    [[ $output == *"2 boots"* ]]
+}
+
+@test "a VM is stopped and started" {
+    ctl n1 vm stop vm1 --wait=90
+    run json n2 "d['vm']['state']" vm show vm1
+    [ "$output" = stopped ]
+    node=$(json n2 "d['vm']['node']" vm show vm1)
+    ! "$lab" exec "$node" -- virsh -q list --name | grep -qx vm1
+    ctl n1 vm start vm1 --wait=60
+    "$lab" exec "$node" -- virsh -q list --name | grep -qx vm1
 }
