@@ -34,6 +34,32 @@ def members(folder):
     return found
 
 
+def freeze_file(name):
+    """The switch that stops the whole node at one moment, its processes to
+    come included. SIGKILL reaches a frozen process all the same."""
+    for folder in folders(name):
+        if os.path.exists(f"{folder}/cgroup.freeze"):
+            return f"{folder}/cgroup.freeze"
+    raise LabError(f"no cgroup.freeze for {name}",
+                   "mount the cgroup2 hierarchy, and start the node")
+
+
+def set_frozen(name, frozen):
+    with open(freeze_file(name), "w") as f:
+        f.write("1" if frozen else "0")
+    events = freeze_file(name).replace("cgroup.freeze", "cgroup.events")
+    wait_until(f"{name} is {'frozen' if frozen else 'thawed'}", 10,
+               lambda: f"frozen {int(frozen)}\n" in open(events).read(), 0.02)
+
+
+def is_frozen(name):
+    try:
+        with open(freeze_file(name)) as f:
+            return f.read().strip() == "1"
+    except (LabError, OSError):
+        return False
+
+
 def end(name):
     """Kill what is left in the node's cgroups, and remove them."""
     for folder in folders(name):

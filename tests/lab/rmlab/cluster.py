@@ -2,13 +2,16 @@
 an admin would do it. The order of the steps is here and nowhere else."""
 
 import json
+import re
 
-from . import enter, guests, node, state
+from . import cgroup, enter, guests, network, node, state
 from .shell import LabError, phase, wait_until
 
 JOIN_SECONDS = 60
 VM_START_SECONDS = 60
 SETTLE_SECONDS = 60
+
+GUEST_NAME = re.compile(r"\0-name\0guest=([^,\0]+)")
 
 
 def ctl(name, *words, timeout=180, **kw):
@@ -94,8 +97,27 @@ def running_in(name):
     return done.stdout.split()
 
 
+def qemu_in(name):
+    """VMs that a QEMU process of the node runs, seen from the host: a node
+    that is frozen, or whose libvirtd hangs, can say nothing."""
+    found = set()
+    for folder in cgroup.folders(network.netns(name)):
+        for pid in cgroup.members(folder):
+            found |= set(GUEST_NAME.findall(command_line(pid)))
+    return sorted(found)
+
+
+def command_line(pid):
+    try:
+        with open(f"/proc/{pid}/cmdline", errors="replace") as f:
+            return f.read()
+    except OSError:
+        return ""
+
+
 def remember_placement(name):
-    """Before a crash: whose restart `verify-guests --after-crash` allows."""
+    """Before a crash: whose restart `verify-guests --after-crash` allows, once
+    for each crash that found them running."""
     crashes = state.lab_or_fail().get("crashes", {})
-    crashes[name] = sorted(set(crashes.get(name, [])) | set(running_in(name)))
+    crashes[name] = sorted(crashes.get(name, []) + qemu_in(name))
     state.update_lab(crashes=crashes)

@@ -171,6 +171,37 @@ def start(name):
         enter.wait_booted(name)
 
 
+def freeze(name, process, frozen):
+    """The whole node, or the main process of one of its units."""
+    word, group = "freeze" if frozen else "thaw", network.netns(name)
+    enter.leader(name)  # it is running, and ours
+    with phase(f"{word} {name} {process or ''}".rstrip()):
+        if not process:
+            cgroup.set_frozen(group, frozen)
+        elif cgroup.is_frozen(group):
+            raise LabError(f"{name} is frozen as a whole", f"tests/lab/lab thaw {name}")
+        else:
+            enter.run(name, ["systemctl", "kill", "--kill-who=main", "--signal",
+                             "STOP" if frozen else "CONT", process], timeout=20)
+
+
+def cut(a, b, one_way):
+    found = state.lab_or_fail()
+    if "witness" in (a, b) and found.get("witness", "none") == "none":
+        raise LabError("this lab has no witness", "lab down, then lab up --witness …")
+    text = f"{a} {'->' if one_way else '-'} {b}"
+    with phase(f"cut {text}"):
+        network.cut(found["nodes"], a, b, one_way)
+        state.update_lab(cuts=[*found.get("cuts", []), text])
+
+
+def heal():
+    state.lab_or_fail()
+    with phase("heal"):
+        network.heal()
+        state.update_lab(cuts=[])
+
+
 def rebuild(name, release, join_file=b""):
     state.node_or_fail(name)
     op_id = f"lab-{os.getpid()}-{int(os.times().elapsed * 100)}"
@@ -207,12 +238,16 @@ def deploy():
 def show_status():
     found = state.lab_or_fail()
     say(f"lab: {found['phase']}, state {paths.STATE}")
+    for text in found.get("cuts", []):
+        say(f"cut: {text}")
     for name, facts in found["nodes"].items():
         record = state.node_record(name)
         alive = procs.alive(record.get("leader"))
         line = (f"{name}  {facts['address']}  site{facts['site']}  "
                 f"{record.get('release', '?'):9} {'on' if alive else 'off'}")
-        if alive:
+        if alive and cgroup.is_frozen(network.netns(name)):
+            line += "  frozen"
+        elif alive:
             line += f"  leader {record['leader']['pid']}"
             bad = enter.failed_units(name)
             line += f"  failed: {' '.join(bad)}" if bad else ""

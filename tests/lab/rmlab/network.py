@@ -8,7 +8,11 @@
 
 All are one subnet, 10.77.0.0/16. Each way between two places crosses the core
 by ports named after them (site1, site2, third), and each node has a port of
-its name in its site's bridge: a cut is a rule for a pair of ports."""
+its name in its site's bridge.
+
+A cut is a pair of address sets: what comes from the one and goes to the other
+is dropped in every place's bridge, ARP too. Nothing is refused, nobody is told:
+as when a cable is pulled somewhere on the way."""
 
 import os
 
@@ -90,6 +94,53 @@ def set_cable(facts, node, plugged):
 
 def forget_address(node):
     batch(node, ["addr flush dev host0", "link set host0 down"])
+
+
+# -- cuts ----------------------------------------------------------------------
+
+def end_addresses(nodes, end):
+    """The addresses behind a node's name, a site's, or the witness."""
+    if end == "witness":
+        return {WITNESS_ADDRESS}
+    if end in nodes:
+        return {nodes[end]["address"]}
+    found = {facts["address"] for facts in nodes.values()
+             if f"site{facts['site']}" == end}
+    if not found:
+        raise LabError(f"there is no {end} to cut",
+                       "a node, site1, site2 or witness; the nodes are " + " ".join(nodes))
+    return found
+
+
+def drop_rules(sources, targets):
+    for kind in ("ip", "arp"):
+        both = [f"{kind} {way}addr {'ip ' if kind == 'arp' else ''}{{ {', '.join(sorted(ends))} }}"
+                for way, ends in (("s", sources), ("d", targets))]
+        yield f"add rule bridge rmlab cut {' '.join(both)} drop"
+
+
+def cut(nodes, a, b, one_way):
+    """One-way: what a sends to b is lost, what b sends to a arrives."""
+    from_a, from_b = end_addresses(nodes, a), end_addresses(nodes, b)
+    from_a, from_b = from_a - from_b or from_a, from_b - from_a or from_b
+    if from_a & from_b:
+        raise LabError(f"{a} and {b} are the same", "lab cut A B")
+    ways = [(from_a, from_b)] if one_way else [(from_a, from_b), (from_b, from_a)]
+    rules = ["add table bridge rmlab",
+             "add chain bridge rmlab cut { type filter hook forward priority 0; }",
+             *(rule for way in ways for rule in drop_rules(*way))]
+    nft(rules)
+
+
+def heal():
+    nft(["add table bridge rmlab", "delete table bridge rmlab"])
+
+
+def nft(commands):
+    """The same in every place: whichever way a packet takes, it meets one."""
+    for place in PLACES:
+        run(["ip", "netns", "exec", netns(place), "nft", "-f", "-"],
+            stdin="\n".join(commands) + "\n", capture=True)
 
 
 def destroy(nodes):

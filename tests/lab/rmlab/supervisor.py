@@ -103,12 +103,19 @@ class Supervisor:
         if self.nspawn:
             if self.leader:
                 procs.send_signal(self.leader, signal.SIGKILL)
+            self.thaw()
             try:
                 self.nspawn.wait(10)
             except subprocess.TimeoutExpired:
                 self.nspawn.kill()
                 self.nspawn.wait()
         self.went_off()
+
+    def thaw(self):
+        """So that nspawn sees the end of a node that was frozen, and the next
+        start does not begin frozen."""
+        if cgroup.is_frozen(network.netns(self.name)):
+            cgroup.set_frozen(network.netns(self.name), False)
 
     def went_off(self):
         self.nspawn = self.leader = None

@@ -1,0 +1,144 @@
+#!/usr/bin/env bats
+# The lab's faults do what they say, and a cluster of three comes back from each.
+
+lab=$BATS_TEST_DIRNAME/../lab
+
+setup_file() {
+    "$BATS_TEST_DIRNAME/../lab" up ${RINGMASTER_LAB_UP:-} >&3
+}
+
+teardown_file() {
+    if [[ -e $BATS_FILE_TMPDIR/failed ]]; then
+        for n in n1 n2 n3; do
+            echo "# ---- $n" >&3
+            "$BATS_TEST_DIRNAME/../lab" log $n ringmasterd 2>&1 | tail -n 40 | sed 's/^/# /' >&3
+        done
+    fi
+    "$BATS_TEST_DIRNAME/../lab" down >&3
+}
+
+teardown() {
+    [[ -n $BATS_TEST_COMPLETED ]] || touch "$BATS_FILE_TMPDIR/failed"
+}
+
+answers() { # node, path in Python, clusterctl's arguments
+    local node=$1 path=$2
+    shift 2
+    timeout 20 "$lab" exec "$node" -- clusterctl "$@" --output json 2>/dev/null |
+        /usr/bin/python3 -c "import json,sys; d=json.load(sys.stdin)['data']; print($path)" 2>/dev/null
+}
+
+eventually() { # seconds, wanted answer, node, path, arguments
+    local end=$((SECONDS + $1)) wanted=$2 last=
+    shift 2
+    while [ $SECONDS -lt $end ]; do
+        last=$(answers "$@") || true
+        [ "$last" != "$wanted" ] || return 0
+        sleep 0.5
+    done
+    echo "waited in vain for $wanted: $last"
+    return 1
+}
+
+whole() { # all three are online for n1, in one state
+    eventually 60 "True 3 ['online']" n1 "d['quorum']['quorate'], d['quorum']['votes_present'], sorted({n['state'] for n in d['nodes']})" status
+}
+
+reaches() { # from, to: does a datagram arrive?
+    "$lab" exec "$2" -- true
+    /usr/bin/python3 - "$1" "$2" "$BATS_TEST_DIRNAME/.." <<'PY'
+import ctypes, os, socket, sys
+sys.dont_write_bytecode = True
+sys.path.insert(0, sys.argv[3])
+from rmlab import network, state
+nodes = state.lab_or_fail()["nodes"]
+def at(node):
+    with open(network.netns_path(node)) as f:
+        if ctypes.CDLL(None, use_errno=True).setns(f.fileno(), 0x40000000) != 0:
+            raise OSError(ctypes.get_errno(), "setns")
+    return socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+receiver = at(sys.argv[2])
+receiver.bind(("", 9))
+receiver.settimeout(1)
+at(sys.argv[1]).sendto(b"x", (nodes[sys.argv[2]]["address"], 9))
+try:
+    receiver.recv(1)
+except TimeoutError:
+    sys.exit(1)
+PY
+}
+
+@test "without a cut every node reaches every other" {
+    whole
+    reaches n1 n2
+    reaches n2 n1
+    reaches n3 n1
+}
+
+@test "a cut loses packets both ways, one-way it loses one way, and heal mends both" {
+    "$lab" cut n1 n2
+    ! reaches n1 n2
+    ! reaches n2 n1
+    reaches n1 n3
+    "$lab" status | grep -q '^cut: n1 - n2$'
+    "$lab" heal
+    reaches n1 n2
+    "$lab" cut n3 site1 --one-way
+    ! reaches n3 n1
+    reaches n1 n3
+    reaches n1 n2
+    "$lab" heal
+    reaches n3 n1
+}
+
+@test "what cannot be cut or frozen is refused with a remedy" {
+    for words in "cut n1 n9" "cut n1 n1" "cut n1 witness" "freeze n9" "freeze n1 no-such-unit" "thaw n1 no-such-unit"; do
+        # shellcheck disable=SC2086
+        run "$lab" $words
+        [ "$status" -eq 1 ]
+        [[ $output == *"remedy: "* ]]
+    done
+}
+
+@test "a node that is cut off loses the quorum, the others go on, and it is caught up when the cut heals" {
+    whole
+    "$lab" cut n3 site1
+    eventually 30 False n3 "d['quorum']['quorate']" status
+    eventually 30 "True 2" n1 "d['quorum']['quorate'], d['quorum']['votes_present']" status
+    "$lab" exec n1 -- clusterctl cluster config set upgrade.executor /usr/local/libexec/ringmaster-lab-rebuild
+    "$lab" heal
+    whole
+    index=$(answers n1 "d['quorum']['index'], d['quorum']['state_hash']" status)
+    eventually 30 "$index" n3 "d['quorum']['index'], d['quorum']['state_hash']" status
+}
+
+@test "a frozen leader loses the lead and follows when it is thawed" {
+    whole
+    leader=$(answers n1 "d['quorum']['leader']" status)
+    other=n1; [ "$leader" != n1 ] || other=n2
+    "$lab" freeze "$leader"
+    "$lab" status | grep -q "^$leader .* frozen"
+    eventually 40 "True True" $other "d['quorum']['quorate'], d['quorum']['leader'] not in ('$leader', '', None)" status
+    "$lab" thaw "$leader"
+    whole
+}
+
+@test "a frozen agent holds nobody up, and follows when it is thawed" {
+    whole
+    "$lab" freeze n2 ringmasterd
+    "$lab" exec n2 -- sh -c 'grep -q "^State:.T" /proc/$(systemctl show -P MainPID ringmasterd)/status'
+    "$lab" exec n1 -- clusterctl cluster config set upgrade.executor /usr/local/libexec/ringmaster-lab-rebuild
+    "$lab" thaw n2 ringmasterd
+    whole
+}
+
+@test "a frozen corosync is thawed, and its node comes back" {
+    "$lab" freeze n3 corosync
+    eventually 40 2 n1 "d['quorum']['votes_present']" status
+    "$lab" thaw n3 corosync
+    whole
+}
+
+@test "no VM noticed any of it but for the pause" {
+    "$lab" verify-guests
+}
