@@ -1,0 +1,11 @@
+#!/usr/bin/env bats
+# An upgrade under fire; RINGMASTER_TEST_LONG=1: three in a row, with more shots. ../under-fire says what is proved.
+# A failure prints its seed and its shots: `tests/lab/under-fire --shots "…"` repeats it.
+
+@test "an upgrade goes through while the leading agent is SIGKILLed and a node is power-cycled" {
+    if [[ -n ${RINGMASTER_TEST_LONG:-} ]]; then
+        "$BATS_TEST_DIRNAME/../under-fire" --upgrades 3 --kills 3 --cycles 2 >&3 2>&1
+    else
+        "$BATS_TEST_DIRNAME/../under-fire" >&3 2>&1
+    fi
+}
