@@ -142,6 +142,7 @@ uint8_t core_level(const struct core *c);
 
 /* core-steps.c */
 int core_apply_entry(void *ctx, struct tables *t, const struct entry *e, struct apply_result *ret);
+int core_check_tables(const struct tables *t, struct error *e); /* of a snapshot; struct db_machine */
 void core_look(struct core *c); /* every room looks at the tables and does the next thing */
 struct vm_view {
     struct vm_node nodes[DB_REPLICAS_MAX];

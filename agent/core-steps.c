@@ -128,6 +128,66 @@ int core_apply_entry(void *ctx, struct tables *t, const struct entry *e, struct 
                      (unsigned long long)e->index, e->kind);
 }
 
+/* ---- The rows of a snapshot: what a member hands over is read before it is believed ---- */
+
+static bool node_row_is_good(const struct table_row *row)
+{
+    struct node n = {0};
+    bool ok = node_decode(row->value, &n) == 0 && str_eq(row->key, n.name);
+    node_done(&n);
+    return ok;
+}
+
+static bool run_row_is_good(const struct table_row *row)
+{
+    struct run r;
+    return run_decode(row->value, &r) == 0 && str_eq(row->key, uuid_str(&r.id).s);
+}
+
+/* Its key is RUN/POSITION. */
+static bool step_row_is_good(const struct table_row *row)
+{
+    struct step s;
+    char key[UUID_STR_SIZE + 16];
+    if (step_decode(row->value, &s))
+        return false;
+    snprintf(key, sizeof key, "%s/%03u", uuid_str(&s.run).s, s.position);
+    return str_eq(row->key, key);
+}
+
+static bool cluster_row_is_good(const struct table_row *row)
+{
+    struct level_state l;
+    return !str_eq(row->key, "level") || level_decode(row->value, &l) == 0;
+}
+
+/* Rows that name themselves are looked up and walked by that name: it must be their key. */
+static bool row_is_good(const struct table_row *row)
+{
+    struct vm v;
+    struct job j;
+    struct cluster_event e;
+    switch (row->table) {
+    case TABLE_CLUSTER: return cluster_row_is_good(row);
+    case TABLE_NODE: return node_row_is_good(row);
+    case TABLE_VM: return vm_decode(row->value, &v) == 0 && str_eq(row->key, v.name);
+    case TABLE_JOB: return job_decode(row->value, &j) == 0 && str_eq(row->key, uuid_str(&j.id).s);
+    case TABLE_EVENT: return cluster_event_decode(row->value, &e) == 0;
+    case TABLE_RUN: return run_row_is_good(row);
+    case TABLE_STEP: return step_row_is_good(row);
+    default: return true;
+    }
+}
+
+int core_check_tables(const struct tables *t, struct error *e)
+{
+    for (unsigned id = 1; id < TABLE_MAX; id++)
+        TABLES_FOREACH (t, (enum table_id)id, row)
+            if (!row_is_good(&row))
+                return error_set(e, ERR_MALFORMED, "row %.64s of table %u does not decode", row.key, id);
+    return 0;
+}
+
 /* ---- Views ---- */
 
 static bool is_present(const struct core *c, const struct node *n)

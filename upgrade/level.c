@@ -89,7 +89,7 @@ static bool in_range(const struct level_member *m, uint8_t level)
     return m->min <= level && level <= m->native;
 }
 
-static int state_decode(struct slice value, struct level_state *ret)
+int level_decode(struct slice value, struct level_state *ret)
 {
     struct wire_reader r = wire_reader(value);
     struct level_state s = {.fl = wire_get_u8(&r), .fence = wire_get_u8(&r), .fence_job = wire_get_uuid(&r)};
@@ -137,7 +137,7 @@ int level_get(const struct tables *t, struct level_state *ret)
     struct slice value;
     if (tables_get(t, TABLE_CLUSTER, ROW, &value) < 0)
         return ERR_NOT_FOUND;
-    int err = state_decode(value, ret);
+    int err = level_decode(value, ret);
     assert(err == 0); /* we wrote it */
     return err;
 }

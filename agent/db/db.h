@@ -58,6 +58,8 @@ void db_encode_replica_remove(struct buf *b, const struct uuid *id);
 struct db_machine {
     int (*apply)(void *ctx, struct tables *t, const struct entry *e, struct apply_result *ret);
     void *ctx;
+    /* May the tables of a snapshot be used: does every row decode? 0, or ERR_MALFORMED with the row in *e. NULL: yes. */
+    int (*check)(const struct tables *t, struct error *e);
 };
 
 struct db_params {

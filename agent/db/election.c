@@ -226,6 +226,16 @@ void db_election_persisted(struct db *db)
     }
 }
 
+/* At most one leads a term. Who says that it leads ours is ignored: it was not elected by what this replica keeps. */
+bool db_election_is_rival(const struct db *db, const struct db_msg *m, uint32_t nodeid)
+{
+    if (db->role != DB_LEADER || m->term != db->term)
+        return false;
+    log_error(db->p.log, "node %u says that it leads term %llu, which this node leads -> ignored", nodeid,
+              (unsigned long long)m->term);
+    return true;
+}
+
 void db_election_heard_leader(struct db *db, const struct db_msg *m, uint32_t nodeid)
 {
     assert(db->role != DB_LEADER || m->term > db->term); /* at most one leader a term */

@@ -240,6 +240,7 @@ void db_election_view(struct db *db);
 void db_election_hello(struct db *db, const struct db_msg *m);
 void db_election_persisted(struct db *db);
 void db_election_follow(struct db *db, uint64_t term); /* to FOLLOWER, leader unknown */
+bool db_election_is_rival(const struct db *db, const struct db_msg *m, uint32_t nodeid);
 void db_election_heard_leader(struct db *db, const struct db_msg *m, uint32_t nodeid);
 void db_election_lead(struct db *db);
 bool db_election_leader_alive(const struct db *db);

@@ -96,7 +96,8 @@ static void get_header(struct wire_reader *r, struct db_msg *m)
     m->to = wire_get_uuid(r);
     m->term = wire_get_u64(r);
     m->yes = wire_get_u8(r) != 0;
-    if (magic != MAGIC || version != VERSION || type < DB_MSG_HELLO || type > DB_MSG_TYPE_MAX)
+    if (magic != MAGIC || version != VERSION || type < DB_MSG_HELLO || type > DB_MSG_TYPE_MAX ||
+        m->term > UINT64_MAX / 2) /* as with an index: one more must be possible, for ever */
         r->err = ERR_MALFORMED;
     else
         m->type = (enum db_msg_type)type;

@@ -249,10 +249,27 @@ static bool is_sane(const struct db_msg *m)
     return term <= m->term;
 }
 
+/* What is committed here is in the log of every leader. What says otherwise is not from one, and to believe it would
+ * cost data: it is as if the message were lost. */
+static bool contradicts(const struct db *db, const struct db_msg *m)
+{
+    uint64_t term = 0;
+    for (size_t i = 0; i < m->n_entries; i++) {
+        const struct entry *e = &m->entries[i];
+        if (e->index <= db->commit && db_log_term(&db->log, e->index, &term) && term != e->term)
+            return true;
+    }
+    return false;
+}
+
 void db_on_append(struct db *db, const struct db_msg *m, uint32_t nodeid)
 {
-    if (!is_sane(m))
+    if (!is_sane(m) || db_election_is_rival(db, m, nodeid))
         return;
+    if (contradicts(db, m)) {
+        log_error(db->p.log, "node %u sends other entries than those committed here -> ignored", nodeid);
+        return;
+    }
     if (m->term < db->term) {
         struct db_msg reply = {.type = DB_MSG_ACK, .to = m->from}; /* our term makes it step down */
         db_send(db, &reply);

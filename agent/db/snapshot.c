@@ -71,7 +71,7 @@ void db_fetch_failed(struct db *db, int64_t now_ms)
 
 void db_on_offer(struct db *db, const struct db_msg *m, uint32_t nodeid)
 {
-    if (m->term < db->term)
+    if (m->term < db->term || db_election_is_rival(db, m, nodeid))
         return;
     db_election_heard_leader(db, m, nodeid);
     if (m->index > db->applied || db->quarantined)
@@ -100,6 +100,16 @@ struct snapshot {
     struct tables *tables;
 };
 
+/* Once installed they are on disk, and the agent could not even start with a row that it cannot read. */
+static bool rows_decode(const struct db *db, const struct tables *t)
+{
+    struct error e = {0};
+    if (!db->p.machine.check || db->p.machine.check(t, &e) == 0)
+        return true;
+    log_error(db->p.log, "snapshot: %s -> refused", e.text);
+    return false;
+}
+
 static int decode(const struct db *db, struct slice bytes, struct snapshot *ret)
 {
     struct wire_reader r = wire_reader(bytes);
@@ -116,7 +126,8 @@ static int decode(const struct db *db, struct slice bytes, struct snapshot *ret)
     if (wire_err(&r) != 0 || tables_decode(&r, &s.tables) != 0)
         return ERR_MALFORMED;
     struct hash hash = tables_hash(s.tables);
-    if (wire_end(&r) != 0 || !hash_eq(&hash, &s.hash)) {
+    if (wire_end(&r) != 0 || !hash_eq(&hash, &s.hash) || s.term > UINT64_MAX / 2 || s.index > UINT64_MAX / 2 ||
+        !rows_decode(db, s.tables)) {
         tables_free(s.tables);
         return ERR_MALFORMED;
     }

@@ -1,0 +1,198 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Every decoder of rows, of entries' payloads and of messages, over the wire codec. The first byte chooses the decoder.
+ * What decodes and can be encoded decodes again to the same bytes. */
+#include "agent/cluster.h"
+#include "agent/db/internal.h"
+#include "agent/io/pieces.h"
+#include "tests/fuzz/fuzz.h"
+#include "upgrade/level.h"
+#include "upgrade/run-entry.h"
+#include "vm/vm-entry.h"
+
+static void wire(struct slice s)
+{
+    struct wire_reader r = wire_reader(s);
+    char small[8];
+    for (unsigned i = 0; i < 64 && !wire_err(&r); i++)
+        switch (wire_get_u8(&r) % 8) {
+        case 0: wire_get_u16(&r); break;
+        case 1: wire_get_u32(&r); break;
+        case 2: wire_get_u64(&r); break;
+        case 3: wire_get_i64(&r); break;
+        case 4: wire_get_slice(&r); break;
+        case 5: wire_get_str(&r, small, sizeof(small)); break;
+        case 6: free(wire_get_strdup(&r)); break;
+        case 7: assert(wire_get_count(&r, 4) <= s.len / 4); break;
+        }
+    assert(r.p <= r.end);
+    (void)wire_end(&r);
+}
+
+static void node(struct slice s)
+{
+    struct node n = {0};
+    if (node_decode(s, &n) == 0)
+        node_done(&n);
+}
+
+static void facts(struct slice s)
+{
+    struct wire_reader r = wire_reader(s);
+    struct host_facts f = {0}, g = {0};
+    facts_get(&r, &f);
+    if (wire_err(&r) == 0) {
+        AUTO(buf_done) struct buf b = {0};
+        facts_put(&b, &f);
+        r = wire_reader(buf_slice(&b));
+        facts_get(&r, &g);
+        assert(wire_err(&r) == 0 && facts_equal(&f, &g));
+    }
+    host_facts_done(&f);
+    host_facts_done(&g);
+}
+
+static void job(struct slice s)
+{
+    struct job j;
+    if (job_decode(s, &j) == 0)
+        json_free(job_json(&j));
+}
+
+static void event(struct slice s)
+{
+    struct cluster_event e;
+    if (cluster_event_decode(s, &e) == 0)
+        json_free(cluster_event_json(&e));
+}
+
+static void run(struct slice s)
+{
+    struct run r;
+    if (run_decode(s, &r) == 0)
+        (void)run_state_name(r.state);
+}
+
+static void step(struct slice s)
+{
+    struct step st;
+    char id[HOOK_OP_ID_MAX];
+    if (step_decode(s, &st) == 0) {
+        (void)step_state_name(st.state);
+        step_op_id(&st, id);
+    }
+}
+
+static void moves(struct slice s)
+{
+    struct run_move r;
+    struct step_move st;
+    (void)run_move_decode(s, &r);
+    (void)step_move_decode(s, &st);
+}
+
+static void vm(struct slice s)
+{
+    struct vm v, again;
+    if (vm_decode(s, &v) != 0)
+        return;
+    AUTO(buf_done) struct buf b = {0}, c = {0};
+    json_free(vm_json(&v));
+    vm_encode(&v, &b);
+    assert(vm_decode(buf_slice(&b), &again) == 0);
+    vm_encode(&again, &c);
+    assert(b.len == c.len && memcmp(b.p, c.p, b.len) == 0);
+}
+
+static void vm_entries(struct slice s)
+{
+    struct vm_facts f = {0};
+    struct vm_op_request op;
+    struct vm_report report;
+    struct vm_set_request set;
+    char name[VM_NAME_MAX];
+    if (vm_entry_add_decode(s, &f, name) == 0)
+        free(f.xml);
+    (void)vm_entry_remove_decode(s, name);
+    (void)vm_entry_op_decode(s, &op);
+    (void)vm_entry_report_decode(s, &report);
+    (void)vm_entry_set_decode(s, &set);
+}
+
+static void config(struct slice s)
+{
+    struct wire_reader r = wire_reader(s);
+    struct db_config c = {0};
+    db_config_decode(&r, &c);
+    if (wire_err(&r) != 0)
+        return;
+    assert(c.n <= DB_REPLICAS_MAX && db_config_total(&c) <= DB_REPLICAS_MAX + 1);
+    AUTO(buf_done) struct buf b = {0};
+    db_config_encode(&c, &b);
+    assert(b.len <= s.len);
+}
+
+static void message(struct slice s)
+{
+    struct db_msg m = {0};
+    struct uuid id = {{1}};
+    (void)db_msg_is_for(s, &id);
+    if (db_msg_decode(s, &m) != 0)
+        return;
+    AUTO(buf_done) struct buf b = {0};
+    db_msg_encode(&m, &b);
+    assert(b.len <= s.len); /* trailing bytes are of a newer release */
+    db_msg_done(&m);
+}
+
+static void tables(struct slice s)
+{
+    struct wire_reader r = wire_reader(s);
+    struct tables *t = NULL;
+    if (tables_decode(&r, &t) != 0)
+        return;
+    AUTO(buf_done) struct buf b = {0};
+    tables_encode(t, &b);
+    assert(b.len <= s.len && memcmp(b.p, s.p, b.len) == 0);
+    tables_free(t);
+}
+
+static void pieces(struct slice s)
+{
+    struct input in = {s.p, s.p + s.len};
+    struct pieces p = {0};
+    uint8_t op;
+    struct slice piece;
+    while (input_record(&in, &op, &piece)) {
+        struct buf whole = {0};
+        if (pieces_take(&p, piece, &whole) == 1)
+            assert(whole.len <= PIECES_MESSAGE_MAX);
+        buf_done(&whole);
+    }
+    pieces_done(&p);
+}
+
+static void level(struct slice s)
+{
+    struct level_state l;
+    if (level_decode(s, &l) == 0)
+        json_free(level_json(&l, 0));
+    struct tables *t = tables_new();
+    struct cluster c;
+    tables_put(t, TABLE_CLUSTER, "cluster", s);
+    (void)cluster_get(t, &c);
+    tables_free(t);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    void (*const decoders[])(struct slice) = {wire, node,       facts,  job,     event,  run,    step,  moves,
+                                              vm,   vm_entries, config, message, tables, pieces, level};
+    struct input in = {data, data + size};
+    uint8_t which = input_u8(&in);
+    struct slice rest = input_rest(&in);
+    AUTO(freep) uint8_t *block = input_block(rest);
+    rest.p = block;
+    if (which < sizeof(decoders) / sizeof(decoders[0]))
+        decoders[which](rest);
+    return 0;
+}

@@ -1,0 +1,55 @@
+# tests/fuzz: one target a file, each a LLVMFuzzerTestOneInput.
+# To add fuzz_x.c, add `fuzz_targets += tests/fuzz/fuzz_x` and its _SOURCES; what it found goes to tests/fuzz/corpus/x.
+# `make check` replays the corpus with every target. Configured with --enable-fuzz (clang) the same programs are libFuzzer's:
+# tests/fuzz/run FOLDER SECONDS.
+
+fuzz_targets =
+fuzz_targets += tests/fuzz/fuzz_apply
+fuzz_targets += tests/fuzz/fuzz_config
+fuzz_targets += tests/fuzz/fuzz_decode
+fuzz_targets += tests/fuzz/fuzz_domxml
+fuzz_targets += tests/fuzz/fuzz_join
+fuzz_targets += tests/fuzz/fuzz_json
+fuzz_targets += tests/fuzz/fuzz_message
+fuzz_targets += tests/fuzz/fuzz_request
+fuzz_targets += tests/fuzz/fuzz_snapshot
+EXTRA_DIST += tests/fuzz/run tests/fuzz/corpus
+
+fuzz_main =
+fuzz_link = $(AM_LDFLAGS)
+if ENABLE_FUZZ
+noinst_PROGRAMS += $(fuzz_targets)
+fuzz_link += -fsanitize=fuzzer
+else
+check_PROGRAMS += $(fuzz_targets)
+TESTS += $(fuzz_targets)
+fuzz_main += tests/fuzz/replay.c
+endif
+
+tests_fuzz_fuzz_apply_SOURCES = tests/fuzz/fuzz_apply.c $(fuzz_main) tests/fuzz/fuzz.h tests/fuzz/fuzz_core.h
+tests_fuzz_fuzz_apply_LDADD = $(IO_LIBS)
+tests_fuzz_fuzz_apply_LDFLAGS = $(fuzz_link)
+tests_fuzz_fuzz_config_SOURCES = tests/fuzz/fuzz_config.c $(fuzz_main) tests/fuzz/fuzz.h
+tests_fuzz_fuzz_config_LDADD = $(IO_LIBS)
+tests_fuzz_fuzz_config_LDFLAGS = $(fuzz_link)
+tests_fuzz_fuzz_decode_SOURCES = tests/fuzz/fuzz_decode.c $(fuzz_main) tests/fuzz/fuzz.h
+tests_fuzz_fuzz_decode_LDADD = $(IO_LIBS)
+tests_fuzz_fuzz_decode_LDFLAGS = $(fuzz_link)
+tests_fuzz_fuzz_domxml_SOURCES = tests/fuzz/fuzz_domxml.c $(fuzz_main) tests/fuzz/fuzz.h
+tests_fuzz_fuzz_domxml_LDADD = $(IO_LIBS)
+tests_fuzz_fuzz_domxml_LDFLAGS = $(fuzz_link)
+tests_fuzz_fuzz_join_SOURCES = tests/fuzz/fuzz_join.c $(fuzz_main) tests/fuzz/fuzz.h
+tests_fuzz_fuzz_join_LDADD = $(IO_LIBS)
+tests_fuzz_fuzz_join_LDFLAGS = $(fuzz_link)
+tests_fuzz_fuzz_json_SOURCES = tests/fuzz/fuzz_json.c $(fuzz_main) tests/fuzz/fuzz.h
+tests_fuzz_fuzz_json_LDADD = $(IO_LIBS)
+tests_fuzz_fuzz_json_LDFLAGS = $(fuzz_link)
+tests_fuzz_fuzz_message_SOURCES = tests/fuzz/fuzz_message.c $(fuzz_main) tests/fuzz/fuzz.h tests/fuzz/fuzz_core.h
+tests_fuzz_fuzz_message_LDADD = $(IO_LIBS)
+tests_fuzz_fuzz_message_LDFLAGS = $(fuzz_link)
+tests_fuzz_fuzz_request_SOURCES = tests/fuzz/fuzz_request.c $(fuzz_main) tests/fuzz/fuzz.h tests/fuzz/fuzz_core.h
+tests_fuzz_fuzz_request_LDADD = $(IO_LIBS)
+tests_fuzz_fuzz_request_LDFLAGS = $(fuzz_link)
+tests_fuzz_fuzz_snapshot_SOURCES = tests/fuzz/fuzz_snapshot.c $(fuzz_main) tests/fuzz/fuzz.h tests/fuzz/fuzz_core.h
+tests_fuzz_fuzz_snapshot_LDADD = $(IO_LIBS)
+tests_fuzz_fuzz_snapshot_LDFLAGS = $(fuzz_link)
