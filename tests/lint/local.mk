@@ -8,5 +8,6 @@ dist_check_SCRIPTS += tests/lint/check-lists.sh
 dist_check_SCRIPTS += tests/lint/check-unit.sh
 dist_check_SCRIPTS += tests/lint/check-man.sh
 dist_check_SCRIPTS += tests/lint/check-completion.sh
+dist_check_SCRIPTS += tests/lint/check-packages.sh
 TESTS += $(dist_check_SCRIPTS)
 EXTRA_DIST += tests/lint/layers.table tests/lint/pure-symbols.allow
