@@ -168,10 +168,16 @@ lintian_is_clean() {
     on 'test -e /etc/corosync/corosync.conf; pidof corosync' # not its own
 }
 
-@test "bookworm: installed anew, the agent is in no cluster, and the VMs still run" {
+@test "bookworm: installed anew, a node of a new cluster takes the VMs as they run" {
     install_packages
     [ "$(on 'systemctl is-enabled ringmasterd; systemctl is-active ringmasterd' | tr '\n' ' ')" = "enabled active " ]
     on 'test -e /etc/ringmaster/ringmaster.conf; test ! -e /var/lib/ringmaster/identity.json'
+    same_qemu
+    ctl cluster init --name again --yes
+    for vm in vm1 vm2 vm3 vm4; do
+        ctl vm add --xml /shared/$vm.xml --node n1
+    done
+    wait_for_vms 4 # taken as they run
     same_qemu
     "$lab" verify-guests
 }
