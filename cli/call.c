@@ -171,7 +171,8 @@ static void report_end(struct call *c, const struct goal *g)
     const struct json *job = json_path(c->answer, "data.job");
     page_styled(&p, STYLE_GOOD, "done");
     if (json_is_object(job))
-        page_printf(&p, ": %s of %s", json_get_str(job, "kind", "job"), json_get_str(job, "object", "-"));
+        page_printf(&p, ": %s of %s%s", json_get_str(job, "kind", "job"), json_get_str(job, "object", "-"),
+                    g->kind == GOAL_JOB_END && str_eq(json_get_str(job, "state", ""), "done") ? " was faster" : "");
     else if (g->kind == GOAL_RUN)
         page_printf(&p, ": upgrade to %s is %s", json_str(json_path(c->answer, "data.run.target"), "-"),
                     json_str(json_path(c->answer, "data.run.state"), "over"));

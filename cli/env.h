@@ -23,6 +23,7 @@ struct cli_env {
     bool (*sleep)(void *ctx, int64_t ms); /* false: interrupted */
     size_t (*width)(void *ctx);           /* of the terminal on the standard output; 0: none */
     size_t (*height)(void *ctx);
+    const char *root; /* before the paths of what a support bundle gathers; "" but in tests */
     bool live; /* the standard output is a terminal that can be redrawn */
     bool colour_out, colour_err;
 };

@@ -15,7 +15,8 @@ bool goal_of(const struct invocation *i, const struct json *data, struct goal *r
     struct goal g = {.kind = i->verb->goal};
     switch (g.kind) {
     case GOAL_NONE: return false;
-    case GOAL_JOB: STR_COPY(g.id, job_id_of(data)); break;
+    case GOAL_JOB:
+    case GOAL_JOB_END: STR_COPY(g.id, job_id_of(data)); break;
     case GOAL_RUN:
     case GOAL_RUN_END: STR_COPY(g.id, json_str(json_path(data, "run.id"), "")); break;
     case GOAL_MEMBER:
@@ -32,6 +33,7 @@ const char *goal_poll(const struct goal *g, struct json **ret_args)
     *ret_args = NULL;
     switch (g->kind) {
     case GOAL_JOB:
+    case GOAL_JOB_END:
         *ret_args = json_object_new();
         json_set_str(*ret_args, "id", g->id);
         return "job.show";
@@ -46,14 +48,14 @@ const char *goal_poll(const struct goal *g, struct json **ret_args)
 
 /* ---- judging ----------------------------------------------------------------------------------------------------- */
 
-static void judge_job(const struct json *data, struct verdict *v)
+static void judge_job(const struct goal *g, const struct json *data, struct verdict *v)
 {
     const struct json *job = json_get(data, "job");
     const char *state = json_get_str(job, "state", "");
     const char *why = json_get_str(job, "error", "");
     STR_COPY(v->state, state);
     v->ended = str_eq(state, "done") || str_eq(state, "failed") || str_eq(state, "cancelled");
-    if (!v->ended || str_eq(state, "done"))
+    if (!v->ended || str_eq(state, "done") || g->kind == GOAL_JOB_END)
         return;
     int code = (int)json_get_int(job, "code", 0);
     error_set(&v->error, code > 0 ? -code : ERR_FAILED, "%s of %s %s%s%s", json_get_str(job, "kind", "the job"),
@@ -124,7 +126,8 @@ void goal_judge(const struct goal *g, const struct json *answer, struct verdict 
     const struct json *data = json_get(answer, "data");
     *ret = (struct verdict){.ended = false};
     switch (g->kind) {
-    case GOAL_JOB: judge_job(data, ret); break;
+    case GOAL_JOB:
+    case GOAL_JOB_END: judge_job(g, data, ret); break;
     case GOAL_RUN:
     case GOAL_RUN_END: judge_run(g, data, ret); break;
     case GOAL_MEMBER: judge_member(data, ret); break;
@@ -139,7 +142,8 @@ struct goal_text goal_what(const struct goal *g)
 {
     struct goal_text t = {.s = "it"};
     switch (g->kind) {
-    case GOAL_JOB: snprintf(t.s, sizeof(t.s), "job %s", g->id); break;
+    case GOAL_JOB:
+    case GOAL_JOB_END: snprintf(t.s, sizeof(t.s), "job %s", g->id); break;
     case GOAL_RUN: STR_COPY(t.s, "the upgrade"); break;
     case GOAL_RUN_END: STR_COPY(t.s, "the end of the upgrade"); break;
     case GOAL_MEMBER: STR_COPY(t.s, "the join of this node"); break;
@@ -152,7 +156,7 @@ struct goal_text goal_what(const struct goal *g)
 struct goal_text goal_comeback(const struct goal *g)
 {
     struct goal_text t = {.s = "clusterctl status"};
-    if (g->kind == GOAL_JOB)
+    if (g->kind == GOAL_JOB || g->kind == GOAL_JOB_END)
         snprintf(t.s, sizeof(t.s), "clusterctl job show %s --follow", g->id);
     else if (g->kind == GOAL_RUN || g->kind == GOAL_RUN_END)
         STR_COPY(t.s, "clusterctl upgrade status --follow");
@@ -161,5 +165,5 @@ struct goal_text goal_comeback(const struct goal *g)
 
 bool goal_goes_on(const struct goal *g)
 {
-    return g->kind == GOAL_JOB || g->kind == GOAL_RUN || g->kind == GOAL_RUN_END;
+    return g->kind == GOAL_JOB || g->kind == GOAL_JOB_END || g->kind == GOAL_RUN || g->kind == GOAL_RUN_END;
 }

@@ -18,9 +18,11 @@ static const struct option long_options[] = {
     {"version", no_argument, NULL, 0},
     {"address", required_argument, NULL, 0},
     {"failback", no_argument, NULL, 0},
+    {"file", required_argument, NULL, 0},
     {"force", no_argument, NULL, 0},
     {"hard", no_argument, NULL, 0},
     {"home", required_argument, NULL, 0},
+    {"ignore", required_argument, NULL, 0},
     {"keep-slot", no_argument, NULL, 0},
     {"name", required_argument, NULL, 0},
     {"node", required_argument, NULL, 0},
@@ -31,6 +33,7 @@ static const struct option long_options[] = {
     {"timeout", required_argument, NULL, 0},
     {"token-file", required_argument, NULL, 0},
     {"valid", required_argument, NULL, 0},
+    {"watch", no_argument, NULL, 0},
     {"xml", required_argument, NULL, 0},
     {NULL, 0, NULL, 0},
 };
@@ -126,8 +129,9 @@ static void take_output(struct parse *p)
     if (!output || str_eq(output, "text"))
         return;
     p->i->json = str_eq(output, "json");
-    if (!p->i->json)
-        WRONG(p, "--output is text or json, not \"%s\"", output);
+    p->i->metrics = str_eq(output, "openmetrics");
+    if (!p->i->json && !p->i->metrics)
+        WRONG(p, "--output is text or json, of status also openmetrics, not \"%s\"", output);
 }
 
 static void take_wait(struct parse *p)
@@ -193,6 +197,10 @@ static void check_options(struct parse *p)
     for (enum opt o = OPT_ADDRESS; o < OPT_COUNT; o++)
         if (i->set[o] && !(i->verb->options & OPT_BIT(o)))
             WRONG(p, "%s takes no --%s", i->verb->words, option_name(o));
+    if (i->metrics && !(i->verb->flags & VERB_METRICS))
+        WRONG(p, "%s has no metrics: --output is text or json", i->verb->words);
+    if (i->metrics && i->set[OPT_WATCH])
+        WRONG(p, "metrics are a picture of one moment: without --watch");
     if (i->set[OPT_DRY_RUN] && !(i->verb->flags & (VERB_READS | VERB_DRY)))
         WRONG(p, "%s has no dry run", i->verb->words);
 }

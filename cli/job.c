@@ -67,6 +67,18 @@ static int build_show(const struct invocation *i, const char *file, struct json 
     return 0;
 }
 
+static void render_cancel(struct page *p, const struct invocation *i, const struct json *data)
+{
+    const struct json *job = json_get(data, "job");
+    const char *state = json_get_str(job, "state", "");
+    const char *kind = json_get_str(job, "kind", "job"), *object = json_get_str(job, "object", i->args[0]);
+    if (str_eq(state, "running"))
+        page_printf(p, "%s of %s is being cancelled\nwatch it with: clusterctl job show %s --follow\n", kind, object,
+                    i->args[0]);
+    else
+        page_printf(p, "%s of %s is %s\n", kind, object, state[0] ? state : "cancelled");
+}
+
 const struct verb job_verbs[] = {
     {
         .words = "job list",
@@ -89,6 +101,21 @@ const struct verb job_verbs[] = {
         .goal = GOAL_JOB,
         .build = build_show,
         .render = render_show,
+    },
+    {
+        .words = "job cancel",
+        .wire = "job.cancel",
+        .synopsis = "ID",
+        .brief = "take back a move, a drain or an upgrade that is under way",
+        .more = "A moving virtual machine stays where it is, a drained node is resumed, an upgrade is aborted.\n"
+                "What cannot be taken back is refused with 113 and the reason. With --wait until the job has ended;\n"
+                "a move that was faster than its cancelling is done.\n",
+        .args_min = 1,
+        .args_max = 1,
+        .file = OPT_NONE,
+        .goal = GOAL_JOB_END,
+        .build = build_show,
+        .render = render_cancel,
     },
     {0},
 };

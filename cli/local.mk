@@ -13,11 +13,15 @@ libringmaster_cli_a_SOURCES += cli/env.h
 libringmaster_cli_a_SOURCES += cli/follow.c cli/follow.h
 libringmaster_cli_a_SOURCES += cli/goal.c cli/goal.h
 libringmaster_cli_a_SOURCES += cli/invocation.c
+libringmaster_cli_a_SOURCES += cli/metrics.c cli/metrics.h
 libringmaster_cli_a_SOURCES += cli/print.c cli/print.h
 libringmaster_cli_a_SOURCES += cli/verb.c cli/verb.h
+libringmaster_cli_a_SOURCES += cli/watch.c cli/watch.h
 
 # Nouns.
 libringmaster_cli_a_SOURCES += cli/noun.c cli/noun.h
+libringmaster_cli_a_SOURCES += cli/bundle.c
+libringmaster_cli_a_SOURCES += cli/check.c
 libringmaster_cli_a_SOURCES += cli/cluster.c
 libringmaster_cli_a_SOURCES += cli/events.c
 libringmaster_cli_a_SOURCES += cli/job.c
@@ -25,10 +29,14 @@ libringmaster_cli_a_SOURCES += cli/level.c
 libringmaster_cli_a_SOURCES += cli/node.c
 libringmaster_cli_a_SOURCES += cli/status.c
 libringmaster_cli_a_SOURCES += cli/upgrade.c
+libringmaster_cli_a_SOURCES += cli/version.c
 libringmaster_cli_a_SOURCES += cli/vm.c
 
 # L3, adapters.
+libringmaster_cli_a_SOURCES += cli/io/archive.c cli/io/archive.h
 libringmaster_cli_a_SOURCES += cli/io/client.c cli/io/client.h
 libringmaster_cli_a_SOURCES += cli/io/file.c cli/io/file.h
+libringmaster_cli_a_SOURCES += cli/io/program.c cli/io/program.h
+libringmaster_cli_a_SOURCES += cli/io/scrub.c cli/io/scrub.h
 libringmaster_cli_a_SOURCES += cli/io/table.c cli/io/table.h
 libringmaster_cli_a_SOURCES += cli/io/terminal.c cli/io/terminal.h

@@ -88,6 +88,7 @@ int main(int argc, char **argv)
         .sleep = world_sleep,
         .width = world_width,
         .height = world_height,
+        .root = "",
         .live = terminal_is_output(),
         .colour_out = terminal_has_colour(1),
         .colour_err = terminal_has_colour(2),

@@ -195,6 +195,7 @@ enum style style_of_state(const char *state)
         {"absent", STYLE_DIM},
         {"offline", STYLE_BAD},
         {"failed", STYLE_BAD},
+        {"unknown", STYLE_BAD},
         {"paused-error", STYLE_BAD},
         {"fail", STYLE_BAD},
         {"error", STYLE_BAD},

@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* clusterctl status: the page that an admin looks at first. */
+#include "cli/call.h"
+#include "cli/metrics.h"
 #include "cli/noun.h"
+#include "cli/watch.h"
 
 static void header_cluster(struct page *p, const struct json *data)
 {
@@ -97,16 +100,42 @@ static void render_status(struct page *p, const struct invocation *i, const stru
     health(p, json_get(data, "health"));
 }
 
+/* Also without an agent, so that whoever collects metrics sees that; and 0 without quorum, which is one of them. */
+static int run_metrics(struct call *c)
+{
+    struct error e = {0};
+    struct page p = call_page(c, STREAM_OUT);
+    int err = call_ask(c, c->i->verb->wire, NULL, &e);
+    if (!err)
+        e = call_status(c);
+    bool is_picture = e.code == 0 || e.code == ERR_NO_QUORUM;
+    metrics_text(is_picture ? json_get(c->answer, "data") : NULL, p.wall_ms, &p.text);
+    call_text(c, STREAM_OUT, &p);
+    page_done(&p);
+    return is_picture ? 0 : call_fail(c, &e);
+}
+
+static int run_status(struct call *c)
+{
+    if (c->i->metrics)
+        return run_metrics(c);
+    return c->i->set[OPT_WATCH] ? watch_status(c) : call_plain(c);
+}
+
 const struct verb status_verbs[] = {
     {
         .words = "status",
         .wire = "status",
-        .synopsis = "",
+        .synopsis = "[--watch]",
         .brief = "quorum, level, nodes, virtual machines, what runs, what is wrong and the command that mends it",
-        .more = "Exits with 0 whenever it could report, and with 106 without quorum; health is in data.health.\n",
-        .flags = VERB_READS,
+        .more = "  --watch              again every 2 seconds; not on a terminal: a line for each change\n"
+                "  -o openmetrics       metrics for Prometheus, with 0 also without quorum\n"
+                "Exits with 0 whenever it could report, and with 106 without quorum; health is in data.health.\n",
+        .options = OPT_BIT(OPT_WATCH),
+        .flags = VERB_READS | VERB_METRICS,
         .file = OPT_NONE,
         .render = render_status,
+        .run = run_status,
     },
     {0},
 };

@@ -9,7 +9,10 @@ static const struct {
     const struct verb *verbs;
 } nouns[] = {
     {"status", NULL, status_verbs},
+    {"check", NULL, check_verbs},
     {"events", NULL, events_verbs},
+    {"support-bundle", NULL, bundle_verbs},
+    {"version", NULL, version_verbs},
     {"cluster", "the cluster: form it, let nodes join, settings", cluster_verbs},
     {"node", "nodes: drain, resume, evict, join", node_verbs},
     {"vm", "virtual machines", vm_verbs},
@@ -28,6 +31,19 @@ const struct verb *verb_find(const char *words)
     if (str_eq(v->words, words))
         return v;
     return NULL;
+}
+
+const struct verb *verb_next(const struct verb *v)
+{
+    if (v && v[1].words)
+        return v + 1;
+    size_t n = 0;
+    for (; v && n < N_NOUNS; n++) {
+        FOREACH_VERB(w, n)
+        if (w == v)
+            v = NULL;
+    }
+    return n < N_NOUNS ? nouns[n].verbs : NULL;
 }
 
 const char *noun_find(const char *word)

@@ -19,9 +19,11 @@ enum opt {
     /* Where the verb takes them. */
     OPT_ADDRESS,
     OPT_FAILBACK,
+    OPT_FILE,
     OPT_FORCE,
     OPT_HARD,
     OPT_HOME,
+    OPT_IGNORE,
     OPT_KEEP_SLOT,
     OPT_NAME,
     OPT_NODE,
@@ -32,6 +34,7 @@ enum opt {
     OPT_TIMEOUT,
     OPT_TOKEN_FILE,
     OPT_VALID,
+    OPT_WATCH,
     OPT_XML,
     OPT_COUNT,
     OPT_NONE = OPT_COUNT,
@@ -51,6 +54,7 @@ struct invocation {
     const char *args[ARGS_MAX];
     size_t n_args;
     bool json;
+    bool metrics;    /* --output openmetrics */
     bool wait;       /* --wait or --follow */
     int64_t wait_ms; /* how long at most; -1: no limit */
 };
@@ -59,6 +63,7 @@ struct invocation {
 enum goal_kind {
     GOAL_NONE,
     GOAL_JOB,     /* the job that the answer names */
+    GOAL_JOB_END, /* the same, and it is well whichever way it ended */
     GOAL_RUN,     /* the upgrade: until it awaits the raise or needs somebody */
     GOAL_RUN_END, /* the upgrade's abort: until it is over */
     GOAL_MEMBER,  /* this node is a voting member */
@@ -70,6 +75,7 @@ enum {
     VERB_DRY = 2,    /* --dry-run is passed on, or has its own way */
     VERB_SECRET = 4, /* a secret passes through: no core dump */
     VERB_LONG = 8,   /* the agent may take minutes to answer */
+    VERB_METRICS = 16, /* --output openmetrics */
 };
 
 struct verb {
@@ -96,8 +102,8 @@ struct verb {
 };
 
 /* One table a noun, in the order of the help; each ends with words == NULL. */
-extern const struct verb status_verbs[], events_verbs[], cluster_verbs[], node_verbs[], vm_verbs[], level_verbs[],
-    upgrade_verbs[], job_verbs[];
+extern const struct verb status_verbs[], check_verbs[], events_verbs[], bundle_verbs[], version_verbs[];
+extern const struct verb cluster_verbs[], node_verbs[], vm_verbs[], level_verbs[], upgrade_verbs[], job_verbs[];
 
 /* argv[0] is the program. *ret is filled as far as argv was understood, also when it is refused: an error is answered
  * in the format that was asked for. 0 or ERR_USAGE. */
@@ -109,6 +115,7 @@ int invocation_int(const struct invocation *i, enum opt o, int64_t min, int64_t 
                    struct error *e);
 const char *option_name(enum opt o);
 const struct verb *verb_find(const char *words); /* NULL: no such verb */
+const struct verb *verb_next(const struct verb *v); /* all of them, in the order of the help: NULL begins and ends */
 const char *noun_find(const char *word);         /* "": no such noun */
 bool noun_has_verbs(const char *noun);           /* false: it is a verb itself, like `status` */
 

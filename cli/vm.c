@@ -78,6 +78,8 @@ static void page_vm(struct page *p, const struct json *vm)
         else
             page_field_json(p, fields[k].name, json_get(vm, fields[k].key));
     }
+    if (str_eq(json_get_str(vm, "state", ""), "unknown"))
+        page_field(p, "Reported", "%s, before its node went away", json_get_str(vm, "reported_state", "-"));
     if (json_is_str(json_get(vm, "changed")))
         page_field(p, "Changed", "%s", time_text(json_get_str(vm, "changed", NULL), false).s);
 }

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <glob.h>
 #include <stdio.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -63,6 +64,53 @@ int file_read(const char *path, bool secret, char **ret_text, struct error *e)
         err = read_all(path, fd, ret_text, e);
     close(fd);
     return err;
+}
+
+/* ---- looking around ----------------------------------------------------------------------------------------------- */
+
+char **file_glob(const char *pattern)
+{
+    glob_t found = {0};
+    bool any = glob(pattern, 0, NULL, &found) == 0;
+    size_t n = any ? found.gl_pathc : 0;
+    char **paths = xcalloc(n + 1, sizeof(char *));
+    for (size_t i = 0; i < n; i++)
+        paths[i] = xstrdup(found.gl_pathv[i]);
+    globfree(&found);
+    return paths;
+}
+
+void file_glob_free(char **paths)
+{
+    for (size_t i = 0; paths[i]; i++)
+        free(paths[i]);
+    free(paths);
+}
+
+int file_read_plain(const char *path, size_t max, struct buf *text, struct error *e)
+{
+    struct stat st;
+    int fd = open(path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+    int number = fd < 0 ? errno : fstat(fd, &st) ? errno : S_ISREG(st.st_mode) ? 0 : EINVAL;
+    while (!number && text->len < max) {
+        uint8_t chunk[16384];
+        ssize_t n = read(fd, chunk, sizeof(chunk));
+        if (n > 0)
+            buf_add(text, chunk, (size_t)n < max - text->len ? (size_t)n : max - text->len);
+        else if (n == 0)
+            break;
+        else if (errno != EINTR)
+            number = errno;
+    }
+    if (fd >= 0)
+        close(fd);
+    return number ? error_set(e, ERR_FAILED, "%s: %s", path, strerror(number)) : 0;
+}
+
+int64_t file_size(const char *path)
+{
+    struct stat st;
+    return stat(path, &st) == 0 ? (int64_t)st.st_size : 0;
 }
 
 /* ---- writing a secret -------------------------------------------------------------------------------------------- */

@@ -8,6 +8,7 @@
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/random.h>
+#include <sys/utsname.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -150,4 +151,17 @@ bool write_text(int fd, const char *text, size_t len)
 void core_dump_forbid(void)
 {
     prctl(PR_SET_DUMPABLE, 0);
+}
+
+bool user_is_root(void)
+{
+    return geteuid() == 0;
+}
+
+void host_name(char *dst, size_t size)
+{
+    struct utsname host;
+    str_copy(dst, size, uname(&host) == 0 ? host.nodename : "node");
+    for (char *p = dst; *p; p++)
+        *p = (char)(*p == '/' ? '-' : *p);
 }

@@ -32,6 +32,7 @@ struct world {
     int64_t interrupt_at_ms; /* 0: never */
     size_t n_ids;
     bool live;
+    const char *root; /* of a support bundle; NULL: the real one */
 };
 
 static inline void world_done(struct world *w)
@@ -188,6 +189,7 @@ static inline int world_run(struct world *w, const char *line)
         .sleep = world_sleep,
         .width = world_width,
         .height = world_height,
+        .root = w->root ? w->root : "",
         .live = w->live,
     };
     int code = cli_run(&env, argc, argv);

@@ -12,7 +12,9 @@ unit_tests += tests/unit/test_db_cluster
 unit_tests += tests/unit/test_db_message
 unit_tests += tests/unit/test_db_votes
 unit_tests += tests/unit/test_domxml
+unit_tests += tests/unit/test_cli_bundle
 unit_tests += tests/unit/test_cli_client
+unit_tests += tests/unit/test_cli_monitor
 unit_tests += tests/unit/test_cli_request
 unit_tests += tests/unit/test_cli_text
 unit_tests += tests/unit/test_cli_wait
@@ -49,7 +51,7 @@ check_PROGRAMS += $(unit_tests)
 TESTS += $(unit_tests)
 LDADD = $(CORE_LIBS) $(CMOCKA_LIBS)
 EXTRA_DIST += tests/unit/cli_world.h
-EXTRA_DIST += tests/unit/data/status-mixed.json tests/unit/data/status-mixed.txt
+EXTRA_DIST += tests/unit/data/status-mixed.json tests/unit/data/status-mixed.txt tests/unit/data/status-mixed.metrics
 EXTRA_DIST += tests/unit/membernode.h
 EXTRA_DIST += tests/unit/one_core.h
 EXTRA_DIST += tests/unit/tempdir.h
@@ -63,6 +65,8 @@ tests_unit_test_db_cluster_SOURCES = tests/unit/test_db_cluster.c tests/sim/disk
 
 # Of adapters.
 tests_unit_test_domxml_LDADD = $(IO_LIBS) $(CMOCKA_LIBS)
+tests_unit_test_cli_bundle_LDADD = $(CLI_LIBS) $(CMOCKA_LIBS)
+tests_unit_test_cli_monitor_LDADD = $(CLI_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_cli_client_LDADD = $(CLI_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_cli_request_LDADD = $(CLI_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_cli_text_LDADD = $(CLI_LIBS) $(CMOCKA_LIBS)

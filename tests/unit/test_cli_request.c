@@ -71,6 +71,8 @@ static void test_every_verb(void **state)
         {"upgrade abort --yes", "upgrade.abort {}"},
         {"job list", "job.list {}"},
         {"job show 1", "job.show {\"id\":\"1\"}"},
+        {"job cancel 1", "job.cancel {\"id\":\"1\"}"},
+        {"status --output openmetrics", "status {}"},
         {"events", "events {}"},
         {"events --since 7", "events {\"since\":7}"},
     };
@@ -111,6 +113,9 @@ static void test_usage(void **state)
         {"node list -x", "unknown option -x"},
         {"status --output", "--output needs a value"},
         {"status --output xml", "--output is text or json"},
+        {"node list --output openmetrics", "node list has no metrics"},
+        {"status --output openmetrics --watch", "without --watch"},
+        {"events --watch", "events takes no --watch"},
         {"upgrade check --target a --target b", "--target is given twice"},
         {"node drain n1 --wait=soon", "--wait takes seconds"},
         {"node drain n1 --wait=-1", "--wait takes seconds"},
