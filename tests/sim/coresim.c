@@ -298,10 +298,11 @@ static void drive_run(struct play *p, const struct run *r)
     } else if (r->state == RUN_PAUSED_ERROR) {
         if (r->remedy[0] == '\0')
             world_fail(w, "the run is in paused-error without a remedy: %s", r->error);
-        if (!p->is_faulty && ++p->retries > 40)
+        if (!world_chance(w, 200))
+            return;
+        if (!p->is_faulty && ++p->retries > 20)
             world_fail(w, "the run does not get on: %s", r->error);
-        if (world_chance(w, 200))
-            ask(p, "upgrade.retry", NULL);
+        ask(p, "upgrade.retry", NULL);
     } else if (r->state == RUN_AWAITING_RAISE && !p->is_faulty) {
         ask(p, "level.raise", NULL);
     } else if (p->is_faulty) {
