@@ -18,6 +18,7 @@ unit_tests += tests/unit/test_cli_monitor
 unit_tests += tests/unit/test_cli_request
 unit_tests += tests/unit/test_cli_text
 unit_tests += tests/unit/test_cli_wait
+unit_tests += tests/unit/test_commands
 unit_tests += tests/unit/test_err
 unit_tests += tests/unit/test_executor
 unit_tests += tests/unit/test_hash
@@ -65,6 +66,8 @@ tests_unit_test_db_cluster_SOURCES = tests/unit/test_db_cluster.c tests/sim/disk
 
 # Of adapters.
 tests_unit_test_domxml_LDADD = $(IO_LIBS) $(CMOCKA_LIBS)
+# clusterctl and the core in one.
+tests_unit_test_commands_LDADD = libringmaster-cli.a $(CORE_LIBS) $(QB_LIBS) $(SMARTCOLS_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_cli_bundle_LDADD = $(CLI_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_cli_monitor_LDADD = $(CLI_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_cli_client_LDADD = $(CLI_LIBS) $(CMOCKA_LIBS)
