@@ -16,7 +16,7 @@ import subprocess
 import sys
 import time
 
-from . import bmc, cgroup, network, node, paths, procs, state
+from . import bmc, cgroup, network, node, paths, procs, state, vcpu
 from .shell import LabError, wait_until
 
 REBOOT_STATUS = 133
@@ -178,13 +178,14 @@ class Supervisor:
         poller.register(listener, selectors.EVENT_READ)
         self.first_boot()
         while not stopping:
-            for key, _ in poller.select():
+            for key, _ in poller.select(vcpu.LOOK_SECONDS):
                 if key.fileobj is wake_r or key.fd == wake_r:
                     os.read(wake_r, 4096)
                 else:
                     self.serve_one(listener)
             self.node_ended()
             self.run_pending()
+            vcpu.favour(network.netns(self.name))
         self.power_off()
 
     def first_boot(self):
