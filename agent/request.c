@@ -882,7 +882,8 @@ static void cancel_drain(struct request *r, const struct job *j)
     struct node_request q = {.verb = NODE_RESUME};
     struct buf b = {0};
     if (is_step_on(core_tables(r->c), j->object)) {
-        refuse(r, ERR_CONDITION, "clusterctl upgrade abort", "%s is drained by the upgrade that is under way", j->object);
+        refuse(r, ERR_CONDITION, "clusterctl upgrade abort", "%s is drained by the upgrade that is under way",
+               j->object);
         return;
     }
     STR_COPY(q.name, j->object);

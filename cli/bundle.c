@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* clusterctl support-bundle: what someone needs who is to find out what happened, and no secret. It is gathered from the
- * lists below and from nothing else; no file of /var/lib/ringmaster is opened, but for what is to be kept out. */
+/* clusterctl support-bundle: what someone needs who is to find out what happened, and no secret. It is gathered from
+ * the lists below and from nothing else; no file of /var/lib/ringmaster is opened, but for what is to be kept out. */
 #include <stdio.h>
 #include <time.h>
 
@@ -20,9 +20,14 @@ enum { BUNDLE_ASK_MS = 10 * 1000, COMMAND_MS = 60 * 1000, TEXT_MAX = 32 << 20 };
 static const struct {
     const char *file, *wire;
 } requests[] = {
-    {"status.json", "status"},       {"events.json", "events"},           {"jobs.json", "job.list"},
-    {"nodes.json", "node.list"},     {"settings.json", "cluster.config.show"}, {"level.json", "level.show"},
-    {"vms.json", "vm.list"},         {"upgrade.json", "upgrade.status"},
+    {"status.json", "status"},
+    {"events.json", "events"},
+    {"jobs.json", "job.list"},
+    {"nodes.json", "node.list"},
+    {"settings.json", "cluster.config.show"},
+    {"level.json", "level.show"},
+    {"vms.json", "vm.list"},
+    {"upgrade.json", "upgrade.status"},
 };
 
 /* Files, by pattern. */
@@ -43,8 +48,7 @@ static const struct {
 } commands[] = {
     {"journal.txt",
      {"/usr/bin/journalctl", "--no-pager", "--output=short-iso-precise", "--since=-3d", "--lines=100000",
-      "--unit=ringmasterd.service", "--unit=corosync.service", "--unit=libvirtd.service",
-      "--unit=virtqemud.service"}},
+      "--unit=ringmasterd.service", "--unit=corosync.service", "--unit=libvirtd.service", "--unit=virtqemud.service"}},
     {"units.txt",
      {"/usr/bin/systemctl", "status", "--no-pager", "--full", "--lines=0", "ringmasterd.service", "corosync.service",
       "libvirtd.service", "libvirtd-tls.socket"}},
@@ -65,15 +69,9 @@ static const struct {
 
 /* Where secrets live: read in order to be kept out of everything else. */
 static const char *const secrets[] = {
-    RINGMASTER_STATE_DIR "/cluster.key",
-    RINGMASTER_STATE_DIR "/node.key",
-    RINGMASTER_STATE_DIR "/ca.key",
-    RINGMASTER_STATE_DIR "/*.token",
-    "/etc/corosync/authkey",
-    "/etc/pki/libvirt/private/*.pem",
-    "/etc/pki/libvirt-*/private/*.pem",
-    "/etc/pki/qemu/*-key.pem",
-    "/root/*.token",
+    RINGMASTER_STATE_DIR "/cluster.key", RINGMASTER_STATE_DIR "/node.key", RINGMASTER_STATE_DIR "/ca.key",
+    RINGMASTER_STATE_DIR "/*.token",     "/etc/corosync/authkey",          "/etc/pki/libvirt/private/*.pem",
+    "/etc/pki/libvirt-*/private/*.pem",  "/etc/pki/qemu/*-key.pem",        "/root/*.token",
 };
 
 #define N(a) (sizeof(a) / sizeof((a)[0]))
@@ -87,7 +85,8 @@ struct bundle {
     char node[65];
 };
 
-/* ---- gathering ---------------------------------------------------------------------------------------------------- */
+/* ---- gathering ----------------------------------------------------------------------------------------------------
+ */
 
 static int add(struct bundle *b, const char *file, struct buf *text, const char *source, struct error *e)
 {
@@ -208,7 +207,8 @@ static int gather(struct bundle *b, struct error *e)
     return err;
 }
 
-/* ---- the verb ----------------------------------------------------------------------------------------------------- */
+/* ---- the verb -----------------------------------------------------------------------------------------------------
+ */
 
 /* "ringmaster-support-n1-20261122T120000Z" */
 static void name_bundle(struct bundle *b)
@@ -279,10 +279,11 @@ const struct verb bundle_verbs[] = {
         .words = "support-bundle",
         .synopsis = "[--file PATH]",
         .brief = "pack what is needed to find out what happened on this node, without any secret",
-        .more = "  --file PATH   where to: ends in .tar.zst or .tar.gz, and does not exist (the default is a new name\n"
-                "                in the current folder)\n"
-                "Status, events, jobs, settings, the journal of three days, versions and configuration of this node. The\n"
-                "file has mode 0600. Works without an agent, too. For root only.\n",
+        .more =
+            "  --file PATH   where to: ends in .tar.zst or .tar.gz, and does not exist (the default is a new name\n"
+            "                in the current folder)\n"
+            "Status, events, jobs, settings, the journal of three days, versions and configuration of this node. The\n"
+            "file has mode 0600. Works without an agent, too. For root only.\n",
         .options = OPT_BIT(OPT_FILE),
         .flags = VERB_READS,
         .file = OPT_NONE,

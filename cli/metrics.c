@@ -65,8 +65,8 @@ static void single(struct buf *b, const char *name, const char *help, int64_t va
 }
 
 /* One series for each state that there is. */
-static void states(struct buf *b, const char *name, struct label *labels, size_t n, const char *const *all, size_t n_all,
-                   const char *state)
+static void states(struct buf *b, const char *name, struct label *labels, size_t n, const char *const *all,
+                   size_t n_all, const char *state)
 {
     for (size_t i = 0; i < n_all; i++) {
         labels[n - 1].value = all[i];
@@ -74,7 +74,8 @@ static void states(struct buf *b, const char *name, struct label *labels, size_t
     }
 }
 
-/* ---- cluster ------------------------------------------------------------------------------------------------------ */
+/* ---- cluster ------------------------------------------------------------------------------------------------------
+ */
 
 static void agent_metrics(struct buf *b, const struct json *data)
 {
@@ -117,7 +118,8 @@ static void level_metrics(struct buf *b, const struct json *level, int64_t wall_
     single(b, "mixed_age_seconds", "For how long the cluster has been in mixed mode; 0: it is not.", age_ms / 1000);
 }
 
-/* ---- nodes, VMs --------------------------------------------------------------------------------------------------- */
+/* ---- nodes, VMs ---------------------------------------------------------------------------------------------------
+ */
 
 #define EACH(item, list)                                                                                               \
     for (size_t k_ = 0; k_ < json_count(list); k_++)                                                                   \
@@ -127,7 +129,8 @@ static void node_numbers(struct buf *b, const struct json *nodes, const char *na
                          int64_t unit)
 {
     family(b, name, help);
-    EACH (n, nodes) {
+    EACH(n, nodes)
+    {
         const struct label node = {"node", json_get_str(n, "name", "")};
         const struct json *value = json_get(n, key);
         sample(b, name, &node, 1, json_is_bool(value) ? json_bool(value, false) : json_int(value, 0) * unit);
@@ -137,7 +140,8 @@ static void node_numbers(struct buf *b, const struct json *nodes, const char *na
 static void node_metrics(struct buf *b, const struct json *nodes)
 {
     family(b, "nodes", "The state of each node.");
-    EACH (n, nodes) {
+    EACH(n, nodes)
+    {
         struct label labels[] = {{"node", json_get_str(n, "name", "")}, {"status", ""}};
         states(b, "nodes", labels, 2, node_states, N(node_states), json_get_str(n, "state", ""));
     }
@@ -147,11 +151,12 @@ static void node_metrics(struct buf *b, const struct json *nodes)
     node_numbers(b, nodes, "node_memory_bytes", "Memory of the node.", "memory_mib", 1 << 20);
     node_numbers(b, nodes, "node_cpus", "Processors of the node.", "cpus", 1);
     family(b, "node_info", "Versions on the node.");
-    EACH (n, nodes) {
+    EACH(n, nodes)
+    {
         const struct label info[] = {
-            {"node", json_get_str(n, "name", "")},         {"release", json_get_str(n, "release", "")},
-            {"agent", json_get_str(n, "agent", "")},       {"qemu", json_get_str(n, "qemu", "")},
-            {"libvirt", json_get_str(n, "libvirt", "")},   {"corosync", json_get_str(n, "corosync", "")},
+            {"node", json_get_str(n, "name", "")},       {"release", json_get_str(n, "release", "")},
+            {"agent", json_get_str(n, "agent", "")},     {"qemu", json_get_str(n, "qemu", "")},
+            {"libvirt", json_get_str(n, "libvirt", "")}, {"corosync", json_get_str(n, "corosync", "")},
         };
         sample(b, "node_info", info, N(info), 1);
     }
@@ -160,7 +165,8 @@ static void node_metrics(struct buf *b, const struct json *nodes)
 static void vm_metrics(struct buf *b, const struct json *vms)
 {
     family(b, "vms", "The state of each virtual machine; unknown: its node is away.");
-    EACH (v, vms) {
+    EACH(v, vms)
+    {
         const struct label labels[] = {
             {"vm", json_get_str(v, "name", "")},
             {"node", json_get_str(v, "node", "")},
@@ -169,12 +175,14 @@ static void vm_metrics(struct buf *b, const struct json *vms)
         sample(b, "vms", labels, N(labels), 1);
     }
     family(b, "vm_memory_bytes", "Memory of the virtual machine.");
-    EACH (v, vms) {
+    EACH(v, vms)
+    {
         const struct label vm = {"vm", json_get_str(v, "name", "")};
         sample(b, "vm_memory_bytes", &vm, 1, json_get_int(v, "memory_mib", 0) << 20);
     }
     family(b, "vm_migration_ratio", "Progress of the migrations that leave this node.");
-    EACH (v, vms) {
+    EACH(v, vms)
+    {
         const struct label vm = {"vm", json_get_str(v, "name", "")};
         int64_t percent = json_get_int(v, "percent", -1);
         char value[32];
@@ -184,7 +192,8 @@ static void vm_metrics(struct buf *b, const struct json *vms)
     }
 }
 
-/* ---- what goes on, what is wrong ---------------------------------------------------------------------------------- */
+/* ---- what goes on, what is wrong ----------------------------------------------------------------------------------
+ */
 
 static void run_metrics(struct buf *b, const struct json *run)
 {
@@ -202,7 +211,8 @@ static void run_metrics(struct buf *b, const struct json *run)
 static void health_metrics(struct buf *b, const struct json *health)
 {
     family(b, "health", "What is wrong, by code; the text is in clusterctl status.");
-    EACH (h, health) {
+    EACH(h, health)
+    {
         const struct label labels[] = {
             {"code", json_get_str(h, "code", "")},
             {"severity", json_get_str(h, "severity", "")},
@@ -214,8 +224,8 @@ static void health_metrics(struct buf *b, const struct json *health)
     for (size_t i = 0; i < N(severities); i++) {
         const struct label severity = {"severity", severities[i]};
         int64_t found = 0;
-        EACH (h, health)
-            found += str_eq(json_get_str(h, "severity", ""), severities[i]);
+        EACH(h, health)
+        found += str_eq(json_get_str(h, "severity", ""), severities[i]);
         sample(b, "health_findings", &severity, 1, found);
     }
 }

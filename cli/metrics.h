@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The answer to `status` as OpenMetrics text (pure). Names are those of ha_cluster_exporter where it has the same, below
- * ringmaster_. All are gauges: a counter's name and type are written differently in OpenMetrics and in the older
+/* The answer to `status` as OpenMetrics text (pure). Names are those of ha_cluster_exporter where it has the same,
+ * below ringmaster_. All are gauges: a counter's name and type are written differently in OpenMetrics and in the older
  * Prometheus format, and this text is to be good in both. */
 #pragma once
 

@@ -9,7 +9,8 @@
 
 enum { WATCH_MS = 2000, WATCH_ASK_MS = 10 * 1000, KEY_MAX = 160, VALUE_MAX = 320 };
 
-/* ---- what matters ------------------------------------------------------------------------------------------------- */
+/* ---- what matters -------------------------------------------------------------------------------------------------
+ */
 
 static void fact(struct json *facts, const char *key, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 static void fact(struct json *facts, const char *key, const char *fmt, ...)
@@ -77,7 +78,8 @@ struct json *watch_facts(const struct json *data)
     return facts;
 }
 
-/* ---- lines -------------------------------------------------------------------------------------------------------- */
+/* ---- lines --------------------------------------------------------------------------------------------------------
+ */
 
 static void add_change(struct call *c, struct page *p, const char *key, const char *from, const char *to)
 {
@@ -134,7 +136,8 @@ static void say_changes(struct call *c, struct json **facts, const struct json *
     *facts = now;
 }
 
-/* ---- the page ----------------------------------------------------------------------------------------------------- */
+/* ---- the page -----------------------------------------------------------------------------------------------------
+ */
 
 /* ECMA-48: home, each line erased to its end, the rest of the screen erased; in one write, so that nothing flickers.
  * What the screen cannot hold is left out. */
@@ -156,7 +159,8 @@ static void redraw(struct call *c, const struct error *e)
 {
     struct page view = call_page(c, STREAM_OUT), screen = call_page(c, STREAM_OUT);
     struct json *now = json_time_new(view.wall_ms);
-    page_styled(&view, STYLE_DIM, "every %d s, %s, Ctrl-C ends", WATCH_MS / 1000, time_text(json_str(now, NULL), true).s);
+    page_styled(&view, STYLE_DIM, "every %d s, %s, Ctrl-C ends", WATCH_MS / 1000,
+                time_text(json_str(now, NULL), true).s);
     json_free(now);
     page_printf(&view, "\n");
     if (e->code)

@@ -3,5 +3,15 @@
 
 dist_man_MANS =
 dist_man_MANS += man/clusterctl.8
+dist_man_MANS += man/clusterctl-check.8
+dist_man_MANS += man/clusterctl-cluster.8
+dist_man_MANS += man/clusterctl-events.8
+dist_man_MANS += man/clusterctl-job.8
+dist_man_MANS += man/clusterctl-level.8
+dist_man_MANS += man/clusterctl-node.8
+dist_man_MANS += man/clusterctl-status.8
+dist_man_MANS += man/clusterctl-support-bundle.8
+dist_man_MANS += man/clusterctl-upgrade.8
+dist_man_MANS += man/clusterctl-vm.8
 dist_man_MANS += man/ringmasterd.8
 dist_man_MANS += man/ringmaster.conf.5

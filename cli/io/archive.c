@@ -98,7 +98,8 @@ int archive_add(struct archive *a, const char *name, const struct buf *text, str
     return err;
 }
 
-/* ---- packing ------------------------------------------------------------------------------------------------------ */
+/* ---- packing ------------------------------------------------------------------------------------------------------
+ */
 
 static bool ends_with(const char *s, const char *end)
 {
@@ -108,8 +109,8 @@ static bool ends_with(const char *s, const char *end)
 
 static int pack(const struct archive *a, bool is_zstd, int fd, struct error *e)
 {
-    const char *const tar[] = {tar_path, "--create", "--directory", a->top, "--owner=root:0", "--group=root:0",
-                               "--",     a->name,    NULL};
+    const char *const tar[] = {tar_path,         "--create", "--directory", a->top, "--owner=root:0",
+                               "--group=root:0", "--",       a->name,       NULL};
     const char *const zstd[] = {zstd_path, "-q", "-c", NULL};
     const char *const gzip[] = {gzip_path, "-c", NULL};
     return program_pipe(tar, is_zstd ? zstd : gzip, fd, e);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* An archive of texts: gathered in a folder that only its owner may open, packed by tar(1) and zstd(1) or gzip(1) into a
- * file of mode 0600, which gets its name when it is whole. */
+/* An archive of texts: gathered in a folder that only its owner may open, packed by tar(1) and zstd(1) or gzip(1) into
+ * a file of mode 0600, which gets its name when it is whole. */
 #pragma once
 
 #include "common/buf.h"

@@ -66,7 +66,7 @@ int file_read(const char *path, bool secret, char **ret_text, struct error *e)
     return err;
 }
 
-/* ---- looking around ----------------------------------------------------------------------------------------------- */
+/* ---- looking around ---------------------------------------------------------------------------------------------- */
 
 char **file_glob(const char *pattern)
 {

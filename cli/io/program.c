@@ -27,8 +27,12 @@ bool program_exists(const char *path)
 static void become(const char *const *argv, int in, int out, int err)
 {
     static char *const environment[] = {
-        (char *)"PATH=/usr/sbin:/usr/bin:/sbin:/bin", (char *)"LC_ALL=C", (char *)"TERM=dumb",
-        (char *)"SYSTEMD_PAGER=", (char *)"SYSTEMD_COLORS=0", NULL,
+        (char *)"PATH=/usr/sbin:/usr/bin:/sbin:/bin",
+        (char *)"LC_ALL=C",
+        (char *)"TERM=dumb",
+        (char *)"SYSTEMD_PAGER=",
+        (char *)"SYSTEMD_COLORS=0",
+        NULL,
     };
     sigset_t none;
     sigemptyset(&none);

@@ -104,7 +104,8 @@ void scrub_learn_file(struct scrub *s, const char *path)
     explicit_bzero(secret, sizeof(secret));
 }
 
-/* ---- replacing ---------------------------------------------------------------------------------------------------- */
+/* ---- replacing ----------------------------------------------------------------------------------------------------
+ */
 
 static void replace(struct buf *text, size_t at, size_t len)
 {

@@ -14,6 +14,7 @@ unit_tests += tests/unit/test_db_votes
 unit_tests += tests/unit/test_domxml
 unit_tests += tests/unit/test_cli_bundle
 unit_tests += tests/unit/test_cli_client
+unit_tests += tests/unit/test_cli_man
 unit_tests += tests/unit/test_cli_monitor
 unit_tests += tests/unit/test_cli_request
 unit_tests += tests/unit/test_cli_text
@@ -69,6 +70,7 @@ tests_unit_test_domxml_LDADD = $(IO_LIBS) $(CMOCKA_LIBS)
 # clusterctl and the core in one.
 tests_unit_test_commands_LDADD = libringmaster-cli.a $(CORE_LIBS) $(QB_LIBS) $(SMARTCOLS_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_cli_bundle_LDADD = $(CLI_LIBS) $(CMOCKA_LIBS)
+tests_unit_test_cli_man_LDADD = $(CLI_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_cli_monitor_LDADD = $(CLI_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_cli_client_LDADD = $(CLI_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_cli_request_LDADD = $(CLI_LIBS) $(CMOCKA_LIBS)

@@ -187,10 +187,22 @@ static void check_bundle(const char *suffix)
     assert_int_equal(st.st_mode & 07777, 0600);
     AUTO(freep) char *text = unpacked(d.path, path);
     static const char *const parts[] = {
-        "== status.json 600", "== events.json 600", "== jobs.json 600", "== journal.txt 600", "== MANIFEST 600",
-        "the journal says hello", "the journal says goodbye", "--unit=ringmasterd.service", "cluster_name: ring",
-        "address = 10.0.0.1", "port = 7411", "sas_token = " SCRUB_MARK, "passwd='" SCRUB_MARK "'", "no member",
-        "quorum.txt: not there: ", "conf.d-99.conf: not there: ",
+        "== status.json 600",
+        "== events.json 600",
+        "== jobs.json 600",
+        "== journal.txt 600",
+        "== MANIFEST 600",
+        "the journal says hello",
+        "the journal says goodbye",
+        "--unit=ringmasterd.service",
+        "cluster_name: ring",
+        "address = 10.0.0.1",
+        "port = 7411",
+        "sas_token = " SCRUB_MARK,
+        "passwd='" SCRUB_MARK "'",
+        "no member",
+        "quorum.txt: not there: ",
+        "conf.d-99.conf: not there: ",
     };
     for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++)
         assert_contains(text, parts[i]);

@@ -6,14 +6,16 @@
 
 #define EMPTY_CLUSTER                                                                                                  \
     "{\"self\":{\"name\":\"n1\",\"phase\":\"member\",\"version\":\"0.1.0\"},\"cluster\":{\"name\":\"demo\"},"          \
-    "\"quorum\":{\"quorate\":true,\"leader\":\"n1\",\"votes_present\":1,\"votes_total\":1},\"level\":{\"committed\":1," \
+    "\"quorum\":{\"quorate\":true,\"leader\":\"n1\",\"votes_present\":1,\"votes_total\":1},\"level\":{\"committed\":"  \
+    "1,"                                                                                                               \
     "\"mixed\":null},\"run\":null,\"jobs\":[],\"nodes\":[{\"name\":\"n1\",\"state\":\"online\"}],\"vms\":[],"          \
     "\"health\":["
 
 #define FINDING(code, severity, object)                                                                                \
     "{\"code\":\"" code "\",\"severity\":\"" severity "\",\"object\":" object ",\"text\":\"it is|so\\nnow\"}"
 
-/* ---- metrics ------------------------------------------------------------------------------------------------------ */
+/* ---- metrics ------------------------------------------------------------------------------------------------------
+ */
 
 static void test_metrics(void **state)
 {
@@ -30,7 +32,8 @@ static void test_metrics(void **state)
 static void test_metrics_are_escaped(void **state)
 {
     (void)state;
-    AUTO(json_freep) struct json *data =
+    AUTO(json_freep)
+    struct json *data =
         world_json("{\"self\":{\"name\":\"a\\\"b\\\\c\\nd\",\"phase\":\"unconfigured\"},\"cluster\":null}");
     AUTO(buf_done) struct buf b = {0};
     metrics_text(data, 0, &b);
@@ -60,7 +63,8 @@ static void test_metrics_of_trouble(void **state)
     assert_contains(WORLD_ERR(&away), "it does not run");
 }
 
-/* ---- check -------------------------------------------------------------------------------------------------------- */
+/* ---- check --------------------------------------------------------------------------------------------------------
+ */
 
 static void test_check(void **state)
 {
@@ -122,8 +126,8 @@ static void test_check_in_trouble(void **state)
     assert_int_equal(world_run(&refused, "check"), 3);
 
     AUTO(world_done) struct world alone = {0};
-    world_answer(&alone, (struct world_answer){
-                             .data = EMPTY_CLUSTER FINDING("NO_QUORUM", "critical", "null") "]}", .code = ERR_NO_QUORUM});
+    world_answer(&alone, (struct world_answer){.data = EMPTY_CLUSTER FINDING("NO_QUORUM", "critical", "null") "]}",
+                                               .code = ERR_NO_QUORUM});
     assert_int_equal(world_run(&alone, "check"), 2);
     assert_contains(WORLD_OUT(&alone), "RINGMASTER CRITICAL - NO_QUORUM: ");
 
@@ -149,7 +153,8 @@ static void test_check_in_json(void **state)
     assert_int_equal(json_count(json_path(answer, "data.health")), 1);
 }
 
-/* ---- watch -------------------------------------------------------------------------------------------------------- */
+/* ---- watch --------------------------------------------------------------------------------------------------------
+ */
 
 static void changes(struct world *w)
 {
@@ -216,7 +221,8 @@ static void test_watch_is_refused_at_once(void **state)
     assert_int_equal(world_run(&w, "status --watch"), 77);
 }
 
-/* ---- the rest ----------------------------------------------------------------------------------------------------- */
+/* ---- the rest -----------------------------------------------------------------------------------------------------
+ */
 
 static void test_version(void **state)
 {

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Whole command lines against a whole agent: what clusterctl parses, asks, waits for and prints is what the core of one
  * node really answers. Held here: every exit code of clusterctl(8), by the table below; and, by
- * tests/lint/check-schemas.sh, the JSON of every verb against its schema: RINGMASTER_ANSWERS names the file that gets it. */
+ * tests/lint/check-schemas.sh, the JSON of every verb against its schema: RINGMASTER_ANSWERS names the file that gets
+ * it. */
 #include "tests/unit/one_core.h"
 #include "tests/unit/tempdir.h"
 
@@ -18,7 +19,8 @@ struct ctl {
     struct tempdir dir;
 };
 
-/* ---- the host: what was asked of it is done at once, as if all were well ------------------------------------------ */
+/* ---- the host: what was asked of it is done at once, as if all were well ------------------------------------------
+ */
 
 static void found(struct one *o, const struct core_action *a)
 {
@@ -32,16 +34,20 @@ static void found(struct one *o, const struct core_action *a)
 
 static void parse(struct ctl *c, const struct core_action *a)
 {
-    struct vm_outcome out = {.facts = {.uuid = one_uuid(600 + ++c->vms), .machine = "pc-q35-7.2", .memory_kib = 1 << 18,
-                                       .vcpus = 1, .disks = 1, .xml = (char *)"<domain/>"}};
+    struct vm_outcome out = {.facts = {.uuid = one_uuid(600 + ++c->vms),
+                                       .machine = "pc-q35-7.2",
+                                       .memory_kib = 1 << 18,
+                                       .vcpus = 1,
+                                       .disks = 1,
+                                       .xml = (char *)"<domain/>"}};
     snprintf(out.facts.name, sizeof out.facts.name, "vm%u", c->vms);
     one_step(c->o, (struct core_event){.type = EV_VM, .id = a->id, .vm = &out});
 }
 
 static void token(struct ctl *c, const struct core_action *a)
 {
-    struct token_outcome k = {.id = one_uuid(7000 + ++c->ids), .secret_hash = {{(uint8_t)c->ids}},
-                              .text = (char *)"a very secret token"};
+    struct token_outcome k = {
+        .id = one_uuid(7000 + ++c->ids), .secret_hash = {{(uint8_t)c->ids}}, .text = (char *)"a very secret token"};
     one_step(c->o, (struct core_event){.type = EV_TOKEN, .id = a->id, .token = &k});
 }
 
@@ -61,7 +67,8 @@ static void host_acts(struct ctl *c)
     }
 }
 
-/* ---- clusterctl's world -------------------------------------------------------------------------------------------- */
+/* ---- clusterctl's world --------------------------------------------------------------------------------------------
+ */
 
 static int ctl_ask(void *ctx, const struct json *request, int64_t timeout_ms, bool again, struct json **ret_answer,
                    struct error *e)
@@ -153,9 +160,18 @@ static int ctl(struct ctl *c, const char *line)
     for (char *word = strtok_r(copy, " ", &rest); word; word = strtok_r(NULL, " ", &rest))
         argv[argc++] = word;
     const struct cli_env env = {
-        .ctx = c, .ask = ctl_ask, .new_id = ctl_new_id, .confirm = ctl_confirm, .write = ctl_write, .now_ms = ctl_now,
-        .wall_ms = ctl_wall, .hold_interrupts = ctl_hold, .sleep = ctl_sleep, .width = ctl_no_size,
-        .height = ctl_no_size, .root = c->dir.path,
+        .ctx = c,
+        .ask = ctl_ask,
+        .new_id = ctl_new_id,
+        .confirm = ctl_confirm,
+        .write = ctl_write,
+        .now_ms = ctl_now,
+        .wall_ms = ctl_wall,
+        .hold_interrupts = ctl_hold,
+        .sleep = ctl_sleep,
+        .width = ctl_no_size,
+        .height = ctl_no_size,
+        .root = c->dir.path,
     };
     c->out.len = c->err.len = 0;
     int code = cli_run(&env, argc, argv);
@@ -209,7 +225,8 @@ static void with_path(struct ctl *c, int code, const char *line, const char *fil
     must(c, code, whole);
 }
 
-/* ---- rows that one node alone does not come to have ---------------------------------------------------------------- */
+/* ---- rows that one node alone does not come to have ----------------------------------------------------------------
+ */
 
 static struct tables *tables_of(struct ctl *c)
 {
@@ -218,7 +235,11 @@ static struct tables *tables_of(struct ctl *c)
 
 static void put_away_node(struct ctl *c)
 {
-    struct node n = {.nodeid = 9, .state = NODE_ACTIVE, .name = "n9", .address = "10.0.0.9", .facts = one_facts(),
+    struct node n = {.nodeid = 9,
+                     .state = NODE_ACTIVE,
+                     .name = "n9",
+                     .address = "10.0.0.9",
+                     .facts = one_facts(),
                      .replica = one_uuid(900)};
     AUTO(buf_done) struct buf b = {0};
     node_encode(&n, &b);
@@ -228,8 +249,13 @@ static void put_away_node(struct ctl *c)
 static void put_moving_vm(struct ctl *c)
 {
     struct vm v;
-    struct job j = {.id = one_uuid(4242), .kind = JOB_VM_MIGRATE, .state = JOB_RUNNING, .object = "vm1", .node = "n9",
-                    .detail = "n9 -> n1", .started_ms = c->o->wall};
+    struct job j = {.id = one_uuid(4242),
+                    .kind = JOB_VM_MIGRATE,
+                    .state = JOB_RUNNING,
+                    .object = "vm1",
+                    .node = "n9",
+                    .detail = "n9 -> n1",
+                    .started_ms = c->o->wall};
     AUTO(buf_done) struct buf b = {0};
     assert_int_equal(vm_get(tables_of(c), "vm1", &v), 0);
     STR_COPY(v.node, "n9");
@@ -244,10 +270,20 @@ static void put_moving_vm(struct ctl *c)
 
 static void put_run(struct ctl *c, enum run_state state, enum step_state step)
 {
-    struct run r = {.id = one_uuid(4243), .state = state, .target = "trixie", .n_steps = 1, .started_by = "admin",
-                    .created_ms = c->o->wall, .changed_ms = c->o->wall};
-    struct step s = {.run = r.id, .state = step, .node = "n9", .from_release = "bookworm", .attempt = 1,
-                     .entered_ms = c->o->wall, .started_ms = c->o->wall};
+    struct run r = {.id = one_uuid(4243),
+                    .state = state,
+                    .target = "trixie",
+                    .n_steps = 1,
+                    .started_by = "admin",
+                    .created_ms = c->o->wall,
+                    .changed_ms = c->o->wall};
+    struct step s = {.run = r.id,
+                     .state = step,
+                     .node = "n9",
+                     .from_release = "bookworm",
+                     .attempt = 1,
+                     .entered_ms = c->o->wall,
+                     .started_ms = c->o->wall};
     if (state == RUN_PAUSED_ERROR) {
         STR_COPY(r.error, "no way");
         STR_COPY(r.remedy, "look");
@@ -262,7 +298,8 @@ static void put_mixed(struct ctl *c)
     level_member_set(tables_of(c), "n9", (struct level_range){1, 2}, c->o->wall);
 }
 
-/* ---- every exit code ----------------------------------------------------------------------------------------------- */
+/* ---- every exit code -----------------------------------------------------------------------------------------------
+ */
 
 static void code_0(struct ctl *c)
 {
@@ -309,7 +346,11 @@ static void code_105(struct ctl *c)
 static void code_106(struct ctl *c)
 {
     struct identity id = one_identity();
-    struct db_image image = {.term = 3, .base_index = 5, .base_term = 3, .applied_index = 5, .commit_index = 5,
+    struct db_image image = {.term = 3,
+                             .base_index = 5,
+                             .base_term = 3,
+                             .applied_index = 5,
+                             .commit_index = 5,
                              .tables = tables_new(),
                              .base_config = {.n = 2, .replicas = {{one_uuid(2), 1, 1}, {one_uuid(9), 2, 1}}}};
     one_free(c->o);
@@ -385,7 +426,8 @@ static void test_every_exit_code(void **state)
     }
 }
 
-/* ---- the JSON of every verb ---------------------------------------------------------------------------------------- */
+/* ---- the JSON of every verb ----------------------------------------------------------------------------------------
+ */
 
 static void test_outside_of_a_cluster(void **state)
 {
@@ -408,10 +450,13 @@ static void test_reading(void **state)
 {
     struct ctl *c = *state;
     static const char *const lines[] = {
-        "status -o json",       "check --ignore FAILOVER_DISABLED -o json", "version -o json",   "events -o json",
-        "node list -o json",    "node show n1 -o json",                     "vm list -o json",   "vm show vm1 -o json",
-        "job list -o json",     "cluster config show -o json",              "level show -o json", "upgrade status -o json",
-        "upgrade -o json",      "events --since 1 -o json",
+        "status -o json",     "check --ignore FAILOVER_DISABLED -o json",
+        "version -o json",    "events -o json",
+        "node list -o json",  "node show n1 -o json",
+        "vm list -o json",    "vm show vm1 -o json",
+        "job list -o json",   "cluster config show -o json",
+        "level show -o json", "upgrade status -o json",
+        "upgrade -o json",    "events --since 1 -o json",
     };
     form(c);
     with_path(c, 0, "vm add --xml", "/vm.xml", " -o json");

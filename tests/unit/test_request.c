@@ -327,11 +327,12 @@ static void test_join(void **state)
 static void join_with(struct one *o, const char *ca, const char *node, int64_t code)
 {
     char args[512];
-    snprintf(args, sizeof args, "{'token': '{\\\"format\\\": 1, \\\"ca_sha256\\\": \\\"%s\\\", \\\"node\\\": \\\"%s\\\"}'}", ca, node);
+    snprintf(args, sizeof args,
+             "{'token': '{\\\"format\\\": 1, \\\"ca_sha256\\\": \\\"%s\\\", \\\"node\\\": \\\"%s\\\"}'}", ca, node);
     one_ask(o, code, "node.join", args);
 }
 
-/* A first boot that says it again has what it wants; but another cluster's token, or another node's, is no such thing. */
+/* A first boot that says it again has what it wants; another cluster's token, or another node's, is no such thing. */
 static void test_join_again(void **state)
 {
     struct one *o = *state;
