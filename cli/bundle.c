@@ -35,7 +35,7 @@ static const char *const files[] = {
     RINGMASTER_CONFIG_DIR "/ringmaster.conf",
     RINGMASTER_CONFIG_DIR "/conf.d/*.conf",
     "/etc/corosync/corosync.conf",
-    "/etc/os-release",
+    "/usr/lib/os-release",
     "/proc/meminfo",
     "/proc/loadavg",
     "/proc/pressure/*",

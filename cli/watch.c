@@ -166,7 +166,8 @@ static void redraw(struct call *c, const struct error *e)
     if (e->code)
         page_error(&view, e);
     page_printf(&view, "\n");
-    c->i->verb->render(&view, c->i, json_get(c->answer, "data"));
+    if (json_is_object(json_path(c->answer, "data.self"))) /* of an agent that never answered nothing is known */
+        c->i->verb->render(&view, c->i, json_get(c->answer, "data"));
     add_screen(&screen, &view.text, c->env->height(c->env->ctx));
     call_text(c, STREAM_OUT, &screen);
     page_done(&view);

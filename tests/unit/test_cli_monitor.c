@@ -213,6 +213,16 @@ static void test_watch_on_a_terminal(void **state)
     assert_lacks(WORLD_OUT(&w), "health A:");
 }
 
+static void test_watch_without_an_agent(void **state)
+{
+    (void)state;
+    AUTO(world_done) struct world w = {.live = true, .interrupt_at_ms = 1};
+    world_answer(&w, (struct world_answer){.code = ERR_NO_AGENT, .no_answer = true, .text = "away"});
+    assert_int_equal(world_run(&w, "status --watch"), 0);
+    assert_contains(WORLD_OUT(&w), "clusterctl: away");
+    assert_lacks(WORLD_OUT(&w), "none yet");
+}
+
 static void test_watch_is_refused_at_once(void **state)
 {
     (void)state;
@@ -293,6 +303,7 @@ int main(void)
         cmocka_unit_test(test_watch_lines),
         cmocka_unit_test(test_watch_in_json),
         cmocka_unit_test(test_watch_on_a_terminal),
+        cmocka_unit_test(test_watch_without_an_agent),
         cmocka_unit_test(test_watch_is_refused_at_once),
         cmocka_unit_test(test_version),
         cmocka_unit_test(test_job_cancel),
