@@ -4,12 +4,13 @@ an admin would do it. The order of the steps is here and nowhere else."""
 import json
 import re
 
-from . import cgroup, enter, guests, network, node, state
+from . import cgroup, enter, guests, network, node, state, verify
 from .shell import LabError, phase, wait_until
 
 JOIN_SECONDS = 60
 VM_START_SECONDS = 60
 SETTLE_SECONDS = 60
+SETTLED_COUNTER = 25  # five seconds after init: a guest that still boots is busy everywhere
 
 GUEST_NAME = re.compile(r"\0-name\0guest=([^,\0]+)")
 
@@ -69,6 +70,9 @@ def start_vms(nodes):
             ctl(first, "vm", "start", vm, f"--wait={VM_START_SECONDS}")
     wait_until("clusterctl status says that all VMs run", SETTLE_SECONDS,
                lambda: all_running(first), 0.5)
+    wait_until("every guest counts", SETTLE_SECONDS,
+               lambda: all(verify.read_console(vm).last_counter() >= SETTLED_COUNTER
+                           for vm in guests.names()), 0.5)
 
 
 def status(name):

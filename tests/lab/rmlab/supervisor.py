@@ -176,6 +176,7 @@ class Supervisor:
         poller = selectors.DefaultSelector()
         poller.register(wake_r, selectors.EVENT_READ)
         poller.register(listener, selectors.EVENT_READ)
+        processors = vcpu.Processors(network.netns(self.name))
         self.first_boot()
         while not stopping:
             for key, _ in poller.select(vcpu.LOOK_SECONDS):
@@ -185,7 +186,7 @@ class Supervisor:
                     self.serve_one(listener)
             self.node_ended()
             self.run_pending()
-            vcpu.favour(network.netns(self.name))
+            processors.favour()
         self.power_off()
 
     def first_boot(self):
