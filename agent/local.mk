@@ -27,6 +27,7 @@ libringmaster_core_a_SOURCES += agent/db/votes.c
 
 # L3, adapters: agent/io/*.c:
 # libringmaster_io_a_SOURCES += agent/io/x.c agent/io/x.h
+libringmaster_io_a_SOURCES += agent/io/access.c agent/io/access.h
 libringmaster_io_a_SOURCES += agent/io/config.c agent/io/config.h
 libringmaster_io_a_SOURCES += agent/io/corosync.c agent/io/corosync.h
 libringmaster_io_a_SOURCES += agent/io/cpg.c agent/io/cpg.h

@@ -973,6 +973,14 @@ static const struct verb {
     {"events", ACCESS_READ, FOR_MEMBERS, do_events},
 };
 
+const char *request_verb(size_t i, enum core_access *ret_access)
+{
+    if (i >= sizeof verbs / sizeof verbs[0])
+        return NULL;
+    *ret_access = verbs[i].access;
+    return verbs[i].name;
+}
+
 static const struct verb *find_verb(const char *name)
 {
     for (size_t i = 0; i < sizeof verbs / sizeof verbs[0]; i++)

@@ -46,5 +46,8 @@
 
 struct core;
 
+/* The verbs, for the tests that ask each of them: the name of the i-th; NULL: there are no more. */
+const char *request_verb(size_t i, enum core_access *ret_access);
+
 /* Takes the event; answers now or later through ACT_REPLY, exactly once. */
 void request_take(struct core *c, const struct core_event *ev);

@@ -106,7 +106,7 @@ int level_decode(struct slice value, struct level_state *ret)
         m->native = wire_get_u8(&r);
         m->acked = wire_get_u8(&r) != 0;
     }
-    if (wire_err(&r))
+    if (wire_err(&r) || s.mixed_since_ms < 0)
         return ERR_MALFORMED;
     *ret = s;
     return 0;

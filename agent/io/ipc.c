@@ -1,17 +1,19 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "agent/io/ipc.h"
 
+#include <assert.h>
 #include <errno.h>
-#include <grp.h>
 #include <limits.h>
-#include <pwd.h>
+#include <poll.h>
 #include <qb/qbipcs.h>
+#include <sys/socket.h>
 #include <sys/uio.h>
 #include <time.h>
 
+#include "agent/io/access.h"
 #include "common/proto.h"
 
-enum { IPC_CACHE_MAX = 64, IPC_GROUPS_MAX = 1024, IPC_NSS_MAX = 64 * 1024 };
+enum { REFUSED_LOG_MS = 10000, IPC_BACKLOG = 128 };
 
 struct ipc_client {
     struct ipc_client *next;
@@ -29,11 +31,18 @@ struct ipc_client {
     size_t total;
 };
 
-struct access_entry {
+/* A socket that has not said yet what it wants. It is libqb's: it gets it when the door opens, and closes it. */
+struct visitor {
+    struct visitor *next;
+    int32_t fd;
     uid_t uid;
     gid_t gid;
-    enum core_access access;
-    int64_t until_ms; /* monotonic */
+    int64_t since_ms; /* monotonic */
+    bool is_in;       /* libqb waits for its words */
+    enum qb_loop_priority priority;
+    int32_t events;
+    void *data;
+    qb_ipcs_dispatch_fn_t fn;
 };
 
 struct ipc {
@@ -43,20 +52,17 @@ struct ipc {
     struct ipc_ops ops;
     const struct log_sink *log;
     struct ipc_client *clients;
-    struct access_entry cache[IPC_CACHE_MAX];
-    size_t next_entry;
-    size_t n_lookups;
-    bool closing; /* a job for it is queued */
+    struct visitor *visitors;
+    struct access_cache *access;
+    qb_ipcs_dispatch_fn_t accept; /* libqb's, of the socket that listens */
+    int64_t refused_ms; /* when a refusal was logged last */
+    unsigned n_refused; /* since then */
+    bool closing;       /* a job for it is queued */
     bool stopping;
 };
 
-struct lookup_job {
-    struct worker_job job;
-    struct ipc *ipc;
-    uid_t uid;
-    gid_t gid;
-    enum core_access access;
-};
+/* libqb tells its poll handlers neither the service nor the loop: they find it here. One process has one. */
+static struct ipc *the_server;
 
 /* ---- disconnecting: never from within libqb's dispatch of that very connection, which goes on to use it */
 
@@ -87,49 +93,7 @@ static void close_later(struct ipc_client *cl)
     ipc->closing = true;
 }
 
-/* ---- access */
-
-static bool group_id(const char *name, gid_t *ret)
-{
-    AUTO(freep) char *text = xmalloc(IPC_NSS_MAX);
-    struct group g, *found = NULL;
-    if (getgrnam_r(name, &g, text, IPC_NSS_MAX, &found) != 0 || !found)
-        return false;
-    *ret = g.gr_gid;
-    return true;
-}
-
-static int groups_of(uid_t uid, gid_t gid, gid_t *ret, int max)
-{
-    AUTO(freep) char *text = xmalloc(IPC_NSS_MAX);
-    struct passwd p, *found = NULL;
-    ret[0] = gid;
-    if (getpwuid_r(uid, &p, text, IPC_NSS_MAX, &found) != 0 || !found)
-        return 1; /* a user without a name has no other groups */
-    int n = max;
-    if (getgrouplist(p.pw_name, gid, ret, &n) < 0)
-        return max; /* there are more; what was found counts */
-    return n;
-}
-
-enum core_access ipc_access_look_up(uid_t uid, gid_t gid, const char *admin_group, const char *read_group)
-{
-    if (uid == 0)
-        return ACCESS_ADMIN;
-    gid_t admin = 0, reader = 0;
-    bool has_admin = group_id(admin_group, &admin), has_reader = group_id(read_group, &reader);
-    gid_t *groups = xcalloc(IPC_GROUPS_MAX, sizeof(*groups));
-    int n = groups_of(uid, gid, groups, IPC_GROUPS_MAX);
-    enum core_access access = ACCESS_NONE;
-    for (int i = 0; i < n; i++) {
-        if (has_admin && groups[i] == admin)
-            access = ACCESS_ADMIN;
-        else if (has_reader && groups[i] == reader && access == ACCESS_NONE)
-            access = ACCESS_READ;
-    }
-    free(groups);
-    return access;
-}
+/* ---- the door: before libqb hears a visitor, it is known who that is and what they may do */
 
 static int64_t now_ms(void)
 {
@@ -138,22 +102,84 @@ static int64_t now_ms(void)
     return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
 }
 
-static bool access_known(const struct ipc *ipc, uid_t uid, gid_t gid, enum core_access *ret)
+/* Whoever is refused may come again at once, for ever: the log shall not be what they fill. */
+static void log_refused(struct ipc *ipc, uid_t uid, const char *why)
 {
-    if (uid == 0) {
-        *ret = ACCESS_ADMIN;
-        return true;
-    }
     int64_t now = now_ms();
-    for (size_t i = 0; i < IPC_CACHE_MAX; i++) {
-        const struct access_entry *a = &ipc->cache[i];
-        if (a->until_ms > now && a->uid == uid && a->gid == gid) {
-            *ret = a->access;
+    ipc->n_refused++;
+    if (ipc->refused_ms && now - ipc->refused_ms < REFUSED_LOG_MS)
+        return;
+    log_warn(ipc->log, "ipc: uid %u: %s -> refused (%u since this was last said)", uid, why, ipc->n_refused);
+    ipc->refused_ms = now;
+    ipc->n_refused = 0;
+}
+
+static void open_door(struct ipc *ipc, struct visitor *v)
+{
+    v->is_in = true;
+    if (qb_loop_poll_add(ipc->loop, v->priority, v->fd, v->events, v->data, v->fn) != 0)
+        abort(); /* out of memory */
+}
+
+static void let_in(struct ipc *ipc, uid_t uid, gid_t gid)
+{
+    for (struct visitor *v = ipc->visitors; v; v = v->next)
+        if (!v->is_in && v->uid == uid && v->gid == gid)
+            open_door(ipc, v);
+}
+
+/* Who came, and says nothing, goes: libqb sees the end of it and closes it. */
+static void show_out(struct ipc *ipc)
+{
+    int64_t now = now_ms();
+    for (const struct visitor *v = ipc->visitors; v; v = v->next)
+        if (now - v->since_ms >= IPC_VISIT_MS)
+            shutdown(v->fd, SHUT_RDWR);
+}
+
+static bool has_room(const struct ipc *ipc, uid_t uid)
+{
+    size_t same = 0, others = 0;
+    for (const struct visitor *v = ipc->visitors; v; v = v->next) {
+        same += v->uid == uid;
+        others += v->uid != 0;
+    }
+    return uid == 0 ? same < IPC_VISITORS_MAX : same < IPC_VISITORS_UID_MAX && others < IPC_VISITORS_MAX;
+}
+
+/* 0, or what libqb closes the socket for. */
+static int32_t receive_visitor(struct ipc *ipc, const struct visitor *who)
+{
+    enum core_access access;
+    show_out(ipc);
+    if (ipc->stopping || !has_room(ipc, who->uid)) {
+        log_refused(ipc, who->uid, "too many connections that say nothing");
+        return -EMFILE;
+    }
+    struct visitor *v = xmemdup(who, sizeof(*who));
+    v->next = ipc->visitors;
+    ipc->visitors = v;
+    if (access_known(ipc->access, v->uid, v->gid, &access))
+        open_door(ipc, v);
+    else
+        access_want(ipc->access, v->uid, v->gid);
+    return 0;
+}
+
+/* true: it was one, and libqb has it no longer. */
+static bool forget_visitor(struct ipc *ipc, int32_t fd, bool *ret_was_in)
+{
+    for (struct visitor **p = &ipc->visitors, *v; (v = *p) != NULL; p = &v->next)
+        if (v->fd == fd) {
+            *ret_was_in = v->is_in;
+            *p = v->next;
+            free(v);
             return true;
         }
-    }
     return false;
 }
+
+/* ---- access */
 
 static void deliver(struct ipc_client *cl, enum core_access access)
 {
@@ -172,37 +198,13 @@ static struct ipc_client *next_waiting(struct ipc *ipc, uid_t uid, gid_t gid)
     return NULL;
 }
 
-static void run_lookup(struct worker_job *job)
+/* Those who waited at the door, and requests that came when it was to be looked up again. */
+static void on_known(void *ctx, uid_t uid, gid_t gid, enum core_access access)
 {
-    struct lookup_job *j = (struct lookup_job *)job;
-    j->access = ipc_access_look_up(j->uid, j->gid, "ringmaster-admin", "ringmaster-read");
-}
-
-static void done_lookup(struct worker_job *job)
-{
-    struct lookup_job *j = (struct lookup_job *)job;
-    struct ipc *ipc = j->ipc;
-    ipc->n_lookups--;
-    if (!ipc->stopping) {
-        ipc->cache[ipc->next_entry] = (struct access_entry){j->uid, j->gid, j->access, now_ms() + IPC_ACCESS_TTL_MS};
-        ipc->next_entry = (ipc->next_entry + 1) % IPC_CACHE_MAX;
-        for (struct ipc_client *cl; (cl = next_waiting(ipc, j->uid, j->gid)) != NULL;)
-            deliver(cl, j->access);
-    } else if (ipc->n_lookups == 0) {
-        free(ipc); /* ipc_free was waiting for this */
-    }
-    free(j);
-}
-
-static void look_up(struct ipc_client *cl)
-{
-    struct lookup_job *j = xcalloc(1, sizeof(*j));
-    j->job = (struct worker_job){.run = run_lookup, .done = done_lookup};
-    j->ipc = cl->ipc;
-    j->uid = cl->uid;
-    j->gid = cl->gid;
-    cl->ipc->n_lookups++;
-    worker_submit(cl->ipc->pool, &j->job);
+    struct ipc *ipc = ctx;
+    let_in(ipc, uid, gid);
+    for (struct ipc_client *cl; (cl = next_waiting(ipc, uid, gid)) != NULL;)
+        deliver(cl, access);
 }
 
 /* ---- answers */
@@ -279,10 +281,10 @@ static void on_request(struct ipc_client *cl, const char *text, size_t len)
     }
     enum core_access access;
     cl->request = request;
-    if (access_known(cl->ipc, cl->uid, cl->gid, &access))
+    if (access_known(cl->ipc->access, cl->uid, cl->gid, &access))
         deliver(cl, access);
     else
-        look_up(cl);
+        access_want(cl->ipc->access, cl->uid, cl->gid);
 }
 
 /* false: it breaks the protocol. */
@@ -328,18 +330,39 @@ static int32_t on_message(qb_ipcs_connection_t *conn, void *data, size_t size)
 
 /* ---- connections */
 
-static int32_t on_accept(qb_ipcs_connection_t *conn, uid_t uid, gid_t gid)
+/* 0, or the error that the client gets. Memory shared with a client is laid out by it: nobody gets any without a right
+ * to it, nor more than a message takes. */
+static int32_t check_visitor(struct ipc *ipc, qb_ipcs_connection_t *conn, uid_t uid, gid_t gid)
 {
-    struct ipc *ipc = qb_ipcs_connection_service_context_get(conn);
+    enum core_access access;
     size_t same = 0, others = 0;
     for (const struct ipc_client *cl = ipc->clients; cl; cl = cl->next) {
         same += cl->uid == uid;
         others += cl->uid != 0;
     }
+    if (!access_known(ipc->access, uid, gid, &access))
+        return -EAGAIN; /* it was, at the door */
+    if (access == ACCESS_NONE) {
+        log_refused(ipc, uid, "neither root nor in group ringmaster-admin or ringmaster-read");
+        return -EACCES;
+    }
+    if (qb_ipcs_connection_get_buffer_size(conn) > PROTO_MESSAGE_MAX) {
+        log_refused(ipc, uid, "wants to send larger messages than there are");
+        return -EMSGSIZE;
+    }
     if (ipc->stopping || same >= (uid == 0 ? IPC_ROOT_MAX : IPC_UID_MAX) || (uid != 0 && others >= IPC_OTHERS_MAX)) {
-        log_warn(ipc->log, "ipc: uid %u has %zu connections, %zu are not root's -> refused", uid, same, others);
+        log_refused(ipc, uid, "too many connections");
         return -EMFILE;
     }
+    return 0;
+}
+
+static int32_t on_accept(qb_ipcs_connection_t *conn, uid_t uid, gid_t gid)
+{
+    struct ipc *ipc = qb_ipcs_connection_service_context_get(conn);
+    int32_t err = check_visitor(ipc, conn, uid, gid);
+    if (err != 0)
+        return err;
     struct ipc_client *cl = xcalloc(1, sizeof(*cl));
     cl->ipc = ipc;
     cl->conn = conn;
@@ -394,9 +417,53 @@ static int32_t job_add(enum qb_loop_priority p, void *data, qb_loop_job_dispatch
     return qb_loop_job_add(NULL, p, data, fn);
 }
 
+/* The socket of a connection that was accepted. */
+static bool is_client(const struct ipc *ipc, const void *data)
+{
+    for (const struct ipc_client *cl = ipc ? ipc->clients : NULL; cl; cl = cl->next)
+        if (cl->conn == data)
+            return true;
+    return false;
+}
+
+static bool is_listening(int32_t fd)
+{
+    int on = 0;
+    socklen_t len = sizeof(on);
+    return getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &on, &len) == 0 && on;
+}
+
+/* libqb listens with a backlog of 5 and takes one at a time: whoever connects all the time would keep root out. */
+static int32_t on_visitors(int32_t fd, int32_t revents, void *data)
+{
+    struct pollfd p = {.fd = fd, .events = POLLIN};
+    int32_t rc = the_server->accept(fd, revents, data);
+    for (int i = 1; rc == 0 && i < IPC_BACKLOG && poll(&p, 1, 0) == 1 && p.revents == POLLIN; i++)
+        rc = the_server->accept(fd, POLLIN, data);
+    return rc;
+}
+
+static int32_t listen_well(enum qb_loop_priority p, int32_t fd, int32_t events, void *data, qb_ipcs_dispatch_fn_t fn)
+{
+    if (!the_server || listen(fd, IPC_BACKLOG) != 0)
+        return -EINVAL;
+    the_server->accept = fn;
+    return qb_loop_poll_add(NULL, p, fd, events, data, on_visitors);
+}
+
 static int32_t dispatch_add(enum qb_loop_priority p, int32_t fd, int32_t events, void *data, qb_ipcs_dispatch_fn_t fn)
 {
-    return qb_loop_poll_add(NULL, p, fd, events, data, fn);
+    struct ucred peer;
+    socklen_t len = sizeof(peer);
+    if (is_client(the_server, data))
+        return qb_loop_poll_add(NULL, p, fd, events, data, fn);
+    if (is_listening(fd))
+        return listen_well(p, fd, events, data, fn);
+    if (!the_server || getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) != 0)
+        return -EACCES;
+    struct visitor v = {.fd = fd, .uid = peer.uid, .gid = peer.gid, .since_ms = now_ms(), .priority = p,
+                        .events = events, .data = data, .fn = fn};
+    return receive_visitor(the_server, &v);
 }
 
 static int32_t dispatch_mod(enum qb_loop_priority p, int32_t fd, int32_t events, void *data, qb_ipcs_dispatch_fn_t fn)
@@ -406,6 +473,9 @@ static int32_t dispatch_mod(enum qb_loop_priority p, int32_t fd, int32_t events,
 
 static int32_t dispatch_del(int32_t fd)
 {
+    bool is_in = true;
+    if (the_server && forget_visitor(the_server, fd, &is_in) && !is_in)
+        return 0;
     return qb_loop_poll_del(NULL, fd);
 }
 
@@ -429,16 +499,22 @@ int ipc_start(const char *name, qb_loop_t *loop, struct worker_pool *pool, const
     ipc->pool = pool;
     ipc->ops = *ops;
     ipc->log = log;
+    ipc->access = access_new(pool, on_known, ipc);
     ipc->service = qb_ipcs_create(name, 0, QB_IPC_SHM, &handlers);
     if (!ipc->service) {
+        access_free(ipc->access);
         free(ipc);
         return error_set(e, ERR_IO, "cannot create the IPC service %s: %s", name, strerror(errno));
     }
     qb_ipcs_service_context_set(ipc->service, ipc);
     qb_ipcs_poll_handlers_set(ipc->service, &polls);
     qb_ipcs_enforce_buffer_size(ipc->service, PROTO_MESSAGE_MAX);
+    assert(!the_server);
+    the_server = ipc;
     int32_t rc = qb_ipcs_run(ipc->service);
     if (rc < 0) { /* it was freed by libqb */
+        the_server = NULL;
+        access_free(ipc->access);
         free(ipc);
         return error_set(e, ERR_IO, "cannot open the IPC service %s: %s", name, strerror(-rc));
     }
@@ -462,7 +538,11 @@ void ipc_free(struct ipc *ipc)
         free(cl->answer);
         free(cl);
     }
-    ipc->clients = NULL;
-    if (ipc->n_lookups == 0)
-        free(ipc);
+    for (struct visitor *v = ipc->visitors, *next; v; v = next) {
+        next = v->next;
+        free(v);
+    }
+    access_free(ipc->access);
+    the_server = NULL;
+    free(ipc);
 }

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The local socket: a libqb IPC server (shared memory) that speaks common/proto.h. It knows who is there, the core what
  * they may do:
- *     accept (peer credentials, caps) ── request ──> access of (uid, gid), from the cache or looked up in a worker
- *         ── ipc_ops.request ──> the core ── ipc_reply ──> first chunk; the client pulls the others
- * root and group ringmaster-admin are ACCESS_ADMIN, ringmaster-read ACCESS_READ, all others ACCESS_NONE; supplementary
- * groups count. What breaks the protocol is disconnected; JSON that is malformed gets an answer.
- * Requests lie in memory that the client can write to: they are copied before they are looked at. */
+ *     socket ── its user is looked up in a worker (agent/io/access.h) ──> handshake ──> caps ──> shared memory
+ *         ── request ──> access, from the cache or looked up again ── ipc_ops.request ──> the core
+ *         ── ipc_reply ──> first chunk; the client pulls the others
+ * Who may do nothing (ACCESS_NONE) gets EACCES and no memory to share. What breaks the protocol is disconnected; JSON
+ * that is malformed gets an answer. Requests lie in memory that the client can write to: they are copied before they are
+ * looked at. */
 #pragma once
 
 #include <qb/qbloop.h>
@@ -18,7 +19,9 @@ enum {
     IPC_ROOT_MAX = 512,        /* connections of root */
     IPC_UID_MAX = 64,          /* of any other user */
     IPC_OTHERS_MAX = 192,      /* of all other users: each has 1.2 MB of shared memory */
-    IPC_ACCESS_TTL_MS = 10000, /* a user's groups are looked up again after that */
+    IPC_VISITORS_MAX = 64,     /* sockets that have said nothing yet: of root, and of all others */
+    IPC_VISITORS_UID_MAX = 16, /* of any other user */
+    IPC_VISIT_MS = 5000,       /* who is silent for that long makes room for the next */
 };
 
 struct ipc_ops {
@@ -40,6 +43,3 @@ void ipc_reply(struct ipc *ipc, uint64_t client, struct json *answer);
 
 /* Disconnects all; nothing is delivered afterwards. NULL is accepted. */
 void ipc_free(struct ipc *ipc);
-
-/* Blocking: what the groups of a user allow. Group names are parameters for tests. */
-enum core_access ipc_access_look_up(uid_t uid, gid_t gid, const char *admin_group, const char *read_group);

@@ -12,6 +12,7 @@
 enum {
     SLICE_MS = 200,               /* how long a wait lasts before interruption and the connection are looked at */
     CONNECT_TIMEOUT_MS = 10000,   /* the agent's loop never blocks this long */
+    CONNECT_RETRY_MS = 20,        /* while others are at the door */
     RECONNECT_TIMEOUT_MS = 15000, /* systemd's restart, and the agent's start */
     RECONNECT_PAUSE_MS = 250,
 };
@@ -123,17 +124,30 @@ static int await_accept(const struct client *c, int fd, int64_t until_ms, struct
     }
 }
 
+/* Many may stand at the agent's door: those whom it lets in late are let in. NULL, and errno. */
+static qb_ipcc_connection_t *connect_in_turn(const struct client *c, int64_t until_ms, int *ret_fd)
+{
+    for (;;) {
+        errno = 0;
+        qb_ipcc_connection_t *connection = qb_ipcc_connect_async(c->name, PROTO_MESSAGE_MAX, ret_fd);
+        if (connection || errno != EAGAIN || is_interrupted(c) || now_ms() >= until_ms)
+            return connection;
+        poll(NULL, 0, CONNECT_RETRY_MS);
+    }
+}
+
 static int client_open(struct client *c, int64_t until_ms, struct error *e)
 {
     if (c->connection)
         return 0;
     int64_t connect_until_ms = now_ms() + CONNECT_TIMEOUT_MS;
+    if (until_ms < connect_until_ms)
+        connect_until_ms = until_ms;
     int fd = -1;
-    errno = 0;
-    qb_ipcc_connection_t *connection = qb_ipcc_connect_async(c->name, PROTO_MESSAGE_MAX, &fd);
+    qb_ipcc_connection_t *connection = connect_in_turn(c, connect_until_ms, &fd);
     if (!connection)
         return set_connect_error(errno ? errno : ECONNREFUSED, e);
-    int err = await_accept(c, fd, until_ms < connect_until_ms ? until_ms : connect_until_ms, e);
+    int err = await_accept(c, fd, connect_until_ms, e);
     if (err) {
         qb_ipcc_disconnect(connection); /* half made: it frees its memory, and leaves the socket open */
         close(fd);

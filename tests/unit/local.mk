@@ -4,6 +4,7 @@
 # A test of an adapter sees the adapters too when it says `tests_unit_test_x_LDADD = $(IO_LIBS) $(CMOCKA_LIBS)`.
 
 unit_tests =
+unit_tests += tests/unit/test_access
 unit_tests += tests/unit/test_buf
 unit_tests += tests/unit/test_cluster_apply
 unit_tests += tests/unit/test_cluster_step
@@ -58,6 +59,7 @@ EXTRA_DIST += tests/unit/membernode.h
 EXTRA_DIST += tests/unit/one_core.h
 EXTRA_DIST += tests/unit/tempdir.h
 EXTRA_DIST += tests/unit/unit.h
+EXTRA_DIST += tests/unit/users.h
 EXTRA_DIST += tests/unit/upgrade_world.h
 EXTRA_DIST += tests/unit/db_cluster.h
 EXTRA_DIST += tests/unit/vm_world.h
@@ -82,6 +84,8 @@ tests_unit_test_pki_LDADD = $(IO_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_tls_LDADD = $(IO_LIBS) $(CMOCKA_LIBS)
 
 # Adapters of agent/io.
+tests_unit_test_access_LDADD = $(IO_LIBS) $(CMOCKA_LIBS)
+tests_unit_test_access_CPPFLAGS = $(AM_CPPFLAGS) $(QB_CFLAGS)
 tests_unit_test_config_LDADD = $(IO_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_host_LDADD = $(IO_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_ipc_LDADD = $(IO_LIBS) $(CMOCKA_LIBS)

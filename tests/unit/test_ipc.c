@@ -4,13 +4,23 @@
 
 #include <errno.h>
 #include <grp.h>
+#include <poll.h>
 #include <qb/qbipcc.h>
+#include <signal.h>
 #include <stdio.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/statvfs.h>
+#include <sys/un.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
+#include "agent/io/access.h"
 #include "agent/io/ipc.h"
 #include "common/proto.h"
+#include "tests/unit/users.h"
 
 enum { LONG = 700 * 1024, NOBODY = 65534, CLIENT_MS = 5000 };
 
@@ -26,6 +36,7 @@ struct server {
     uint64_t gone, asked;
     pid_t child;
     int status;
+    bool has_users;
 };
 
 /* ---- the client's side: runs in a child, and says what was wrong by its exit code */
@@ -197,27 +208,159 @@ static void client_goes(const char *name)
 
 static void client_has_no_group(const char *name)
 {
-    WANT(setgroups(0, NULL) == 0 && setresgid(NOBODY, NOBODY, NOBODY) == 0 && setresuid(NOBODY, NOBODY, NOBODY) == 0);
-    qb_ipcc_connection_t *c = must_connect(name);
+    WANT(users_become(UID_NOBODY, GID_USERS) == 0);
     for (int i = 0; i < 2; i++) { /* looked up, then from the cache */
-        send_verb(c, "echo");
-        json_free(receive_all(c));
+        errno = 0;
+        WANT(!qb_ipcc_connect(name, PROTO_MESSAGE_MAX));
+        WANT(errno == EACCES);
     }
-    qb_ipcc_disconnect(c);
 }
 
 static void client_connects_too_often(const char *name)
 {
-    WANT(setgroups(0, NULL) == 0 && setresgid(NOBODY, NOBODY, NOBODY) == 0 && setresuid(NOBODY, NOBODY, NOBODY) == 0);
+    WANT(users_become(UID_READ_PRIMARY, GID_READ) == 0);
     qb_ipcc_connection_t *c[IPC_UID_MAX];
     for (size_t i = 0; i < IPC_UID_MAX; i++)
         c[i] = must_connect(name);
     WANT(!qb_ipcc_connect(name, PROTO_MESSAGE_MAX));
+    WANT(errno == EMFILE);
     qb_ipcc_disconnect(c[0]);
     usleep(200000);
     c[0] = must_connect(name);
     for (size_t i = 0; i < IPC_UID_MAX; i++)
         qb_ipcc_disconnect(c[i]);
+}
+
+/* A ring buffer of a gigabyte is refused before it is made. */
+static void client_wants_a_gigabyte(const char *name)
+{
+    struct statvfs before, after;
+    WANT(statvfs("/dev/shm", &before) == 0);
+    errno = 0;
+    WANT(!qb_ipcc_connect(name, 1UL << 30));
+    WANT(errno == EMSGSIZE);
+    WANT(statvfs("/dev/shm", &after) == 0);
+    WANT(before.f_bfree - after.f_bfree < 1000 || before.f_bfree < after.f_bfree);
+    qb_ipcc_connection_t *c = must_connect(name);
+    send_verb(c, "echo");
+    json_free(receive_all(c));
+    qb_ipcc_disconnect(c);
+}
+
+/* The largest message, which says that a gigabyte follows; and one that says that it is none. */
+static void client_says_a_gigabyte(const char *name)
+{
+    enum { TEXT = PROTO_MESSAGE_MAX - 4096 };
+    char *text = xcalloc(1, TEXT);
+    memset(text, ' ', TEXT);
+    qb_ipcc_connection_t *c = must_connect(name);
+    WANT(send_raw(c, PROTO_REQUEST, 1U << 30, 0, text, TEXT) > 0);
+    disconnected(c);
+    c = must_connect(name);
+    WANT(send_raw(c, PROTO_REQUEST, TEXT, 0, text, TEXT) > 0); /* more than a chunk */
+    disconnected(c);
+    c = must_connect(name);
+    struct message m = {.head = {.id = PROTO_REQUEST, .size = 1 << 30}, .frame = {.total = 1U << 30}};
+    struct iovec parts[] = {{&m, sizeof(m)}};
+    qb_ipcc_sendv(c, parts, 1);
+    disconnected(c);
+    free(text);
+}
+
+/* ---- 10,000 connections */
+
+enum { CROWD = 10000, CROWD_PROCESSES = 20, CROWD_EACH = CROWD / CROWD_PROCESSES };
+
+/* Sockets that are connected and never say a word: libqb's own is abstract, and listens to streams. */
+static void stand_idle(const char *name, int report)
+{
+    struct sockaddr_un at = {.sun_family = AF_UNIX};
+    socklen_t len = sizeof(at); /* libqb's name goes on with zeros to the end */
+    memcpy(at.sun_path + 1, name, strlen(name));
+    int n = 0;
+    for (int i = 0; i < CROWD_EACH; i++) {
+        int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0);
+        for (int tries = 0; fd >= 0 && connect(fd, (struct sockaddr *)&at, len) != 0; tries++) {
+            WANT(errno == EAGAIN && tries < 20000); /* the backlog is full: the agent takes them as it can */
+            usleep(1000);
+        }
+        n += fd >= 0;
+    }
+    WANT(write(report, &n, sizeof(n)) == sizeof(n));
+    pause();
+}
+
+static int64_t milliseconds(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+/* Root is answered while they come and when they are there. */
+static void ask_as_root(const char *name)
+{
+    int64_t before = milliseconds();
+    qb_ipcc_connection_t *c;
+    while (!(c = qb_ipcc_connect(name, PROTO_MESSAGE_MAX))) {
+        WANT(errno == EAGAIN && milliseconds() - before < 3000); /* the queue at the door is full: clusterctl waits too */
+        usleep(2000);
+    }
+    send_verb(c, "echo");
+    json_free(receive_all(c));
+    qb_ipcc_disconnect(c);
+    WANT(milliseconds() - before < 3000);
+}
+
+static void client_is_a_crowd(const char *name)
+{
+    static const struct {
+        uid_t uid;
+        gid_t gid;
+    } who[] = {{UID_NOBODY, GID_USERS}, {UID_READ_PRIMARY, GID_READ}, {UID_ADMIN_OTHER, GID_USERS}, {UID_NAMELESS, GID_USERS}};
+    int report[2];
+    pid_t pids[CROWD_PROCESSES];
+    WANT(pipe(report) == 0);
+    for (int i = 0; i < CROWD_PROCESSES; i++) {
+        pids[i] = fork();
+        if (pids[i] == 0) {
+            WANT(users_become(who[i % 4].uid, who[i % 4].gid) == 0);
+            prctl(PR_SET_PDEATHSIG, SIGKILL);
+            stand_idle(name, report[1]);
+        }
+    }
+    close(report[1]); /* so that the end of a child is seen */
+    int total = 0, n;
+    for (int i = 0; i < CROWD_PROCESSES; i++) {
+        ask_as_root(name);
+        WANT(read(report[0], &n, sizeof(n)) == sizeof(n));
+        total += n;
+    }
+    WANT(total == CROWD);
+    for (int i = 0; i < 5; i++)
+        ask_as_root(name);
+    for (int i = 0; i < CROWD_PROCESSES; i++) {
+        kill(pids[i], SIGKILL);
+        waitpid(pids[i], NULL, 0);
+    }
+    ask_as_root(name);
+}
+
+/* Silent ones make room: the next of the same user gets in. */
+static void client_is_silent(const char *name)
+{
+    struct sockaddr_un at = {.sun_family = AF_UNIX};
+    socklen_t len = sizeof(at); /* libqb's name goes on with zeros to the end */
+    memcpy(at.sun_path + 1, name, strlen(name));
+    WANT(users_become(UID_READ_PRIMARY, GID_READ) == 0);
+    for (int i = 0; i < IPC_VISITORS_UID_MAX; i++)
+        WANT(connect(socket(AF_UNIX, SOCK_STREAM, 0), (struct sockaddr *)&at, len) == 0);
+    usleep(300000);
+    WANT(!qb_ipcc_connect(name, PROTO_MESSAGE_MAX));
+    usleep((IPC_VISIT_MS + 200) * 1000);
+    WANT(!qb_ipcc_connect(name, PROTO_MESSAGE_MAX)); /* this one shows them out */
+    usleep(200000);
+    qb_ipcc_disconnect(must_connect(name));
 }
 
 /* ---- the server's side */
@@ -298,6 +441,9 @@ static int setup(void **state)
 {
     struct server *s = xcalloc(1, sizeof(*s));
     struct error e = {0};
+    s->has_users = users_enter();
+    struct rlimit files = {1024, 1024}; /* what systemd gives the agent */
+    setrlimit(RLIMIT_NOFILE, &files);
     snprintf(s->name, sizeof(s->name), "ringmaster-test-%d", (int)getpid());
     s->loop = qb_loop_create();
     s->inbox = inbox_new();
@@ -361,22 +507,45 @@ static void test_gone_while_waiting(void **state)
     ipc_reply(s->ipc, s->asked, json_object_new()); /* too late: passed over */
 }
 
-static void test_access_is_none_by_default(void **state)
+static void test_who_may_nothing_is_not_let_in(void **state)
 {
     struct server *s = *state;
-    if (geteuid() != 0)
+    if (!s->has_users)
         skip();
-    s->access = ACCESS_ADMIN;
     serve(s, client_has_no_group);
-    assert_int_equal(s->n_requests, 2);
-    assert_int_equal(s->access, ACCESS_NONE);
+    assert_int_equal(s->n_requests, 0);
 }
 
 static void test_connections_are_capped(void **state)
 {
-    if (geteuid() != 0)
+    if (!((struct server *)*state)->has_users)
         skip();
     serve(*state, client_connects_too_often);
+}
+
+static void test_a_gigabyte_is_refused(void **state)
+{
+    struct server *s = *state;
+    serve(s, client_wants_a_gigabyte);
+    assert_int_equal(s->n_requests, 1);
+    serve(s, client_says_a_gigabyte);
+    assert_int_equal(s->n_requests, 0);
+}
+
+static void test_a_crowd_of_idle_connections(void **state)
+{
+    struct server *s = *state;
+    if (!s->has_users)
+        skip();
+    serve(s, client_is_a_crowd);
+    assert_int_equal(s->n_requests, CROWD_PROCESSES + 6);
+}
+
+static void test_silent_connections_make_room(void **state)
+{
+    if (!((struct server *)*state)->has_users)
+        skip();
+    serve(*state, client_is_silent);
 }
 
 static void test_groups(void **state)
@@ -388,11 +557,11 @@ static void test_groups(void **state)
     gid_t bin = g ? g->gr_gid : 0;
     if (!daemon || !bin)
         skip();
-    assert_int_equal(ipc_access_look_up(0, 0, "no-such", "no-such"), ACCESS_ADMIN);
-    assert_int_equal(ipc_access_look_up(1, daemon, "daemon", "bin"), ACCESS_ADMIN);
-    assert_int_equal(ipc_access_look_up(1, bin, "daemon", "bin"), ACCESS_READ);
-    assert_int_equal(ipc_access_look_up(1, NOBODY, "daemon", "bin"), ACCESS_NONE);
-    assert_int_equal(ipc_access_look_up(1, 0, "no-such", "no-such"),
+    assert_int_equal(access_look_up(0, 0, "no-such", "no-such"), ACCESS_ADMIN);
+    assert_int_equal(access_look_up(1, daemon, "daemon", "bin"), ACCESS_ADMIN);
+    assert_int_equal(access_look_up(1, bin, "daemon", "bin"), ACCESS_READ);
+    assert_int_equal(access_look_up(1, NOBODY, "daemon", "bin"), ACCESS_NONE);
+    assert_int_equal(access_look_up(1, 0, "no-such", "no-such"),
                      ACCESS_NONE); /* gid 0 is no group that is missing */
 }
 
@@ -401,8 +570,10 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_question_and_answer),    cmocka_unit_test(test_long_answer_is_pulled),
         cmocka_unit_test(test_nonsense_is_answered),   cmocka_unit_test(test_a_broken_protocol_ends_the_connection),
-        cmocka_unit_test(test_gone_while_waiting),     cmocka_unit_test(test_access_is_none_by_default),
-        cmocka_unit_test(test_connections_are_capped), cmocka_unit_test(test_groups),
+        cmocka_unit_test(test_gone_while_waiting),     cmocka_unit_test(test_who_may_nothing_is_not_let_in),
+        cmocka_unit_test(test_connections_are_capped), cmocka_unit_test(test_a_gigabyte_is_refused),
+        cmocka_unit_test(test_a_crowd_of_idle_connections), cmocka_unit_test(test_silent_connections_make_room),
+        cmocka_unit_test(test_groups),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }
