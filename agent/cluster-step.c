@@ -64,6 +64,8 @@ static void step_evicting(const struct db *db, const struct cluster_env *env, co
         return;
     if (!r)
         propose_admin(env, NODE_GONE, n);
+    else if (r->weight == 1 && db_config_total(db_configuration(db)) == 1)
+        return; /* the last voter keeps its vote until another has one */
     else if (r->weight == 1)
         propose_weight(env, n, 0);
     else if (!db_replica_progress(db, &n->replica).present || env->wall_ms - n->changed_ms >= EVICT_NOTICE_MS)

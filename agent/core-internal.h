@@ -21,6 +21,11 @@ enum {
     CORE_FACTS_WAIT_MS = 30000, /* init and join wait this long for libvirt to say what the host is */
 };
 
+enum {
+    CORE_RESTING = 16,  /* refused proposals that are remembered */
+    CORE_REST_MS = 1000,
+};
+
 enum core_phase { PHASE_UNCONFIGURED = 1, PHASE_JOINING, PHASE_MEMBER, PHASE_EVICTED };
 
 /* What an action's outcome is for. */
@@ -64,6 +69,12 @@ struct waiter {
     struct join_request join; /* owned: TLS join */
 };
 
+/* The key of a proposal that was refused. */
+struct resting {
+    char key[CORE_KEY_MAX];
+    int64_t until_ms;
+};
+
 /* Where a member's agent is reached, as its announcement said. */
 struct peer {
     uint32_t nodeid;
@@ -102,6 +113,8 @@ struct core {
     size_t n_pending;
     struct waiter *waiters;
     size_t n_waiters;
+    struct resting resting[CORE_RESTING];
+    size_t next_resting;
     struct peer peers[DB_REPLICAS_MAX];
     size_t n_peers;
     struct deferred deferred;

@@ -162,6 +162,23 @@ static void finish(struct core *c, struct waiter *w, const struct error *e)
     waiter_done(w);
 }
 
+/* What was refused is proposed again by whoever still sees a need for it: not at once, or the log would be filled with
+ * it as fast as the disk writes. */
+static void rest_key(struct core *c, const char *key)
+{
+    struct resting *r = &c->resting[c->next_resting++ % CORE_RESTING];
+    STR_COPY(r->key, key);
+    r->until_ms = c->now_ms + CORE_REST_MS;
+}
+
+static bool is_key_resting(const struct core *c, const char *key)
+{
+    for (size_t i = 0; i < CORE_RESTING; i++)
+        if (key[0] && c->resting[i].until_ms > c->now_ms && str_eq(c->resting[i].key, key))
+            return true;
+    return false;
+}
+
 static bool is_key_busy(const struct core *c, const char *key)
 {
     for (size_t i = 0; i < c->n_waiters; i++)
@@ -174,7 +191,7 @@ void core_propose(struct core *c, enum entry_kind kind, struct buf *payload, str
 {
     struct waiter own = w ? *w : (struct waiter){0};
     struct error e = {0};
-    if (c->phase != PHASE_MEMBER || is_key_busy(c, own.key)) {
+    if (c->phase != PHASE_MEMBER || is_key_busy(c, own.key) || is_key_resting(c, own.key)) {
         if (c->phase != PHASE_MEMBER)
             error_set(&e, ERR_CONDITION, "this node is not a member of a cluster");
         else
@@ -218,6 +235,8 @@ static void applied(struct core *c, const struct db_out *o)
         }
         struct waiter w = c->waiters[i];
         c->waiters[i] = c->waiters[--c->n_waiters];
+        if (w.key[0] && o->result.error.code)
+            rest_key(c, w.key);
         finish(c, &w, &o->result.error);
         c->look = true;
     }
