@@ -28,10 +28,31 @@ static void closep(int *fd)
         close(*fd);
 }
 
-static void sync_or_die(int fd)
+/* The kernel may have dropped the dirty pages: a second fsync would lie. */
+__attribute__((noreturn)) static void die(const char *path)
+{
+    dprintf(STDERR_FILENO,
+            "<2>cannot sync %s: %s; look for the disk's errors: journalctl -k -> the agent ends at once, and reads the "
+            "disk anew\n",
+            path, strerror(errno));
+    _exit(EXIT_FAILURE);
+}
+
+static void sync_or_die(int fd, const char *path)
 {
     if (fsync(fd) < 0)
-        abort(); /* the kernel may have dropped the dirty pages: a second fsync would lie */
+        die(path);
+}
+
+static int io_error(struct error *e, const char *doing, const char *path)
+{
+    int saved = errno;
+    error_set(e, ERR_IO, "cannot %s %s: %s", doing, path, strerror(saved));
+    if (saved == ENOSPC || saved == EDQUOT)
+        error_set_remedy(e, "make room on its file system, then try again");
+    else
+        error_set_remedy(e, "look for the disk's errors (journalctl -k) and the mount's options, then try again");
+    return ERR_IO;
 }
 
 static struct full_path folder_of(const struct full_path *p)
@@ -48,8 +69,8 @@ static void sync_folder(const struct full_path *p)
     struct full_path dir = folder_of(p);
     AUTO(closep) int fd = open(dir.s, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0)
-        abort();
-    sync_or_die(fd);
+        die(dir.s);
+    sync_or_die(fd, dir.s);
 }
 
 /* The folder above is synced too: a new name in it counts only then. */
@@ -60,7 +81,7 @@ static int make_folder(const struct full_path *dir, struct error *e)
         sync_folder(dir);
         return 0;
     }
-    return errno == EEXIST ? 0 : error_set(e, ERR_IO, "cannot make the folder %s: %s", dir->s, strerror(errno));
+    return errno == EEXIST ? 0 : io_error(e, "make the folder", dir->s);
 }
 
 static int make_folders(const struct full_path *file, struct error *e)
@@ -104,7 +125,7 @@ static bool write_beside(const char *path, struct slice bytes, struct file_mode 
         return false;
     if (fchmod(fd, mode.mode) < 0)
         return false;
-    sync_or_die(fd);
+    sync_or_die(fd, path);
     return true;
 }
 
@@ -116,7 +137,7 @@ int file_install(const char *prefix, const char *path, struct slice bytes, struc
         return err;
     unlink(beside.s); /* of a run that was killed */
     if (!write_beside(beside.s, bytes, mode) || rename(beside.s, target.s) < 0) {
-        err = error_set(e, ERR_IO, "cannot write %s: %s", target.s, strerror(errno));
+        err = io_error(e, "write", target.s);
         unlink(beside.s);
         return err;
     }
@@ -166,8 +187,7 @@ int file_remove(const char *prefix, const char *path, struct error *e)
 {
     struct full_path p = full(prefix, path, "");
     if (unlink(p.s) < 0)
-        return errno == ENOENT || errno == ENOTDIR ? 0
-                                                   : error_set(e, ERR_IO, "cannot remove %s: %s", p.s, strerror(errno));
+        return errno == ENOENT || errno == ENOTDIR ? 0 : io_error(e, "remove", p.s);
     sync_folder(&p);
     return 0;
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Small files that must be whole or absent, also after a crash: written beside, synced, renamed, the folder synced.
- * A sync that fails ends the process: what is on disk is unknown then, and a restart reads it anew.
+ * A sync that fails ends the process, with a word to standard error: what is on disk is unknown then, and a restart
+ * reads it anew.
  *
  * Every path is taken below a prefix: "" on a node, a folder of its own in tests. */
 #pragma once

@@ -10,6 +10,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+enum { CHECKPOINT_PAGES = 1000 /* of the WAL: SQLite's own default */ };
+
 enum statement {
     ST_LOG_PUT,
     ST_LOG_CHAIN,
@@ -62,6 +64,8 @@ struct store {
     struct hash digest;
     struct uuid voted_for;
     uint64_t seq; /* of the last batch */
+    int wal_pages;
+    bool committed; /* by this process */
 };
 
 /* ---- errors */
@@ -70,6 +74,22 @@ static void set_rejoin_remedy(struct error *e)
 {
     error_set_remedy(e, "the cluster has the data: evict this node from another one (clusterctl node evict), remove "
                         "/var/lib/ringmaster/* here, and join again (clusterctl node join --token-file)");
+}
+
+static void set_disk_remedy(struct error *e, bool full)
+{
+    error_set_remedy(e, full ? "make room on its file system; the agent starts again by itself"
+                             : "look for the disk's errors: journalctl -k; on a good disk the agent starts again by "
+                               "itself, for a new one evict this node and join again");
+}
+
+/* Of errno. */
+static int io_error(struct error *e, const char *doing, const char *path)
+{
+    int saved = errno;
+    error_set(e, ERR_IO, "cannot %s %s: %s", doing, path, strerror(saved));
+    set_disk_remedy(e, saved == ENOSPC || saved == EDQUOT);
+    return ERR_IO;
 }
 
 static int damaged(const struct store *s, struct error *e, const char *what)
@@ -87,7 +107,10 @@ static int sql_error(struct store *s, struct error *e, const char *doing)
         return damaged(s, e, text);
     if ((code & 0xff) == SQLITE_BUSY)
         return error_set(e, ERR_CONDITION, "%s is in use by another process", s->path);
-    return error_set(e, ERR_IO, "cannot %s %s: %s (SQLite %d)", doing, s->path, text, code);
+    error_set(e, ERR_IO, "cannot %s %s: %s (SQLite %d)", doing, s->path, text, code);
+    if ((code & 0xff) == SQLITE_FULL || (code & 0xff) == SQLITE_IOERR)
+        set_disk_remedy(e, (code & 0xff) == SQLITE_FULL);
+    return ERR_IO;
 }
 
 static int run(struct store *s, const char *sql, struct error *e)
@@ -108,11 +131,10 @@ static int sync_dir(const struct store *s, struct error *e)
     const char *slash = strrchr(s->path, '/');
     snprintf(dir, sizeof(dir), "%.*s", slash ? (int)(slash - s->path) + 1 : 1, slash ? s->path : ".");
     int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    int failed = fd < 0 || fsync(fd) != 0;
-    int saved = errno;
+    int err = fd < 0 || fsync(fd) != 0 ? io_error(e, "sync", dir) : 0;
     if (fd >= 0)
         close(fd);
-    return failed ? error_set(e, ERR_IO, "cannot sync %s: %s", dir, strerror(saved)) : 0;
+    return err;
 }
 
 static int write_marker(const struct store *s, struct error *e)
@@ -123,12 +145,13 @@ static int write_marker(const struct store *s, struct error *e)
     struct uuid_str text = uuid_str(&s->replica);
     int fd = open(tmp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (fd < 0)
-        return error_set(e, ERR_IO, "cannot write %s: %s", tmp, strerror(errno));
+        return io_error(e, "write", tmp);
     ssize_t n = (ssize_t)strlen(text.s);
     bool ok = write(fd, text.s, (size_t)n) == n && fsync(fd) == 0;
+    int err = ok && rename(tmp, path) == 0 ? 0 : io_error(e, "write", path);
     close(fd);
-    if (!ok || rename(tmp, path) != 0)
-        return error_set(e, ERR_IO, "cannot write %s: %s", path, strerror(errno));
+    if (err)
+        return err;
     return sync_dir(s, e);
 }
 
@@ -156,7 +179,7 @@ static int set_aside(struct store *s, struct error *e)
         sibling(s, suffix, to);
         unlink(to);
         if (rename(from, to) != 0 && errno != ENOENT)
-            return error_set(e, ERR_IO, "cannot rename %s: %s", from, strerror(errno));
+            return io_error(e, "rename", from);
     }
     return sync_dir(s, e);
 }
@@ -276,20 +299,29 @@ static void close_db(struct store *s)
     s->db = NULL;
 }
 
+static int note_wal(void *ctx, sqlite3 *db, const char *name, int n_pages)
+{
+    struct store *s = ctx;
+    (void)db, (void)name;
+    s->wal_pages = n_pages;
+    return SQLITE_OK;
+}
+
 static int open_db(struct store *s, bool create, struct error *e)
 {
     int fd = open(s->path, O_RDWR | O_CLOEXEC | O_NOFOLLOW | (create ? O_CREAT | O_EXCL : 0), 0600);
     if (fd < 0 || fchmod(fd, 0600) != 0) {
-        int saved = errno;
+        io_error(e, "open", s->path);
         if (fd >= 0)
             close(fd);
-        return error_set(e, ERR_IO, "cannot open %s: %s", s->path, strerror(saved));
+        return ERR_IO;
     }
     close(fd);
     if (sqlite3_open_v2(s->path, &s->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOFOLLOW, NULL) != SQLITE_OK)
         return sql_error(s, e, "open");
     sqlite3_db_config(s->db, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
     sqlite3_limit(s->db, SQLITE_LIMIT_LENGTH, 4 << 20);
+    sqlite3_wal_hook(s->db, note_wal, s); /* in place of the automatic checkpoint */
     return run(s,
                "PRAGMA locking_mode = EXCLUSIVE; PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON;"
                "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA temp_store = MEMORY;"
@@ -559,9 +591,7 @@ static int open_existing(struct store *s, struct db_image *image, struct error *
 {
     bool mine;
     if (access(s->path, F_OK) != 0)
-        return errno != ENOENT ? error_set(e, ERR_IO, "cannot open %s: %s", s->path, strerror(errno))
-               : has_marker(s) ? lost(s, e)
-                               : 0;
+        return errno != ENOENT ? io_error(e, "open", s->path) : has_marker(s) ? lost(s, e) : 0;
     int err = load(s, image, &mine, e);
     if (err)
         return err;
@@ -759,6 +789,20 @@ static int write_batch(struct store *s, const struct db_batch *b, struct error *
     return err ? err : write_state(s, b, e);
 }
 
+/* SQLite's automatic checkpoint keeps its errors to itself; and a new WAL has a name in the folder only when that was
+ * synced, whose failure SQLite ignores. */
+static int after_commit(struct store *s, struct error *e)
+{
+    bool first = !s->committed;
+    s->committed = true;
+    if (s->wal_pages >= CHECKPOINT_PAGES) {
+        s->wal_pages = 0;
+        if (sqlite3_wal_checkpoint_v2(s->db, NULL, SQLITE_CHECKPOINT_PASSIVE, NULL, NULL) != SQLITE_OK)
+            return sql_error(s, e, "checkpoint");
+    }
+    return first ? sync_dir(s, e) : 0;
+}
+
 int store_write(struct store *s, struct db_batch *const *batches, size_t n, struct error *e)
 {
     int err = s->db ? 0 : create(s, e);
@@ -766,5 +810,7 @@ int store_write(struct store *s, struct db_batch *const *batches, size_t n, stru
         err = run(s, "BEGIN IMMEDIATE", e);
     for (size_t i = 0; !err && i < n; i++)
         err = write_batch(s, batches[i], e);
-    return err ? err : run(s, "COMMIT", e);
+    if (!err)
+        err = run(s, "COMMIT", e);
+    return err ? err : after_commit(s, e);
 }
