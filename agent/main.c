@@ -13,6 +13,7 @@
 #include "agent/io/cpg.h"
 #include "agent/io/membership.h"
 #include "config.h"
+#include "upgrade/level.h"
 
 #define RUN_DIR     "/run/ringmaster"
 #define DB_PATH     RINGMASTER_STATE_DIR "/db.sqlite"
@@ -113,7 +114,11 @@ static int load_self(struct self *ret, const struct log_sink *log, struct error 
     if (err == ERR_NOT_FOUND)
         return 0;
     if (!err)
+        err = secrets_check(e);
+    if (!err)
         err = store_open(DB_PATH, &ret->identity, &ret->store, &ret->image, e);
+    if (!err && ret->image.tables)
+        err = level_check_known(ret->image.tables, e);
     ret->member = err == 0;
     if (err || !ret->identity.founder || is_founded(&ret->image))
         return err;

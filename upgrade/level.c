@@ -142,6 +142,17 @@ int level_get(const struct tables *t, struct level_state *ret)
     return err;
 }
 
+int level_check_known(const struct tables *t, struct error *e)
+{
+    struct level_state s;
+    if (level_get(t, &s) < 0 || s.fl <= level_newest())
+        return 0;
+    error_set(e, ERR_CONDITION, "the cluster works at functional level %u, this agent knows levels up to %u", s.fl,
+              level_newest());
+    error_set_remedy(e, "install the release of ringmaster that the other nodes run");
+    return ERR_CONDITION;
+}
+
 static struct level_member *member_find(struct level_state *s, const char *node)
 {
     for (size_t i = 0; i < s->n; i++)

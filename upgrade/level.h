@@ -50,6 +50,8 @@ struct level_state { /* TABLE_CLUSTER "level" */
     size_t n;
 };
 int level_get(const struct tables *t, struct level_state *ret); /* ERR_NOT_FOUND before the cluster was formed */
+/* Does this release know the committed level? ERR_CONDITION: it must not touch such a database. */
+int level_check_known(const struct tables *t, struct error *e);
 int level_decode(struct slice value, struct level_state *ret);           /* of the row's bytes; ERR_MALFORMED */
 struct json *level_json(const struct level_state *s, int64_t wall_ms); /* committed, fence, mixed{since, days, …}, members */
 

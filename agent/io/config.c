@@ -8,6 +8,7 @@
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 enum { CONFIG_FILE_MAX = 64 * 1024 };
@@ -93,6 +94,15 @@ static const struct key {
     {"log", "level", set_log_level, "error, warning, notice, info or debug"},
 };
 
+/* What there is, for one who wrote what there is not. */
+static void set_keys_remedy(struct error *e)
+{
+    AUTO(buf_done) struct buf b = {0};
+    for (size_t i = 0; i < sizeof(keys) / sizeof(*keys); i++)
+        buf_printf(&b, "%s[%s] %s", i ? ", " : "", keys[i].section, keys[i].name);
+    error_set_remedy(e, "known are %.*s: ringmaster.conf(5)", (int)b.len, (const char *)b.p);
+}
+
 static int on_key(void *user, const char *section, const char *name, const char *value)
 {
     struct parser *p = user;
@@ -109,7 +119,11 @@ static int on_key(void *user, const char *section, const char *name, const char 
         snprintf(text, sizeof(text), "%s: not valid, wanted is %s", name, keys[i].wanted);
         return fault(p, text, "");
     }
-    return section_known ? fault(p, "unknown key", name) : fault(p, "unknown section", section);
+    bool is_first = p->err == 0;
+    fault(p, section_known ? "unknown key" : "unknown section", section_known ? name : section);
+    if (is_first)
+        set_keys_remedy(p->e);
+    return 0;
 }
 
 /* ---- files */
@@ -134,6 +148,26 @@ static char *read_line(char *str, int num, void *stream)
     return NULL;
 }
 
+/* The agent runs as root: what it believes, root alone may write. */
+static int check_mode(const char *path, FILE *f, struct error *e)
+{
+    struct stat st;
+    if (fstat(fileno(f), &st) != 0)
+        return error_set(e, ERR_IO, "cannot read %s: %s", path, strerror(errno));
+    if (st.st_uid != 0 && st.st_uid != geteuid()) {
+        error_set(e, ERR_USAGE, "%s belongs to uid %u, not to root", path, (unsigned)st.st_uid);
+        error_set_remedy(e, "look at what it says, then: chown root %s", path);
+        return ERR_USAGE;
+    }
+    if (S_ISREG(st.st_mode) && (st.st_mode & (S_IWGRP | S_IWOTH))) {
+        error_set(e, ERR_USAGE, "%s may be changed by others than root (mode %04o)", path,
+                  (unsigned)(st.st_mode & 07777));
+        error_set_remedy(e, "look at what it says, then: chmod go-w %s", path);
+        return ERR_USAGE;
+    }
+    return 0;
+}
+
 static int parse_file(const char *path, bool must_exist, struct config *c, struct error *e)
 {
     struct parser p = {.config = c, .path = path, .e = e};
@@ -142,6 +176,11 @@ static int parse_file(const char *path, bool must_exist, struct config *c, struc
         return 0;
     if (!p.f)
         return error_set(e, ERR_IO, "cannot read %s: %s", path, strerror(errno));
+    int err = check_mode(path, p.f, e);
+    if (err) {
+        fclose(p.f);
+        return err;
+    }
     int first_bad = ini_parse_stream(read_line, &p, on_key, &p);
     bool failed = ferror(p.f) != 0;
     fclose(p.f);

@@ -165,13 +165,35 @@ static bool read_all(int fd, size_t max, struct buf *ret)
     return true;
 }
 
-int file_read(const char *prefix, const char *path, size_t max, struct buf *ret, struct error *e)
+static int check_secret(int fd, const char *path, struct error *e)
+{
+    struct stat st;
+    if (fstat(fd, &st) != 0)
+        return error_set(e, ERR_IO, "cannot read %s: %s", path, strerror(errno));
+    if (st.st_uid != geteuid()) {
+        error_set(e, ERR_CONDITION, "%s belongs to uid %u, who could read it and change it", path, (unsigned)st.st_uid);
+        error_set_remedy(e, "evict this node and join anew if that uid is not to be trusted; else: chown root %s", path);
+        return ERR_CONDITION;
+    }
+    if (st.st_mode & (S_IRWXG | S_IRWXO)) {
+        error_set(e, ERR_CONDITION, "%s is a secret, and others may open it (mode %04o)", path,
+                  (unsigned)(st.st_mode & 07777));
+        error_set_remedy(e, "evict this node and join anew if somebody could have read it; else: chmod go= %s", path);
+        return ERR_CONDITION;
+    }
+    return 0;
+}
+
+static int read_file(const char *prefix, const char *path, size_t max, bool secret, struct buf *ret, struct error *e)
 {
     struct full_path p = full(prefix, path, "");
     AUTO(closep) int fd = open(p.s, O_RDONLY | O_NOCTTY | O_NONBLOCK | O_CLOEXEC);
     if (fd < 0)
         return error_set(e, errno == ENOENT || errno == ENOTDIR ? ERR_NOT_FOUND : ERR_IO, "cannot read %s: %s", p.s,
                          strerror(errno));
+    int err = secret ? check_secret(fd, p.s, e) : 0;
+    if (err)
+        return err;
     struct buf b = {0};
     if (!read_all(fd, max, &b))
         return error_set(e, ERR_IO, "cannot read %s: %s", p.s, strerror(errno));
@@ -181,6 +203,16 @@ int file_read(const char *prefix, const char *path, size_t max, struct buf *ret,
     }
     *ret = b;
     return 0;
+}
+
+int file_read(const char *prefix, const char *path, size_t max, struct buf *ret, struct error *e)
+{
+    return read_file(prefix, path, max, false, ret, e);
+}
+
+int file_read_secret(const char *prefix, const char *path, size_t max, struct buf *ret, struct error *e)
+{
+    return read_file(prefix, path, max, true, ret, e);
 }
 
 int file_remove(const char *prefix, const char *path, struct error *e)

@@ -25,5 +25,9 @@ int file_install(const char *prefix, const char *path, struct slice bytes, struc
 /* ERR_NOT_FOUND, ERR_TOO_BIG (more than max bytes), ERR_IO. ret may hold a secret: the caller wipes it then. */
 int file_read(const char *prefix, const char *path, size_t max, struct buf *ret, struct error *e);
 
+/* The same of a secret: a file that any other than its owner may read or write is refused (ERR_CONDITION), and one that
+ * belongs to another. */
+int file_read_secret(const char *prefix, const char *path, size_t max, struct buf *ret, struct error *e);
+
 /* Gone is success. */
 int file_remove(const char *prefix, const char *path, struct error *e);

@@ -105,6 +105,22 @@ int identity_load(struct identity *ret, struct error *e)
     return identity_load_in("", ret, e);
 }
 
+int secrets_check_in(const char *prefix, struct error *e)
+{
+    static const char *const paths[] = {PATH_CLUSTER_KEY, PATH_NODE_KEY, PATH_COROSYNC_AUTHKEY};
+    for (size_t i = 0; i < sizeof(paths) / sizeof(paths[0]); i++) {
+        AUTO(pki_wipe_buf) struct buf b = {0};
+        if (file_read_secret(prefix, paths[i], SMALL_FILE_MAX, &b, e) == ERR_CONDITION)
+            return ERR_CONDITION;
+    }
+    return 0;
+}
+
+int secrets_check(struct error *e)
+{
+    return secrets_check_in("", e);
+}
+
 int identity_forget(struct error *e)
 {
     return file_remove("", PATH_IDENTITY, e);
@@ -317,7 +333,7 @@ static bool joining_load(const char *prefix, struct joining *j)
         !uuid_eq(&token, &j->token.id) || uuid_parse(json_get_str(json, "replica", ""), &replica) < 0)
         return false;
     pki_wipe_buf(&j->key);
-    if (file_read(prefix, PATH_NODE_KEY, PKI_PEM_MAX, &j->key, NULL) < 0)
+    if (file_read_secret(prefix, PATH_NODE_KEY, PKI_PEM_MAX, &j->key, NULL) < 0)
         return false;
     j->request.replica = replica;
     return true;

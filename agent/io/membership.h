@@ -29,6 +29,8 @@ void token_make(const struct identity *id, const char *node, const char *address
 
 /* ERR_NOT_FOUND: this node is in no cluster. ERR_MALFORMED: the file, which the text names, is damaged. */
 int identity_load(struct identity *ret, struct error *e);
+/* A member's keys are its own: ERR_CONDITION names the first that others may open. What is missing is found by its user. */
+int secrets_check(struct error *e);
 /* Of a cluster whose forming was interrupted: nobody was told of it. The keys beside it are overwritten by the next. */
 int identity_forget(struct error *e);
 
@@ -46,3 +48,4 @@ void membership_join_in(const struct membership_env *env, const char *token_text
 void token_make_in(const char *prefix, const struct identity *id, const char *node, const char *address,
                    const char *peers, int64_t wall_ms, int64_t valid_ms, struct token_outcome *ret);
 int identity_load_in(const char *prefix, struct identity *ret, struct error *e);
+int secrets_check_in(const char *prefix, struct error *e);

@@ -94,7 +94,7 @@ void cluster_key_wipe(struct cluster_key *k)
 int cluster_key_load(const char *prefix, struct cluster_key *ret, struct error *e)
 {
     AUTO(pki_wipe_buf) struct buf b = {0};
-    int err = file_read(prefix, PATH_CLUSTER_KEY, CLUSTER_KEY_SIZE, &b, e);
+    int err = file_read_secret(prefix, PATH_CLUSTER_KEY, CLUSTER_KEY_SIZE, &b, e);
     if (!err && b.len != CLUSTER_KEY_SIZE)
         err = error_set(e, ERR_MALFORMED, "%s has %zu bytes instead of %d", PATH_CLUSTER_KEY, b.len, CLUSTER_KEY_SIZE);
     if (!err)

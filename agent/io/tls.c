@@ -267,7 +267,7 @@ static int load_credentials(const char *prefix, SSL_CTX *ctx, struct buf *ret_ca
     AUTO(pki_wipe_buf) struct buf key = {0};
     AUTO(buf_done) struct buf ca = {0};
     int err = file_read(prefix, PATH_NODE_CERT, PKI_PEM_MAX, &cert, e);
-    err = err ? err : file_read(prefix, PATH_NODE_KEY, PKI_PEM_MAX, &key, e);
+    err = err ? err : file_read_secret(prefix, PATH_NODE_KEY, PKI_PEM_MAX, &key, e);
     err = err ? err : file_read(prefix, PATH_CA, PKI_PEM_MAX, &ca, e);
     err = err ? err : tls_context_use(ctx, buf_slice(&cert), buf_slice(&key), buf_slice(&ca), e);
     if (err)
@@ -402,7 +402,7 @@ static int make_answer(struct tls_server *s, const struct core_action *a, struct
     buf_add(&ca, s->ca.p, s->ca.len);
     answer.ca = buf_steal_str(&ca);
     int err = cluster_key_load(s->prefix, &answer.key, e);
-    err = err ? err : file_read(s->prefix, PATH_COROSYNC_AUTHKEY, AUTHKEY_MAX, &answer.authkey, e);
+    err = err ? err : file_read_secret(s->prefix, PATH_COROSYNC_AUTHKEY, AUTHKEY_MAX, &answer.authkey, e);
     err = err ? err : issue_certificate(s, a, &answer.key, &answer.certificate, e);
     if (!err)
         *ret = joinmsg_answer(&answer);

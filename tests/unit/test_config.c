@@ -121,6 +121,46 @@ static void test_faults_name_the_line(void **state)
     refused(f, "[log]\nlevel=info\n  debug\n", "3", "blank");
 }
 
+static void test_unknown_keys_come_with_the_known(void **state)
+{
+    struct folder *f = *state;
+    struct config c;
+    struct error e = {0};
+    put(f, "ringmaster.conf", "[tls]\nprot=1\n");
+    assert_int_equal(config_load(f->file, true, &c, &e), ERR_USAGE);
+    assert_string_equal(e.remedy, "known are [node] name, [node] address, [tls] port, [log] level: ringmaster.conf(5)");
+}
+
+static void refused_mode(struct folder *f, const char *name, const char *what, const char *remedy)
+{
+    struct config c;
+    struct error e = {0};
+    char path[256];
+    snprintf(path, sizeof(path), "%s/%s", f->path, name);
+    assert_int_equal(config_load(f->file, true, &c, &e), ERR_USAGE);
+    if (strncmp(e.text, path, strlen(path)) != 0 || !strstr(e.text, what) || !strstr(e.remedy, remedy))
+        fail_msg("\"%s\" (%s) does not name %s and \"%s\"", e.text, e.remedy, path, what);
+}
+
+static void test_files_that_others_may_write(void **state)
+{
+    struct folder *f = *state;
+    char path[256];
+    put(f, "ringmaster.conf", "[tls]\nport=1\n");
+    put(f, "conf.d/10-a.conf", "[tls]\nport=2\n");
+    assert_int_equal(chmod(f->file, 0664), 0);
+    refused_mode(f, "ringmaster.conf", "(mode 0664)", "chmod go-w");
+    assert_int_equal(chmod(f->file, 0644), 0);
+    snprintf(path, sizeof(path), "%s/conf.d/10-a.conf", f->path);
+    assert_int_equal(chmod(path, 0646), 0);
+    refused_mode(f, "conf.d/10-a.conf", "(mode 0646)", "chmod go-w");
+    if (geteuid() != 0)
+        return;
+    assert_int_equal(chmod(path, 0600), 0);
+    assert_int_equal(chown(path, 60006, 0), 0);
+    refused_mode(f, "conf.d/10-a.conf", "belongs to uid 60006", "chown root");
+}
+
 static void test_long_line(void **state)
 {
     struct folder *f = *state;
@@ -150,6 +190,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_defaults, setup, teardown),
         cmocka_unit_test_setup_teardown(test_folder_is_read_by_name, setup, teardown),
         cmocka_unit_test_setup_teardown(test_faults_name_the_line, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_unknown_keys_come_with_the_known, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_files_that_others_may_write, setup, teardown),
         cmocka_unit_test_setup_teardown(test_long_line, setup, teardown),
         cmocka_unit_test(test_node_names),
     };

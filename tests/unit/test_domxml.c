@@ -109,6 +109,9 @@ static void test_machine(void **state)
     assert_non_null(
         strstr(f->e.text, "VM vm1: QEMU on this host has no machine type pc-q35-10.0; it has, for example, pc-q35-7.2, "
                           "pc-q35-6.2"));
+    assert_int_equal(parse(f, HEAD SIZE "<os><type machine='virt-7.2'>hvm</type></os></domain>"), ERR_USAGE);
+    assert_non_null(strstr(f->e.text, "no machine type virt-7.2; it has, for example, pc-"));
+    assert_string_equal(f->e.remedy, "qemu-system-x86_64 -machine help");
     assert_int_equal(parse(f, HEAD SIZE "<os><type machine='isapc'>hvm</type></os></domain>"), ERR_USAGE); /* i686 */
     assert_int_equal(parse(f, HEAD SIZE "<os><type arch='aarch64'>hvm</type></os></domain>"), ERR_USAGE);
     assert_int_equal(parse(f, HEAD SIZE "<os><type>exe</type></os></domain>"), ERR_USAGE);

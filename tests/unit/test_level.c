@@ -81,6 +81,23 @@ static void init(struct cluster *c, uint8_t native)
     }
 }
 
+static void test_level_of_a_newer_release(void **state)
+{
+    (void)state;
+    struct tables *t = tables_new();
+    struct error e = {0};
+    assert_int_equal(level_check_known(t, &e), 0); /* no cluster yet */
+    level_init(t, level_newest());
+    assert_int_equal(level_check_known(t, &e), 0);
+    tables_free(t);
+    t = tables_new();
+    level_init(t, (uint8_t)(level_newest() + 1));
+    assert_int_equal(level_check_known(t, &e), ERR_CONDITION);
+    assert_non_null(strstr(e.text, "this agent knows levels up to"));
+    assert_non_null(strstr(e.remedy, "install the release"));
+    tables_free(t);
+}
+
 static void test_ranges(void **state)
 {
     (void)state;
@@ -281,6 +298,7 @@ int main(void)
         cmocka_unit_test(test_fence_is_cleared),
         cmocka_unit_test(test_wrong_requests_change_nothing),
         cmocka_unit_test(test_changed_member_acknowledges_again),
+        cmocka_unit_test(test_level_of_a_newer_release),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

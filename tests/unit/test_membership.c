@@ -262,6 +262,45 @@ static void test_token_of_another_cluster(void **state)
     membernode_done(&other);
 }
 
+/* Nothing of it is used, and it says what to do. */
+static void test_secrets_that_others_may_open(void **state)
+{
+    static const struct {
+        const char *path;
+        mode_t good, bad;
+    } secrets[] = {{PATH_CLUSTER_KEY, 0600, 0640}, {PATH_NODE_KEY, 0600, 0604}, {PATH_COROSYNC_AUTHKEY, 0400, 0444}};
+    struct world *w = *state;
+    const char *prefix = w->first.dir.path;
+    struct error e = {0};
+    assert_int_equal(secrets_check_in(prefix, &e), 0);
+    for (size_t i = 0; i < sizeof(secrets) / sizeof(secrets[0]); i++) {
+        char path[256];
+        snprintf(path, sizeof(path), "%s%s", prefix, secrets[i].path);
+        assert_int_equal(chmod(path, secrets[i].bad), 0);
+        assert_int_equal(secrets_check_in(prefix, &e), ERR_CONDITION);
+        assert_non_null(strstr(e.text, path));
+        assert_non_null(strstr(e.text, "others may open it"));
+        assert_non_null(strstr(e.remedy, "chmod go= "));
+        assert_int_equal(chmod(path, secrets[i].good), 0);
+    }
+    char key[256];
+    snprintf(key, sizeof(key), "%s%s", prefix, PATH_CLUSTER_KEY);
+    assert_int_equal(chmod(key, 0644), 0);
+    struct cluster_key k;
+    assert_int_equal(cluster_key_load(prefix, &k, &e), ERR_CONDITION);
+    struct token_outcome t;
+    token_make_in(prefix, &w->first.founded.identity, "n2", "", "127.0.0.1:1", 1000, 1000, &t);
+    assert_int_equal(t.error.code, ERR_CONDITION);
+    assert_null(t.text);
+    assert_int_equal(chmod(key, 0600), 0);
+    if (geteuid() != 0)
+        return;
+    assert_int_equal(chown(key, 60006, (gid_t)-1), 0);
+    assert_int_equal(secrets_check_in(prefix, &e), ERR_CONDITION);
+    assert_non_null(strstr(e.text, "belongs to uid 60006"));
+    assert_int_equal(chown(key, 0, (gid_t)-1), 0);
+}
+
 static void test_nobody_answers(void **state)
 {
     struct world *w = *state;
@@ -379,6 +418,7 @@ int main(void)
         cmocka_unit_test(test_another_token_is_another_replica),
         cmocka_unit_test(test_token_of_another_node),
         cmocka_unit_test(test_token_of_another_cluster),
+        cmocka_unit_test(test_secrets_that_others_may_open),
         cmocka_unit_test(test_nobody_answers),
         cmocka_unit_test(test_token_outcome),
         cmocka_unit_test(test_token_make_refuses),

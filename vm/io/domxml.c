@@ -194,17 +194,25 @@ static const struct machine_type *find_machine(const struct machine_types *m, co
     return NULL;
 }
 
-/* Some that it might have been: of the same kind, pc-q35 or pc-i440fx. */
+static size_t list_machines(const struct machine_types *m, const char *machine, size_t kind, struct buf *b)
+{
+    size_t shown = 0;
+    for (size_t i = 0; i < m->n && shown < MACHINES_SHOWN; i++) {
+        const char *name = m->types[i].canonical;
+        if (str_eq(name, m->types[i].name) && strncmp(name, machine, kind) == 0)
+            buf_printf(b, "%s%s", shown++ ? ", " : "", name);
+    }
+    return shown;
+}
+
+/* Some that it might have been: of the same kind, pc-q35 or pc-i440fx; else some of any kind. */
 static int refuse_machine(const struct machine_types *m, const char *vm, const char *machine, struct error *e)
 {
     AUTO(buf_done) struct buf some = {0};
     const char *version = strrchr(machine, '-');
-    size_t kind = version ? (size_t)(version - machine) + 1 : 0, shown = 0;
-    for (size_t i = 0; i < m->n && shown < MACHINES_SHOWN; i++) {
-        const char *name = m->types[i].canonical;
-        if (str_eq(name, m->types[i].name) && strncmp(name, machine, kind) == 0)
-            buf_printf(&some, "%s%s", shown++ ? ", " : "", name);
-    }
+    size_t kind = version ? (size_t)(version - machine) + 1 : 0, shown = list_machines(m, machine, kind, &some);
+    if (!shown)
+        shown = list_machines(m, machine, 0, &some);
     error_set(e, ERR_USAGE, "VM %s: QEMU on this host has no machine type %s%s%.*s", vm, machine,
               shown ? "; it has, for example, " : "", (int)some.len, shown ? (const char *)some.p : "");
     error_set_remedy(e, "qemu-system-%s -machine help", m->arch);
