@@ -220,6 +220,21 @@ static void dispatch(struct db *db, const struct db_msg *m, uint32_t nodeid)
     }
 }
 
+/* A replica is one disk on one node. What says that it is a replica that belongs to another node is a copy of its disk:
+ * were it believed, one vote would count where two disks differ. */
+static bool is_copy(struct db *db, const struct db_msg *m, uint32_t nodeid)
+{
+    const struct db_replica *r = db_config_find(&db->config, &m->from);
+    bool self = uuid_eq(&m->from, &db->p.self);
+    if (!self && (!r || r->nodeid == nodeid))
+        return false;
+    if (db->copy_nodeid != nodeid) /* once, not for each heartbeat */
+        log_error(db->p.log, "node %u says that it is replica %s, which is node %u's -> ignored; has its disk been copied?",
+                  nodeid, uuid_str(&m->from).s, self ? db->p.nodeid : r->nodeid);
+    db->copy_nodeid = nodeid;
+    return true;
+}
+
 void db_message(struct db *db, int64_t now_ms, uint32_t from_nodeid, struct slice bytes)
 {
     struct db_msg m;
@@ -227,7 +242,7 @@ void db_message(struct db *db, int64_t now_ms, uint32_t from_nodeid, struct slic
         return;
     if (db_msg_decode(bytes, &m) != 0)
         return;
-    bool is_ours = uuid_eq(&m.cluster, &db->p.cluster) && !uuid_eq(&m.from, &db->p.self) && !uuid_is_nil(&m.from);
+    bool is_ours = uuid_eq(&m.cluster, &db->p.cluster) && !uuid_is_nil(&m.from) && !is_copy(db, &m, from_nodeid);
     if (is_ours)
         note_seen(db, from_nodeid, &m.from);
     if (is_ours && is_welcome(db, &m))

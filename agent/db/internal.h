@@ -202,6 +202,7 @@ struct db {
     struct db_pending *pending;
     size_t n_pending, cap_pending;
 
+    uint32_t copy_nodeid; /* the last that was said to be a copy; 0: none */
     uint32_t view[DB_VIEW_MAX];
     size_t n_view;
     struct db_seen {

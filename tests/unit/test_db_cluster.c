@@ -478,6 +478,75 @@ static void test_snapshot_keeps_the_tail(void **state)
     cluster_down(&c);
 }
 
+/* What somebody says who is on nodeid and calls itself that replica. */
+static void say(struct cluster *c, size_t to, uint32_t nodeid, size_t replica, struct db_msg *m)
+{
+    AUTO(buf_done) struct buf b = {0};
+    m->cluster = (struct uuid){{9}};
+    m->from = replica_id(replica);
+    db_msg_encode(m, &b);
+    db_message(c->node[to].db, c->now, nodeid, buf_slice(&b));
+    settle(c);
+}
+
+/* Its votes and acknowledgements are not those of the disk that it was copied from. */
+static void test_copy_of_a_disk_is_ignored(void **state)
+{
+    (void)state;
+    struct cluster c = {0};
+    cluster_up(&c, 3);
+    c.node[1].disk_stuck = c.node[2].disk_stuck = true;
+    put_at(&c, 0, "a", "1");
+    settle(&c);
+    uint64_t commit = db_commit_index(c.node[0].db), last = db_last_index(c.node[0].db);
+    assert_int_equal(last, commit + 1);
+    struct db_msg ack = {.type = DB_MSG_ACK, .term = db_term(c.node[0].db), .yes = true, .match = last, .verified = last};
+    say(&c, 0, 9, 1, &ack);
+    assert_int_equal(db_commit_index(c.node[0].db), commit);
+    say(&c, 0, 9, 0, &ack); /* of this very disk */
+    assert_int_equal(db_commit_index(c.node[0].db), commit);
+    say(&c, 0, 2, 1, &ack);
+    assert_int_equal(db_commit_index(c.node[0].db), last);
+    cluster_down(&c);
+}
+
+static void test_second_leader_of_a_term_is_ignored(void **state)
+{
+    (void)state;
+    struct cluster c = {0};
+    cluster_up(&c, 3);
+    struct db_msg m = {.type = DB_MSG_APPEND, .term = db_term(c.node[0].db), .yes = true};
+    say(&c, 0, 2, 1, &m);
+    assert_true(db_is_leader(c.node[0].db));
+    m.type = DB_MSG_OFFER;
+    m.index = 1000;
+    say(&c, 0, 2, 1, &m);
+    assert_true(db_is_leader(c.node[0].db));
+    assert_int_equal(c.node[0].fetch_from, 0);
+    cluster_down(&c);
+}
+
+static void test_committed_entries_are_not_rewritten(void **state)
+{
+    (void)state;
+    struct cluster c = {0};
+    cluster_up(&c, 3);
+    put_at(&c, 0, "a", "1");
+    run(&c, 600);
+    uint64_t commit = db_commit_index(c.node[1].db), before = 0;
+    assert_true(db_log_term(&c.node[1].db->log, commit - 1, &before));
+    struct entry other = {.term = db_term(c.node[0].db) + 1, .kind = ENTRY_NOOP};
+    struct db_msg m = {.type = DB_MSG_APPEND, .term = other.term, .yes = true, .index = commit - 1, .index_term = before,
+                       .entries = &other, .n_entries = 1};
+    say(&c, 1, 3, 2, &m);
+    assert_value(&c, 1, "a", "1");
+    assert_int_equal(db_last_index(c.node[1].db), commit);
+    m = (struct db_msg){.type = DB_MSG_VOTE, .term = UINT64_MAX}; /* no term could follow */
+    say(&c, 1, 3, 2, &m);
+    assert_true(db_term(c.node[1].db) < UINT64_MAX / 2);
+    cluster_down(&c);
+}
+
 static void test_unknown_kind_stops(void **state)
 {
     (void)state;
@@ -516,6 +585,9 @@ int main(void)
         cmocka_unit_test(test_snapshot_that_is_not_wanted),
         cmocka_unit_test(test_quarantine),
         cmocka_unit_test(test_snapshot_keeps_the_tail),
+        cmocka_unit_test(test_copy_of_a_disk_is_ignored),
+        cmocka_unit_test(test_second_leader_of_a_term_is_ignored),
+        cmocka_unit_test(test_committed_entries_are_not_rewritten),
         cmocka_unit_test(test_unknown_kind_stops),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
