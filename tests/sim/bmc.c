@@ -98,7 +98,8 @@ static void begin(struct world *w, const struct hook_call *call, size_t node)
     world_log(w, "BMC", "%s: is powered off, its disk is wiped, %s is installed", w->nodes[node].name, call->target);
     world_power_off(w, node);
     wipe(w, node);
-    world_later(w, world_delay(w, INSTALL_MS, 2 * INSTALL_MS), installed)->number = w->n_rebuilds++;
+    int64_t takes = w->rebuild_ms[node] > 0 ? w->rebuild_ms[node] : world_delay(w, INSTALL_MS, 2 * INSTALL_MS);
+    world_later(w, takes, installed)->number = w->n_rebuilds++;
 }
 
 void bmc_call(struct world *w, const struct hook_call *call, struct hook_outcome *ret)

@@ -28,7 +28,7 @@ struct play {
     struct world *w;
     const struct sim_options *options;
     bool is_faulty;
-    int64_t faults_end_ms, fault_ms, mend_ms, operator_ms, asked_ms, stopped_ms;
+    int64_t faults_end_ms, fault_ms, mend_ms, operator_ms, asked_ms;
     uint64_t ask; /* under way; 0: none */
     char verb[32]; /* of it */
     struct json *args;
@@ -95,7 +95,7 @@ static void mend(struct play *p)
     world_log(w, "!", "network, disks, moves and hooks are mended");
     world_heal(w);
     set_loss(p, 0);
-    w->move_fails = w->hook_fails = w->lost_outcomes = 0;
+    w->move_fails = w->hook_fails = w->lost_outcomes = w->slow_starts = 0;
     for (size_t i = 0; i < w->n; i++)
         w->nodes[i].fsync_ms_max = 8;
 }
@@ -118,7 +118,7 @@ static void fault(struct play *p)
 {
     struct world *w = p->w;
     size_t node = (size_t)world_draw(w, w->n), leader = world_leader(w);
-    switch (world_draw(w, 15)) {
+    switch (world_draw(w, 16)) {
     case 0:
     case 1: fault_kill(p, node); break;
     case 2:
@@ -136,6 +136,7 @@ static void fault(struct play *p)
         break;
     case 11: w->failing_rebuilds[node] = (unsigned)world_draw(w, 3); break;
     case 12: fault_guest_off(p); break;
+    case 15: w->slow_starts = 100 + (unsigned)world_draw(w, 900); break;
     case 13: w->nodes[node].wall_skew_ms += (int64_t)world_draw(w, 600000) - 300000; break;
     case 14:
         for (size_t i = 0; i < w->n; i++)
@@ -239,18 +240,27 @@ static const char *any_vm(struct play *p)
     return p->w->guests[world_draw(p->w, p->w->n_guests)].name;
 }
 
+static struct json *start_args(struct play *p)
+{
+    struct json *args = args_of("name", any_vm(p));
+    if (world_chance(p->w, 500))
+        json_set_str(args, "node", p->w->nodes[world_draw(p->w, p->w->n)].name);
+    return args;
+}
+
 static void meddle(struct play *p, const struct run *r)
 {
     struct world *w = p->w;
     switch (world_draw(w, 16)) {
     case 0: ask(p, "vm.migrate", args_of("name", any_vm(p))); break;
     case 1:
-        if (p->stopped_ms == 0 && world_chance(w, 300)) {
-            p->stopped_ms = w->now_ms;
-            ask(p, "vm.stop", args_of("name", any_vm(p)));
+        if (world_chance(w, 300)) {
+            struct json *args = args_of("name", any_vm(p));
+            json_set_bool(args, "hard", world_chance(w, 500));
+            ask(p, "vm.stop", args);
         }
         break;
-    case 2: ask(p, "vm.start", args_of("name", any_vm(p))); break;
+    case 2: ask(p, "vm.start", start_args(p)); break;
     case 4: ask(p, "node.drain", args_of("name", w->nodes[world_draw(w, w->n)].name)); break;
     case 3:
         if (r->state == RUN_RUNNING && world_chance(w, 300))

@@ -28,7 +28,7 @@ struct domain *host_find(struct host *h, const char *name)
 bool host_is_empty(const struct host *h)
 {
     for (size_t i = 0; i < h->n; i++)
-        if (h->domains[i].state != VM_DOMAIN_OFF)
+        if (h->domains[i].state != VM_DOMAIN_OFF || h->domains[i].starting != 0)
             return false;
     return true;
 }
@@ -180,7 +180,7 @@ static int check_migration(struct world *w, const struct errand *j, const struct
     if (strstr(world_machines(t->release), d->machine) == NULL)
         return error_set(e, ERR_FAILED, "the target's QEMU does not know %s", d->machine);
     const struct domain *there = host_find(&w->nodes[target].host, d->name);
-    if (there != NULL && there->state != VM_DOMAIN_OFF)
+    if (there != NULL && (there->state != VM_DOMAIN_OFF || there->starting != 0))
         return error_set(e, ERR_FAILED, "the domain is active on the target");
     return 0;
 }
@@ -262,18 +262,63 @@ static void parse(struct world *w, struct errand *j)
     world_answer(w, j, EV_VM, LOOK_MS);
 }
 
+static void give_up(struct world *w, struct errand *j)
+{
+    error_set(&j->vm.error, ERR_TIMEOUT, "the hypervisor does not answer");
+    world_answer(w, j, EV_VM, 0);
+}
+
+/* The caller hears that it took too long; what it asked for is done all the same. */
+static void caller_gives_up(struct world *w, struct errand *j)
+{
+    if (j->life == 0)
+        return;
+    struct errand *caller = world_later(w, CALL_TIMEOUT_MS, give_up);
+    caller->node = j->node;
+    caller->life = j->life;
+    caller->a.id = j->a.id;
+    j->life = 0;
+}
+
+static void slow_start_ends(struct world *w, struct errand *j)
+{
+    struct domain *d = host_find(&w->nodes[j->node].host, j->a.vm.name);
+    if (d == NULL || d->starting != j->number)
+        return; /* it was powered off meanwhile */
+    d->starting = 0;
+    boot_domain(w, j->node, d);
+}
+
+static void start_slowly(struct world *w, struct errand *j, struct domain *d)
+{
+    d->starting = j->number = ++w->last_migration;
+    caller_gives_up(w, j);
+    j->run = slow_start_ends;
+    world_again(w, j, world_delay(w, CALL_TIMEOUT_MS, 3 * CALL_TIMEOUT_MS));
+}
+
 static void start(struct world *w, struct errand *j)
 {
     struct vm_facts f;
     struct sim_node *s = &w->nodes[j->node];
+    struct domain *d = host_find(&s->host, j->a.vm.name);
+    if (d != NULL && d->starting != 0) {
+        world_again(w, j, START_MS); /* one job at a time on a domain */
+        return;
+    }
     if (read_xml(j->a.vm.xml, &f, &j->vm.error) == 0) {
-        struct domain *d = host_find(&s->host, f.name);
-        if (d != NULL && d->state == VM_DOMAIN_INCOMING)
+        if (d != NULL && d->state == VM_DOMAIN_INCOMING) {
             error_set(&j->vm.error, ERR_FAILED, "the domain is being received");
-        else if (strstr(world_machines(s->release), f.machine) == NULL)
+        } else if (strstr(world_machines(s->release), f.machine) == NULL) {
             error_set(&j->vm.error, ERR_FAILED, "unsupported machine type %s", f.machine);
-        else if (d == NULL || d->state == VM_DOMAIN_OFF)
-            boot_domain(w, j->node, define(&s->host, f.name, &f.uuid, f.machine));
+        } else if (d == NULL || d->state == VM_DOMAIN_OFF) {
+            d = define(&s->host, f.name, &f.uuid, f.machine);
+            if (world_chance(w, w->slow_starts)) {
+                start_slowly(w, j, d);
+                return;
+            }
+            boot_domain(w, j->node, d);
+        }
     }
     world_answer(w, j, EV_VM, LOOK_MS);
 }
@@ -283,8 +328,9 @@ static void power_off(struct world *w, struct errand *j)
     struct domain *d = host_find(&w->nodes[j->node].host, j->a.vm.name);
     if (d == NULL) {
         error_set(&j->vm.error, ERR_NOT_FOUND, "no such domain");
-    } else if (d->state != VM_DOMAIN_OFF) {
+    } else if (d->state != VM_DOMAIN_OFF || d->starting != 0) {
         struct error e = {0};
+        d->starting = 0;
         error_set(&e, ERR_FAILED, "the domain was powered off");
         if (d->out.serial != 0)
             end_migration(w, j->node, d, &e);
@@ -298,7 +344,7 @@ static void undefine(struct world *w, struct errand *j)
 {
     struct host *h = &w->nodes[j->node].host;
     struct domain *d = host_find(h, j->a.vm.name);
-    if (d != NULL && d->state != VM_DOMAIN_OFF)
+    if (d != NULL && (d->state != VM_DOMAIN_OFF || d->starting != 0))
         error_set(&j->vm.error, ERR_CONDITION, "the domain is active");
     else if (d != NULL)
         forget(h, d);
@@ -315,12 +361,6 @@ static const struct {
     [VM_CALL_CANCEL] = {cancel, 0},       [VM_CALL_UNDEFINE] = {undefine, 0},
 };
 
-static void give_up(struct world *w, struct errand *j)
-{
-    error_set(&j->vm.error, ERR_TIMEOUT, "the hypervisor does not answer");
-    world_answer(w, j, EV_VM, 0);
-}
-
 /* The host does it now; whoever asked for it may be gone. */
 static void perform(struct world *w, struct errand *j)
 {
@@ -331,13 +371,7 @@ static void perform(struct world *w, struct errand *j)
         calls[j->a.vm.verb].run(w, j);
         return;
     }
-    if (j->life != 0) { /* the caller hears that it took too long; what it asked for is done all the same */
-        struct errand *caller = world_later(w, CALL_TIMEOUT_MS, give_up);
-        caller->node = j->node;
-        caller->life = j->life;
-        caller->a.id = j->a.id;
-        j->life = 0;
-    }
+    caller_gives_up(w, j);
     world_again(w, j, s->host.hung_until_ms - w->now_ms);
 }
 
@@ -366,7 +400,7 @@ void host_power_lost(struct world *w, size_t node)
         struct domain *d = &h->domains[i];
         if (d->out.serial != 0)
             drop_incoming(w, d->out.target, d->out.serial);
-        d->out.serial = 0;
+        d->out.serial = d->starting = 0;
         struct guest *g = world_guest(w, d->name);
         if (d->state != VM_DOMAIN_OFF || g->is_off_unseen) /* nobody will ever know that it was off by then */
             g->killed++;

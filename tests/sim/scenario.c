@@ -15,7 +15,7 @@
  *   partition NODE… / NODE… | heal
  *   hang NODE TIME                    its hypervisor
  *   guest-off VM                      the guest powers itself off
- *   fail-moves VM N | fail-rebuilds NODE N | no-rejoin NODE | rejoin NODE
+ *   fail-moves VM N | fail-rebuilds NODE N | slow-rebuilds NODE TIME | no-rejoin NODE | rejoin NODE
  *
  * CONDITION:
  *   run STATE | step NODE STATE | level N | leader NODE|none | settled
@@ -522,6 +522,8 @@ static void on_node(struct scenario *s, const struct words *c, size_t node)
         world_power_on(w, node);
     else if (is(c, 0, "hang"))
         w->nodes[node].host.hung_until_ms = w->now_ms + time_of(s, word(c, 2));
+    else if (is(c, 0, "slow-rebuilds"))
+        w->rebuild_ms[node] = time_of(s, word(c, 2));
     else if (is(c, 0, "fail-rebuilds"))
         w->failing_rebuilds[node] = number_of(s, word(c, 2));
     else
@@ -574,6 +576,7 @@ static const struct command {
     {"power-on", 2, true, do_on_node},
     {"hang", 3, true, do_on_node},
     {"fail-rebuilds", 3, true, do_on_node},
+    {"slow-rebuilds", 3, true, do_on_node},
     {"no-rejoin", 2, true, do_on_node},
     {"rejoin", 2, true, do_on_node},
     {"partition", 4, true, do_partition},

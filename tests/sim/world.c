@@ -215,7 +215,8 @@ static void see_guests_off(struct world *w, const struct tables *t)
 {
     struct vm v;
     for (size_t i = 0; i < w->n_guests; i++)
-        if (w->guests[i].is_off_unseen && vm_get(t, w->guests[i].name, &v) == 0 && v.state == VM_STOPPED)
+        if (w->guests[i].is_off_unseen && vm_get(t, w->guests[i].name, &v) == 0 && v.state == VM_STOPPED &&
+            v.op == VM_OP_NONE)
             w->guests[i].is_off_unseen = false;
 }
 

@@ -38,7 +38,8 @@ struct domain {
         uint32_t life;
         int64_t begin_ms, end_ms;
     } out;
-    uint64_t in; /* INCOMING: serial of the migration */
+    uint64_t in;       /* INCOMING: serial of the migration */
+    uint64_t starting; /* serial of a start that takes long; 0: none */
 };
 struct host {
     struct domain domains[WORLD_VMS_MAX];
@@ -182,7 +183,9 @@ struct world {
     /* Faults. */
     unsigned failing_rebuilds[WORLD_NODES_MAX]; /* that many of this node will fail */
     bool no_rejoin[WORLD_NODES_MAX];
+    int64_t rebuild_ms[WORLD_NODES_MAX]; /* how long its installation takes; 0: as usual */
     unsigned move_fails, hook_fails; /* of 1000 */
+    unsigned slow_starts;            /* of 1000: the caller gives up, the domain starts all the same */
     unsigned lost_outcomes;          /* of 1000: a migration is done, and its caller is told that it failed */
 };
 
