@@ -161,6 +161,15 @@ static bool cluster_row_is_good(const struct table_row *row)
     return !str_eq(row->key, "level") || level_decode(row->value, &l) == 0;
 }
 
+/* Settings are named in JSON by their keys, which are names of ours. */
+static bool setting_row_is_good(const struct table_row *row)
+{
+    for (const char *p = row->key; *p; p++)
+        if (*p <= ' ' || *p > '~')
+            return false;
+    return true;
+}
+
 /* Rows that name themselves are looked up and walked by that name: it must be their key. */
 static bool row_is_good(const struct table_row *row)
 {
@@ -173,6 +182,7 @@ static bool row_is_good(const struct table_row *row)
     case TABLE_VM: return vm_decode(row->value, &v) == 0 && str_eq(row->key, v.name);
     case TABLE_JOB: return job_decode(row->value, &j) == 0 && str_eq(row->key, uuid_str(&j.id).s);
     case TABLE_EVENT: return cluster_event_decode(row->value, &e) == 0;
+    case TABLE_SETTING: return setting_row_is_good(row);
     case TABLE_RUN: return run_row_is_good(row);
     case TABLE_STEP: return step_row_is_good(row);
     default: return true;
