@@ -430,13 +430,27 @@ static void persist(struct world *w, size_t node, struct core_action *a)
     a->batch = NULL;
 }
 
-static void reply(struct world *w, struct core_action *a)
+/* An answer is for its request; what has a job (its own, or one that did the same already) was applied here, under the
+ * request's own id. */
+static void check_answer(struct world *w, size_t node, const struct ask *k, const struct json *answer)
+{
+    const char *job = json_str(json_path(answer, "data.job"), NULL), *id = json_str(json_path(answer, "request.id"), "");
+    struct uuid_str own = uuid_str(&k->id);
+    if (k->answer != NULL)
+        world_fail(w, "a client got two answers");
+    if (!str_eq(id, own.s))
+        world_fail(w, "request %s was answered as %s", own.s, id);
+    const struct tables *t = job != NULL ? db_tables(core_db(w->nodes[node].core)) : NULL;
+    if (job != NULL && (!tables_has(t, TABLE_JOB, job) || !tables_has(t, TABLE_REQUEST, own.s)))
+        world_fail(w, "request %s has an answer with job %s and is not applied", own.s, job);
+}
+
+static void reply(struct world *w, size_t node, struct core_action *a)
 {
     struct ask *k = world_asked(w, a->client);
     if (k == NULL)
         return;
-    if (k->answer != NULL)
-        world_fail(w, "a client got two answers");
+    check_answer(w, node, k, a->json);
     json_free(k->answer);
     k->answer = a->json;
     a->json = NULL;
@@ -472,7 +486,7 @@ void world_perform(struct world *w, size_t node, struct core_action *a)
     switch (a->type) {
     case ACT_SEND: send(w, node, a); break;
     case ACT_PERSIST: persist(w, node, a); break;
-    case ACT_REPLY: reply(w, a); break;
+    case ACT_REPLY: reply(w, node, a); break;
     case ACT_TLS_REPLY: tls_reply(w, a); break;
     case ACT_STOP: stop(w, node, a); break;
     default: submit(w, node, a); break;
