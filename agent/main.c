@@ -120,6 +120,10 @@ static int load_self(struct self *ret, const struct log_sink *log, struct error 
     if (!err && ret->image.tables)
         err = level_check_known(ret->image.tables, e);
     ret->member = err == 0;
+    if (err) {
+        store_close(ret->store);
+        db_image_done(&ret->image);
+    }
     if (err || !ret->identity.founder || is_founded(&ret->image))
         return err;
     log_warn(log, "forming cluster %s was interrupted -> it is forgotten; form it again", ret->identity.cluster_name);

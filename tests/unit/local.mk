@@ -9,6 +9,7 @@ unit_tests += tests/unit/test_buf
 unit_tests += tests/unit/test_cluster_apply
 unit_tests += tests/unit/test_cluster_step
 unit_tests += tests/unit/test_corosync_conf
+unit_tests += tests/unit/test_daemon
 unit_tests += tests/unit/test_db_cluster
 unit_tests += tests/unit/test_db_message
 unit_tests += tests/unit/test_db_votes
@@ -23,6 +24,7 @@ unit_tests += tests/unit/test_cli_wait
 unit_tests += tests/unit/test_commands
 unit_tests += tests/unit/test_err
 unit_tests += tests/unit/test_executor
+unit_tests += tests/unit/test_full_disk
 unit_tests += tests/unit/test_hash
 unit_tests += tests/unit/test_journal
 unit_tests += tests/unit/test_json
@@ -84,6 +86,8 @@ tests_unit_test_pki_LDADD = $(IO_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_tls_LDADD = $(IO_LIBS) $(CMOCKA_LIBS)
 
 # Adapters of agent/io.
+tests_unit_test_full_disk_LDADD = $(CLI_LIBS) $(CMOCKA_LIBS)
+tests_unit_test_daemon_LDADD = $(IO_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_access_LDADD = $(IO_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_access_CPPFLAGS = $(AM_CPPFLAGS) $(QB_CFLAGS)
 tests_unit_test_config_LDADD = $(IO_LIBS) $(CMOCKA_LIBS)
