@@ -9,7 +9,7 @@ include tests/scenarios/local.mk
 include tests/lint/local.mk
 endif
 
-EXTRA_DIST += tests/lab
+EXTRA_DIST += tests/lab tests/README-bad-input.md
 
 # What of the lab needs neither root nor a lab.
 TEST_EXTENSIONS += .py

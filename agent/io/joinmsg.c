@@ -170,9 +170,9 @@ int join_token_parse(const char *text, size_t len, struct join_token *ret, struc
     if (err) {
         char why[ERROR_TEXT_MAX];
         STR_COPY(why, e ? e->text : "");
-        error_set(e, ERR_MALFORMED, "this is not a join token file: %s", why);
+        error_set(e, ERR_USAGE, "this is not a join token file: %s", why);
         error_set_remedy(e, "make a new one on a member: clusterctl cluster join-token");
-        return ERR_MALFORMED;
+        return ERR_USAGE;
     }
     *ret = t;
     return 0;

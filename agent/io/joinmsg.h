@@ -67,6 +67,7 @@ struct join_token {
 void join_token_done(struct join_token *t); /* wipes */
 /* Ends with a newline; a secret: the caller wipes it. */
 char *join_token_format(const struct join_token *t);
+/* 0, or ERR_USAGE. */
 int join_token_parse(const char *text, size_t len, struct join_token *ret, struct error *e);
 
 /* The request, from the joining side: r as the receiver shall see it (its secret_hash is not sent, the secret is). */
