@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The scenario language: one command a line, '#' begins a comment. NODE is n1, n2 … or `leader`; TIME is 500ms, 20s, 5m.
  *
- *   nodes N [RELEASE]                 first line: N hosts, without a cluster
+ *   nodes N [RELEASE [KEPT]]          first line: N hosts, without a cluster; KEPT: entries of the log, short of 5,000
  *   form                              init on n1, all others join, the executor is set
  *   request NODE VERB [K=V …] [-> CODE]   ask, wait for the answer; CODE: expected exit code (0)
  *   join NODE via NODE [-> CODE]      join-token there, node.join here;  join-again NODE: with the last token
@@ -10,6 +10,7 @@
  *   wait CONDITION TIME               at most that long
  *   assert CONDITION
  *   at TIME COMMAND                   later; the file goes on at once
+ *   repeat N COMMAND
  *   kill NODE | stop-agent NODE | start-agent NODE    SIGKILL (systemd restarts it); for good; again
  *   power-off NODE | power-on NODE
  *   partition NODE… / NODE… | heal
@@ -47,7 +48,7 @@ enum { WORDS_MAX = 24, UUIDS_MAX = 64, ANSWER_MS = 60000, FORM_MS = 120000, LOOK
 struct scenario {
     struct world *w;
     struct sim_options options;
-    bool is_verbose, failed;
+    bool is_verbose, failed, repeats;
     char fault[512];
     int line;
     struct buf log;
@@ -554,6 +555,15 @@ static void do_at(struct scenario *s, const struct words *c)
     world_later(s->w, time_of(s, word(c, 1)), run_later)->a.text = buf_steal_str(&b);
 }
 
+static void do_repeat(struct scenario *s, const struct words *c)
+{
+    struct words command = rest(c, 2, 0);
+    s->repeats = true;
+    for (unsigned n = number_of(s, word(c, 1)); n > 0 && !s->failed; n--)
+        execute(s, &command);
+    s->repeats = false;
+}
+
 static const struct command {
     const char *name;
     size_t n_min; /* words, with itself */
@@ -569,6 +579,7 @@ static const struct command {
     {"wait", 3, false, do_wait},
     {"assert", 2, false, do_assert},
     {"at", 3, false, do_at},
+    {"repeat", 3, true, do_repeat},
     {"kill", 2, true, do_on_node},
     {"stop-agent", 2, true, do_on_node},
     {"start-agent", 2, true, do_on_node},
@@ -603,7 +614,7 @@ static void execute(struct scenario *s, struct words *c)
             fail(s, "'%s' wants more words", commands[i].name);
             return;
         }
-        if (commands[i].is_shown)
+        if (commands[i].is_shown && !s->repeats)
             show_command(s, c);
         commands[i].run(s, c);
         return;
@@ -637,7 +648,7 @@ static void make_world(struct scenario *s, const struct words *c)
     }
     struct world_params p = {.n = n, .seed = 1, .release = c->n > 2 ? word(c, 2) : "bookworm", .is_exact = true,
                              .net = {.delay_ms_max = 1, .notice_ms_max = 1000}, .options = &s->options,
-                             .line = take_line, .ctx = s};
+                             .log_kept = c->n > 3 ? number_of(s, word(c, 3)) : 0, .line = take_line, .ctx = s};
     s->w = world_new(&p);
 }
 
