@@ -7,7 +7,7 @@ cd "$tree" || exit 99
 failures=0
 
 libraries() { # of a list with a package on each line
-    sed -e 's/#.*//' -e 's/^ *\([a-z0-9.+-]*\).*/\1/' "$@" | grep -e '-dev$' | grep -vxF libc6-dev | sort -u
+    sed -e 's/#.*//' -e 's/^ *\([a-z0-9.+-]*\).*/\1/' "$@" | grep -e '-dev$' | grep -vxE 'libc6-dev|libclang-rt-[0-9]+-dev' | sort -u
 }
 build_depends=$(sed -n '/^Build-Depends:/,/^[A-Z][a-zA-Z-]*:/{/^ /p}' debian/control | libraries)
 setup=$(libraries contrib/packages.build contrib/packages.test)
