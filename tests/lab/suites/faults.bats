@@ -139,52 +139,6 @@ PY
     whole
 }
 
-same_state() { # all three hold the same at the same index
-    for _ in $(seq 60); do
-        a=$(answers n1 "d['quorum']['index'], d['quorum']['state_hash']" status) || true
-        b=$(answers n2 "d['quorum']['index'], d['quorum']['state_hash']" status) || true
-        c=$(answers n3 "d['quorum']['index'], d['quorum']['state_hash']" status) || true
-        [ -z "$a" ] || [ "$a" != "$b" ] || [ "$b" != "$c" ] || return 0
-        sleep 0.5
-    done
-    echo "three states: $a, $b, $c"
-    return 1
-}
-
-hurt_and_commit() { # node, call, fault, n: its agent ends by that while the cluster commits, and the commits stand
-    local out=$BATS_TEST_TMPDIR/hurt i status=0
-    : > "$out"
-    timeout -k 5 90 "$BATS_TEST_DIRNAME/../hurt" "$@" > "$out" 2>&1 3>&- &
-    local hurt=$!
-    for i in $(seq 300); do ! grep -q ready "$out" || break; sleep 0.1; done
-    for i in 1 2 3 4; do
-        timeout 60 "$lab" exec n1 -- clusterctl cluster config set upgrade.executor "/$2/$3/$i"
-    done
-    wait $hurt || status=$?
-    cat "$out"
-    [ "$status" -eq 0 ]
-    whole
-    same_state
-    [ "$(answers "$1" "d['settings']['upgrade.executor']" cluster config show)" = "/$2/$3/4" ]
-}
-
-@test "an agent that is killed as it is about to sync, or to write, loses nothing that was acknowledged" {
-    command -v strace || skip "no strace (contrib/setup installs it)"
-    whole
-    hurt_and_commit n3 fdatasync KILL 1
-    hurt_and_commit n3 fdatasync KILL 2
-    hurt_and_commit n2 pwrite64 KILL 3
-}
-
-@test "an agent whose disk fails, or is full, ends with the file and the remedy, and takes what it missed from its peers" {
-    command -v strace || skip "no strace (contrib/setup installs it)"
-    whole
-    hurt_and_commit n3 fdatasync EIO 1
-    "$lab" log n3 ringmasterd | grep -F "/var/lib/ringmaster/db.sqlite: disk I/O error" | grep -q "look for the disk's errors.* -> the agent ends"
-    hurt_and_commit n3 pwrite64 ENOSPC 2
-    "$lab" log n3 ringmasterd | grep -F "/var/lib/ringmaster/db.sqlite: database or disk is full" | grep -q "make room on its file system.* -> the agent ends"
-}
-
 @test "no VM noticed any of it but for the pause" {
     "$lab" verify-guests
 }
