@@ -145,6 +145,8 @@ void core_propose(struct core *c, enum entry_kind kind, struct buf *payload, str
 /* Answers all who wait: no outcome will come any more. */
 void core_end_waiters(struct core *c, const struct error *e);
 void core_propose_keyed(void *ctx, enum entry_kind kind, struct buf *payload, const char *key);
+/* Ends a waiter that is in no list: its client is answered. */
+void core_finish(struct core *c, struct waiter *w, const struct error *e);
 void core_reply(struct core *c, uint64_t client, const char *verb, const struct uuid *id, const struct error *e,
                 struct json *data);
 char *core_peers_text(const struct core *c, const char *but); /* "address:port …" of all but one; owned */

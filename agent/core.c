@@ -151,7 +151,7 @@ static struct json *job_data(const struct core *c, const struct waiter *w)
     return data;
 }
 
-static void finish(struct core *c, struct waiter *w, const struct error *e)
+void core_finish(struct core *c, struct waiter *w, const struct error *e)
 {
     if (w->done)
         w->done(c, w, e);
@@ -197,7 +197,7 @@ void core_propose(struct core *c, enum entry_kind kind, struct buf *payload, str
         else
             error_set(&e, ERR_AGAIN, "the same request is under way");
         buf_done(payload);
-        finish(c, &own, &e);
+        core_finish(c, &own, &e);
         return;
     }
     if (uuid_is_nil(&own.request_id))
@@ -214,7 +214,7 @@ void core_propose(struct core *c, enum entry_kind kind, struct buf *payload, str
         error_set(&e, err, err == ERR_TOO_BIG ? "the request is larger than a log entry may be (%d KiB)"
                                               : "the request cannot be proposed (%d)",
                   err == ERR_TOO_BIG ? ENTRY_SIZE_MAX / 1024 : err);
-        finish(c, &own, &e);
+        core_finish(c, &own, &e);
     }
 }
 
@@ -237,7 +237,7 @@ static void applied(struct core *c, const struct db_out *o)
         c->waiters[i] = c->waiters[--c->n_waiters];
         if (w.key[0] && o->result.error.code)
             rest_key(c, w.key);
-        finish(c, &w, &o->result.error);
+        core_finish(c, &w, &o->result.error);
         c->look = true;
     }
 }
@@ -246,7 +246,7 @@ void core_end_waiters(struct core *c, const struct error *e)
 {
     while (c->n_waiters) {
         struct waiter w = c->waiters[--c->n_waiters];
-        finish(c, &w, e);
+        core_finish(c, &w, e);
     }
 }
 

@@ -16,6 +16,7 @@ struct request {
     const char *verb;
     struct uuid id;
     const struct json *args;
+    void (*wait)(const struct request *r, struct waiter *w); /* of struct verb */
     bool done; /* answered, or somebody will */
 };
 
@@ -88,17 +89,51 @@ static bool may_bool(struct request *r, const char *key)
     return json_bool(j, false);
 }
 
-static struct waiter waiter_of(const struct request *r, bool is_job)
+static struct waiter waiter_of(const struct request *r)
 {
-    struct waiter w = {.request_id = r->id, .client = r->client, .is_job = is_job};
+    struct waiter w = {.request_id = r->id, .client = r->client};
     STR_COPY(w.verb, r->verb);
+    r->wait(r, &w);
     return w;
 }
 
-static void propose(struct request *r, enum entry_kind kind, struct buf *b, struct waiter *w)
+static void propose(struct request *r, enum entry_kind kind, struct buf *b)
 {
-    core_propose(r->c, kind, b, w);
+    struct waiter w = waiter_of(r);
+    core_propose(r->c, kind, b, &w);
     r->done = true;
+}
+
+/* "A request_id makes a retry safe" (design: replicated database, rule 1): who asks again is answered what the first try
+ * was answered, and no check is made whether the same could be done once more. */
+static bool answer_kept(struct request *r)
+{
+    struct apply_result kept;
+    if (!r->wait || r->c->phase != PHASE_MEMBER || !db_outcome(r->c->db, &r->id, &kept))
+        return false;
+    struct waiter w = waiter_of(r);
+    core_finish(r->c, &w, &kept.error);
+    r->done = true;
+    return true;
+}
+
+/* How a waiter is to answer follows from the request alone, so that a retry is answered like the first try. */
+static void wait_plain(const struct request *r, struct waiter *w)
+{
+    (void)r, (void)w;
+}
+
+static void wait_job(const struct request *r, struct waiter *w)
+{
+    (void)r;
+    w->is_job = true;
+}
+
+static void wait_named(const struct request *r, struct waiter *w,
+                       void (*done)(struct core *c, struct waiter *w, const struct error *e))
+{
+    w->done = done;
+    STR_COPY(w->name, json_get_str(r->args, "name", ""));
 }
 
 /* ---- Reads ---- */
@@ -388,6 +423,12 @@ static void is_member_now(struct core *c, struct waiter *w, const struct error *
         answer_member(c, w->client, w->verb, &w->request_id);
 }
 
+static void wait_member(const struct request *r, struct waiter *w)
+{
+    (void)r;
+    w->done = is_member_now;
+}
+
 static void propose_init(struct core *c, struct waiter *w, const struct membership_outcome *m)
 {
     struct cluster_init i = {.identity = m->identity, .facts = c->facts, .sealed_ca_key = buf_slice(&m->sealed_ca_key),
@@ -514,8 +555,7 @@ static void do_config_set(struct request *r)
         return;
     }
     cluster_entry_setting(name, value, &b);
-    struct waiter w = waiter_of(r, false);
-    propose(r, ENTRY_SETTING_PUT, &b, &w);
+    propose(r, ENTRY_SETTING_PUT, &b);
 }
 
 /* ---- Nodes ---- */
@@ -534,6 +574,11 @@ static void node_answered(struct core *c, struct waiter *w, const struct error *
     core_reply(c, w->client, w->verb, &w->request_id, e, data);
 }
 
+static void wait_node(const struct request *r, struct waiter *w)
+{
+    wait_named(r, w, node_answered);
+}
+
 static void node_admin(struct request *r, enum node_verb verb)
 {
     const char *name = want_str(r, "name", NODE_NAME_MAX);
@@ -546,10 +591,7 @@ static void node_admin(struct request *r, enum node_verb verb)
         return;
     STR_COPY(q.name, name);
     cluster_entry_admin(&q, &b);
-    struct waiter w = waiter_of(r, true);
-    w.done = node_answered;
-    STR_COPY(w.name, name);
-    propose(r, ENTRY_NODE_ADMIN, &b, &w);
+    propose(r, ENTRY_NODE_ADMIN, &b);
 }
 
 static void do_node_drain(struct request *r)
@@ -578,6 +620,11 @@ static void vm_answered(struct core *c, struct waiter *w, const struct error *e)
         json_set(data, "vm", one_vm_json(c, &v));
     }
     core_reply(c, w->client, w->verb, &w->request_id, e, data);
+}
+
+static void wait_vm(const struct request *r, struct waiter *w)
+{
+    wait_named(r, w, vm_answered);
 }
 
 static void do_vm_add(struct request *r)
@@ -618,15 +665,14 @@ static void do_vm_remove(struct request *r)
     if (!want_vm(r, &v))
         return;
     vm_entry_remove(v.name, &b);
-    struct waiter w = waiter_of(r, false);
-    propose(r, ENTRY_VM_REMOVE, &b, &w);
+    propose(r, ENTRY_VM_REMOVE, &b);
 }
 
-static void vm_op(struct request *r, const struct vm_op_request *q, struct waiter *w)
+static void vm_op(struct request *r, const struct vm_op_request *q)
 {
     struct buf b = {0};
     vm_entry_op(q, &b);
-    propose(r, ENTRY_VM_OP, &b, w);
+    propose(r, ENTRY_VM_OP, &b);
 }
 
 static void do_vm_start(struct request *r)
@@ -638,8 +684,7 @@ static void do_vm_start(struct request *r)
     struct vm_op_request q = {.op = VM_OP_START, .reason = VM_REASON_ADMIN};
     STR_COPY(q.name, v.name);
     STR_COPY(q.node, node);
-    struct waiter w = waiter_of(r, true);
-    vm_op(r, &q, &w);
+    vm_op(r, &q);
 }
 
 static void do_vm_stop(struct request *r)
@@ -653,19 +698,29 @@ static void do_vm_stop(struct request *r)
     if (r->done)
         return;
     STR_COPY(q.name, v.name);
-    struct waiter w = waiter_of(r, true);
-    vm_op(r, &q, &w);
+    vm_op(r, &q);
 }
 
 static void migrating(struct core *c, struct waiter *w, const struct error *e)
 {
     struct json *data = NULL;
+    char target[NODE_NAME_MAX];
+    struct job j;
     if (!e->code) {
         data = json_object_new();
         json_set_str(data, "job", uuid_str(&w->request_id).s);
-        json_set_str(data, "target", w->name);
+        if (journal_job_get(core_tables(c), &w->request_id, &j) == 0) {
+            vm_job_target(&j, target);
+            json_set_str(data, "target", target);
+        }
     }
     core_reply(c, w->client, w->verb, &w->request_id, e, data);
+}
+
+static void wait_migrate(const struct request *r, struct waiter *w)
+{
+    (void)r;
+    w->done = migrating;
 }
 
 static void do_vm_migrate(struct request *r)
@@ -689,10 +744,7 @@ static void do_vm_migrate(struct request *r)
         }
     }
     STR_COPY(q.name, v.name);
-    struct waiter w = waiter_of(r, true);
-    w.done = migrating;
-    STR_COPY(w.name, q.node);
-    vm_op(r, &q, &w);
+    vm_op(r, &q);
 }
 
 static void do_vm_set(struct request *r)
@@ -716,10 +768,7 @@ static void do_vm_set(struct request *r)
     q.set_home = home[0] != '\0';
     STR_COPY(q.home, home);
     vm_entry_set(&q, &b);
-    struct waiter w = waiter_of(r, false);
-    w.done = vm_answered;
-    STR_COPY(w.name, v.name);
-    propose(r, ENTRY_VM_SET, &b, &w);
+    propose(r, ENTRY_VM_SET, &b);
 }
 
 /* ---- Level and upgrade ---- */
@@ -751,8 +800,7 @@ static void do_level_raise(struct request *r)
     json_free(findings);
     struct level_request q = {.verb = LEVEL_FENCE, .level = (uint8_t)(l.fl + 1)};
     level_entry(&q, &b);
-    struct waiter w = waiter_of(r, true);
-    propose(r, ENTRY_LEVEL, &b, &w);
+    propose(r, ENTRY_LEVEL, &b);
 }
 
 static void do_upgrade_check(struct request *r)
@@ -776,13 +824,21 @@ static void do_upgrade_check(struct request *r)
 
 static void answer_run(struct core *c, struct waiter *w, const struct error *e)
 {
+    const struct tables *t = core_tables(c);
     struct json *data = NULL;
     struct run run;
-    if (!e->code && run_newest(core_tables(c), &run) == 0) {
+    /* A start is answered with the run that it began, later ones or not. */
+    if (!e->code && (run_get(t, &w->request_id, &run) == 0 || run_newest(t, &run) == 0)) {
         data = json_object_new();
-        json_set(data, "run", run_json(core_tables(c), &run, c->wall_ms));
+        json_set(data, "run", run_json(t, &run, c->wall_ms));
     }
     core_reply(c, w->client, w->verb, &w->request_id, e, data);
+}
+
+static void wait_run(const struct request *r, struct waiter *w)
+{
+    (void)r;
+    w->done = answer_run;
 }
 
 static void do_upgrade_start(struct request *r)
@@ -803,9 +859,7 @@ static void do_upgrade_start(struct request *r)
         answer(r, &e, NULL);
         return;
     }
-    struct waiter w = waiter_of(r, false);
-    w.done = answer_run;
-    propose(r, ENTRY_RUN_START, &b, &w);
+    propose(r, ENTRY_RUN_START, &b);
 }
 
 static void do_upgrade_status(struct request *r)
@@ -819,9 +873,7 @@ static void run_control(struct request *r, enum run_verb verb)
 {
     struct buf b = {0};
     upgrade_entry_control(verb, "admin", &b);
-    struct waiter w = waiter_of(r, false);
-    w.done = answer_run;
-    propose(r, ENTRY_RUN_CONTROL, &b, &w);
+    propose(r, ENTRY_RUN_CONTROL, &b);
 }
 
 static void do_upgrade_pause(struct request *r)
@@ -861,12 +913,10 @@ static void job_answered(struct core *c, struct waiter *w, const struct error *e
     core_reply(c, w->client, w->verb, &w->request_id, e, data);
 }
 
-static void propose_cancel(struct request *r, const struct job *j, enum entry_kind kind, struct buf *b)
+static void wait_cancel(const struct request *r, struct waiter *w)
 {
-    struct waiter w = waiter_of(r, false);
-    w.done = job_answered;
-    w.token = j->id;
-    propose(r, kind, b, &w);
+    w->done = job_answered;
+    uuid_parse(json_get_str(r->args, "id", ""), &w->token);
 }
 
 static bool is_step_on(const struct tables *t, const char *node)
@@ -888,7 +938,7 @@ static void cancel_drain(struct request *r, const struct job *j)
     }
     STR_COPY(q.name, j->object);
     cluster_entry_admin(&q, &b);
-    propose_cancel(r, j, ENTRY_NODE_ADMIN, &b);
+    propose(r, ENTRY_NODE_ADMIN, &b);
 }
 
 static const char *why_no_cancel(enum job_kind k)
@@ -917,12 +967,12 @@ static void do_job_cancel(struct request *r)
         refuse(r, ERR_CONDITION, NULL, "%s of %s is over: it is %s", kind, j.object, job_state_name(j.state));
     } else if (j.kind == JOB_VM_MIGRATE) {
         vm_entry_cancel(j.object, &j.id, &b);
-        propose_cancel(r, &j, ENTRY_VM_CANCEL, &b);
+        propose(r, ENTRY_VM_CANCEL, &b);
     } else if (j.kind == JOB_DRAIN) {
         cancel_drain(r, &j);
     } else if (j.kind == JOB_UPGRADE) {
         upgrade_entry_control(RUN_VERB_ABORT, "admin", &b);
-        propose_cancel(r, &j, ENTRY_RUN_CONTROL, &b);
+        propose(r, ENTRY_RUN_CONTROL, &b);
     } else {
         refuse(r, ERR_CONDITION, "clusterctl job show, or wait for its end", "%s of %s cannot be cancelled: %s", kind,
                j.object, why_no_cancel(j.kind));
@@ -937,40 +987,43 @@ static const struct verb {
     enum core_access access;
     int where; /* FOR_MEMBERS: only on a node that is in a cluster */
     void (*run)(struct request *r);
+    /* Of those that propose an entry under the request's id at once. vm.add and cluster.join-token do it when an action
+     * is done: nothing that they check before is changed by their first try. */
+    void (*wait)(const struct request *r, struct waiter *w);
 } verbs[] = {
-    {"status", ACCESS_READ, FOR_ANYBODY, do_status},
-    {"cluster.init", ACCESS_ADMIN, FOR_ANYBODY, do_cluster_init},
-    {"cluster.join-token", ACCESS_ADMIN, FOR_MEMBERS, do_join_token},
-    {"cluster.config.show", ACCESS_READ, FOR_MEMBERS, do_config_show},
-    {"cluster.config.set", ACCESS_ADMIN, FOR_MEMBERS, do_config_set},
-    {"node.list", ACCESS_READ, FOR_MEMBERS, do_node_list},
-    {"node.show", ACCESS_READ, FOR_MEMBERS, do_node_show},
-    {"node.drain", ACCESS_ADMIN, FOR_MEMBERS, do_node_drain},
-    {"node.resume", ACCESS_ADMIN, FOR_MEMBERS, do_node_resume},
-    {"node.evict", ACCESS_ADMIN, FOR_MEMBERS, do_node_evict},
-    {"node.join", ACCESS_ADMIN, FOR_ANYBODY, do_node_join},
-    {"vm.list", ACCESS_READ, FOR_MEMBERS, do_vm_list},
-    {"vm.show", ACCESS_READ, FOR_MEMBERS, do_vm_show},
-    {"vm.add", ACCESS_ADMIN, FOR_MEMBERS, do_vm_add},
-    {"vm.remove", ACCESS_ADMIN, FOR_MEMBERS, do_vm_remove},
-    {"vm.start", ACCESS_ADMIN, FOR_MEMBERS, do_vm_start},
-    {"vm.stop", ACCESS_ADMIN, FOR_MEMBERS, do_vm_stop},
-    {"vm.migrate", ACCESS_ADMIN, FOR_MEMBERS, do_vm_migrate},
-    {"vm.set", ACCESS_ADMIN, FOR_MEMBERS, do_vm_set},
-    {"level.show", ACCESS_READ, FOR_MEMBERS, do_level_show},
-    {"level.raise", ACCESS_ADMIN, FOR_MEMBERS, do_level_raise},
-    {"upgrade.check", ACCESS_READ, FOR_MEMBERS, do_upgrade_check},
-    {"upgrade.plan", ACCESS_READ, FOR_MEMBERS, do_upgrade_check},
-    {"upgrade.start", ACCESS_ADMIN, FOR_MEMBERS, do_upgrade_start},
-    {"upgrade.status", ACCESS_READ, FOR_MEMBERS, do_upgrade_status},
-    {"upgrade.pause", ACCESS_ADMIN, FOR_MEMBERS, do_upgrade_pause},
-    {"upgrade.resume", ACCESS_ADMIN, FOR_MEMBERS, do_upgrade_resume},
-    {"upgrade.retry", ACCESS_ADMIN, FOR_MEMBERS, do_upgrade_retry},
-    {"upgrade.abort", ACCESS_ADMIN, FOR_MEMBERS, do_upgrade_abort},
-    {"job.list", ACCESS_READ, FOR_MEMBERS, do_job_list},
-    {"job.show", ACCESS_READ, FOR_MEMBERS, do_job_show},
-    {"job.cancel", ACCESS_ADMIN, FOR_MEMBERS, do_job_cancel},
-    {"events", ACCESS_READ, FOR_MEMBERS, do_events},
+    {"status", ACCESS_READ, FOR_ANYBODY, do_status, NULL},
+    {"cluster.init", ACCESS_ADMIN, FOR_ANYBODY, do_cluster_init, wait_member},
+    {"cluster.join-token", ACCESS_ADMIN, FOR_MEMBERS, do_join_token, NULL},
+    {"cluster.config.show", ACCESS_READ, FOR_MEMBERS, do_config_show, NULL},
+    {"cluster.config.set", ACCESS_ADMIN, FOR_MEMBERS, do_config_set, wait_plain},
+    {"node.list", ACCESS_READ, FOR_MEMBERS, do_node_list, NULL},
+    {"node.show", ACCESS_READ, FOR_MEMBERS, do_node_show, NULL},
+    {"node.drain", ACCESS_ADMIN, FOR_MEMBERS, do_node_drain, wait_node},
+    {"node.resume", ACCESS_ADMIN, FOR_MEMBERS, do_node_resume, wait_node},
+    {"node.evict", ACCESS_ADMIN, FOR_MEMBERS, do_node_evict, wait_node},
+    {"node.join", ACCESS_ADMIN, FOR_ANYBODY, do_node_join, NULL},
+    {"vm.list", ACCESS_READ, FOR_MEMBERS, do_vm_list, NULL},
+    {"vm.show", ACCESS_READ, FOR_MEMBERS, do_vm_show, NULL},
+    {"vm.add", ACCESS_ADMIN, FOR_MEMBERS, do_vm_add, NULL},
+    {"vm.remove", ACCESS_ADMIN, FOR_MEMBERS, do_vm_remove, wait_plain},
+    {"vm.start", ACCESS_ADMIN, FOR_MEMBERS, do_vm_start, wait_job},
+    {"vm.stop", ACCESS_ADMIN, FOR_MEMBERS, do_vm_stop, wait_job},
+    {"vm.migrate", ACCESS_ADMIN, FOR_MEMBERS, do_vm_migrate, wait_migrate},
+    {"vm.set", ACCESS_ADMIN, FOR_MEMBERS, do_vm_set, wait_vm},
+    {"level.show", ACCESS_READ, FOR_MEMBERS, do_level_show, NULL},
+    {"level.raise", ACCESS_ADMIN, FOR_MEMBERS, do_level_raise, wait_job},
+    {"upgrade.check", ACCESS_READ, FOR_MEMBERS, do_upgrade_check, NULL},
+    {"upgrade.plan", ACCESS_READ, FOR_MEMBERS, do_upgrade_check, NULL},
+    {"upgrade.start", ACCESS_ADMIN, FOR_MEMBERS, do_upgrade_start, wait_run},
+    {"upgrade.status", ACCESS_READ, FOR_MEMBERS, do_upgrade_status, NULL},
+    {"upgrade.pause", ACCESS_ADMIN, FOR_MEMBERS, do_upgrade_pause, wait_run},
+    {"upgrade.resume", ACCESS_ADMIN, FOR_MEMBERS, do_upgrade_resume, wait_run},
+    {"upgrade.retry", ACCESS_ADMIN, FOR_MEMBERS, do_upgrade_retry, wait_run},
+    {"upgrade.abort", ACCESS_ADMIN, FOR_MEMBERS, do_upgrade_abort, wait_run},
+    {"job.list", ACCESS_READ, FOR_MEMBERS, do_job_list, NULL},
+    {"job.show", ACCESS_READ, FOR_MEMBERS, do_job_show, NULL},
+    {"job.cancel", ACCESS_ADMIN, FOR_MEMBERS, do_job_cancel, wait_cancel},
+    {"events", ACCESS_READ, FOR_MEMBERS, do_events, NULL},
 };
 
 const char *request_verb(size_t i, enum core_access *ret_access)
@@ -987,6 +1040,13 @@ static const struct verb *find_verb(const char *name)
         if (str_eq(verbs[i].name, name))
             return &verbs[i];
     return NULL;
+}
+
+static void run_verb(struct request *r, const struct verb *v)
+{
+    r->wait = v->wait;
+    if (!answer_kept(r))
+        v->run(r);
 }
 
 void request_take(struct core *c, const struct core_event *ev)
@@ -1011,6 +1071,6 @@ void request_take(struct core *c, const struct core_event *ev)
         refuse(&r, ERR_CONDITION, "clusterctl cluster init, or clusterctl node join --token-file FILE",
                "this node is not a member of a cluster");
     else
-        v->run(&r);
+        run_verb(&r, v);
     assert(r.done);
 }

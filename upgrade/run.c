@@ -190,6 +190,14 @@ int run_current(const struct tables *t, struct run *ret)
     return ERR_NOT_FOUND;
 }
 
+int run_get(const struct tables *t, const struct uuid *id, struct run *ret)
+{
+    struct slice value;
+    if (tables_get(t, TABLE_RUN, uuid_str(id).s, &value))
+        return ERR_NOT_FOUND;
+    return run_decode(value, ret);
+}
+
 int run_newest(const struct tables *t, struct run *ret)
 {
     bool found = false;

@@ -68,6 +68,7 @@ int run_decode(struct slice value, struct run *ret);
 int step_decode(struct slice value, struct step *ret);
 /* The run that is not final, if any; at most one exists. */
 int run_current(const struct tables *t, struct run *ret);
+int run_get(const struct tables *t, const struct uuid *id, struct run *ret); /* 0, ERR_NOT_FOUND */
 int run_newest(const struct tables *t, struct run *ret); /* by created_ms, final ones too */
 int step_get(const struct tables *t, const struct uuid *run, uint32_t position, struct step *ret);
 /* The step under way (not pending, not final), or the next pending one; ERR_NOT_FOUND: none left. */

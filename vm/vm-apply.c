@@ -241,6 +241,16 @@ static void job_begin(const struct apply *a, const struct vm *v, const struct vm
     journal_job_begin(a->t, &j);
 }
 
+void vm_job_target(const struct job *j, char ret[NODE_NAME_MAX])
+{
+    static const char arrow[] = " -> ";
+    const char *to = j->kind == JOB_VM_MIGRATE ? strstr(j->detail, arrow) : NULL;
+    size_t n = 0;
+    for (to = to ? to + strlen(arrow) : ""; to[n] && to[n] != ' ' && n < NODE_NAME_MAX - 1; n++)
+        ret[n] = to[n];
+    ret[n] = '\0';
+}
+
 /* What was asked for is so already. */
 static int done_at_once(const struct apply *a, struct vm *v, const struct vm_op_request *r)
 {

@@ -87,6 +87,8 @@ struct vm_op_request { /* ENTRY_VM_OP; the job's id is the entry's request id, w
     int64_t timeout_ms; /* 0: default */
 };
 void vm_entry_op(const struct vm_op_request *r, struct buf *b);
+/* Where a move goes, or went, as its job says; "" of any other job. */
+void vm_job_target(const struct job *j, char ret[NODE_NAME_MAX]);
 
 enum vm_report_kind {
     VM_REPORT_STARTED = 1,

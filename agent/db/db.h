@@ -97,6 +97,8 @@ void db_persisted(struct db *db, int64_t now_ms, uint64_t seq);
  * already answers at once with the kept outcome. */
 int db_propose(struct db *db, int64_t now_ms, const struct entry *e, int64_t deadline_ms);
 bool db_is_pending(const struct db *db, const struct uuid *request_id);
+/* What was applied under that request id; false: nothing, or it is kept no longer. */
+bool db_outcome(const struct db *db, const struct uuid *request_id, struct apply_result *ret);
 
 /* Hands leadership to a caught-up voter (leader only). ERR_AGAIN: none is ready, or a transfer is under way. */
 int db_transfer(struct db *db, int64_t now_ms);

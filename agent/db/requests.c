@@ -61,6 +61,11 @@ bool db_requests_get(const struct tables *t, const struct uuid *id, struct apply
     return true;
 }
 
+bool db_outcome(const struct db *db, const struct uuid *id, struct apply_result *ret)
+{
+    return db_requests_get(db->tables, id, ret);
+}
+
 void db_requests_put(struct db_requests *r, struct tables *t, uint64_t index, const struct uuid *id,
                      const struct apply_result *result)
 {

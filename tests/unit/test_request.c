@@ -4,6 +4,7 @@
 #include "tests/unit/one_core.h"
 
 #include "agent/cluster-internal.h"
+#include "agent/request.h"
 #include "upgrade/run-entry.h"
 
 /* ---- access, state, arguments: by table ---- */
@@ -727,6 +728,111 @@ static void test_same_request_twice_at_once(void **state)
     assert_int_equal(one_code(o, late), 0); /* the kept outcome */
 }
 
+/* An outcome that a first try had. */
+static struct uuid keep_outcome(struct one *o, int code)
+{
+    struct uuid id = one_uuid(4000 + o->ids++);
+    AUTO(buf_done) struct buf b = {0};
+    wire_put_u64(&b, 1);
+    wire_put_i64(&b, code);
+    wire_put_str(&b, code ? "as it was then" : "");
+    wire_put_str(&b, "");
+    tables_put(tables_of(o), TABLE_REQUEST, uuid_str(&id).s, buf_slice(&b));
+    return id;
+}
+
+static const struct json *ask_again(struct one *o, const struct row *row, const struct uuid *id)
+{
+    uint64_t client = one_send_as(o, ACCESS_ADMIN, row->verb, id, row->args);
+    if (str_eq(row->verb, "vm.add"))
+        one_parsed(o, "b");
+    if (str_eq(row->verb, "cluster.join-token"))
+        one_token_made(o, "text", 1);
+    one_run(o, 200);
+    assert_int_equal(one_answers(o, client), 1);
+    return json_get(one_answer(o, client), "status");
+}
+
+static const struct row *find_row(const char *verb)
+{
+    for (size_t i = 0; i < N_ROWS; i++)
+        if (str_eq(rows[i].verb, verb))
+            return &rows[i];
+    fail_msg("%s is in no row", verb);
+    return NULL;
+}
+
+/* None of what these verbs name is here (any more): a new request of nearly all of them is refused. A retry is answered
+ * as its first try was, and writes nothing. */
+static void test_every_retry_is_answered_alike(void **state)
+{
+    struct one *o = *state;
+    enum core_access access;
+    const char *verb;
+    for (size_t i = 0; (verb = request_verb(i, &access)) != NULL; i++) {
+        if (access != ACCESS_ADMIN || str_eq(verb, "node.join")) /* whose retry is known by its token */
+            continue;
+        uint64_t before = db_last_index(core_db(o->core));
+        struct uuid good = keep_outcome(o, 0), bad = keep_outcome(o, ERR_IO);
+        int64_t first = str_eq(verb, "cluster.join-token") ? 75 : 0; /* a secret is not kept */
+        const struct json *status = ask_again(o, find_row(verb), &good);
+        if (json_get_int(status, "code", -1) != first)
+            fail_msg("%s again: %s", verb, json_get_str(status, "message", ""));
+        status = ask_again(o, find_row(verb), &bad);
+        assert_string_equal(json_get_str(status, "message", ""), "as it was then");
+        assert_int_equal(db_last_index(core_db(o->core)), before);
+        one_forget(o);
+    }
+}
+
+static const struct json *first_and_again(struct one *o, const char *verb, const char *args, void (*between)(struct one *o))
+{
+    struct uuid id = one_uuid(4000 + o->ids++);
+    uint64_t first = one_send_as(o, ACCESS_ADMIN, verb, &id, args);
+    one_run(o, 200);
+    assert_int_equal(one_code(o, first), 0);
+    between(o);
+    uint64_t again = one_send_as(o, ACCESS_ADMIN, verb, &id, args);
+    assert_int_equal(one_code(o, again), 0);
+    AUTO(freep) char *a = json_dump(json_get(one_answer(o, first), "data"));
+    AUTO(freep) char *b = json_dump(json_get(one_answer(o, again), "data"));
+    assert_string_equal(a, b);
+    return json_get(one_answer(o, again), "data");
+}
+
+static void nothing(struct one *o)
+{
+    (void)o;
+}
+
+static void a_has_moved(struct one *o)
+{
+    put_vm(o, "n9", VM_RUNNING, VM_OP_NONE);
+}
+
+static void a_is_no_more(struct one *o)
+{
+    tables_del(tables_of(o), TABLE_VM, "a");
+}
+
+static void test_retries_are_answered_with_the_same_data(void **state)
+{
+    struct one *o = *state;
+    one_add_vm(o, "a");
+    put_away_node(o, "n9");
+    put_vm(o, "n1", VM_RUNNING, VM_OP_NONE);
+    const struct json *data = first_and_again(o, "vm.migrate", "{'name': 'a', 'target': 'n9'}", a_has_moved);
+    assert_string_equal(json_get_str(data, "target", ""), "n9");
+    put_vm(o, "n1", VM_STOPPED, VM_OP_NONE);
+    first_and_again(o, "vm.start", "{'name': 'a'}", a_is_no_more);
+    one_forget(o);
+    one_add_vm(o, "b");
+    first_and_again(o, "vm.remove", "{'name': 'b'}", nothing);
+    put_run_on(o, "n9");
+    put_job(o, JOB_UPGRADE, "trixie");
+    first_and_again(o, "upgrade.pause", "{}", nothing);
+}
+
 static void test_client_gone(void **state)
 {
     struct one *o = *state;
@@ -933,6 +1039,8 @@ int main(void)
         cmocka_unit_test(test_join_again_too_early),
         TEST(test_answered_once),
         TEST(test_same_request_twice_at_once),
+        TEST(test_every_retry_is_answered_alike),
+        TEST(test_retries_are_answered_with_the_same_data),
         TEST(test_client_gone),
         cmocka_unit_test(test_no_quorum),
         cmocka_unit_test(test_evicted),
