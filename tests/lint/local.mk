@@ -5,6 +5,7 @@ dist_check_SCRIPTS += tests/lint/check-includes.sh
 dist_check_SCRIPTS += tests/lint/check-pure.sh
 dist_check_SCRIPTS += tests/lint/check-same-core.sh
 dist_check_SCRIPTS += tests/lint/check-lists.sh
+dist_check_SCRIPTS += tests/lint/check-text.sh
 dist_check_SCRIPTS += tests/lint/check-unit.sh
 dist_check_SCRIPTS += tests/lint/check-man.sh
 dist_check_SCRIPTS += tests/lint/check-metrics.sh

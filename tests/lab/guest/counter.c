@@ -70,17 +70,46 @@ static uint32_t crc32_of(const void *data, size_t size)
 	return ~crc;
 }
 
-static void console_line(const char *format, ...)
+/* PID 1: when it ends the kernel panics, and the verifier sees it. */
+static void give_up(void)
+{
+	_exit(1);
+}
+
+static int text_vformat(char *text, size_t size, const char *format,
+			va_list args)
+{
+	int n = vsnprintf(text, size, format, args);
+	if (n < 0 || (size_t)n >= size)
+		give_up();
+	return n;
+}
+
+/* A text that does not fit is never cut: half a line would be a false one. */
+static int __attribute__((format(printf, 3, 4)))
+text_format(char *text, size_t size, const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	int n = text_vformat(text, size, format, args);
+	va_end(args);
+	return n;
+}
+
+static void __attribute__((format(printf, 1, 2)))
+console_line(const char *format, ...)
 {
 	char line[256];
 	va_list args;
 
 	va_start(args, format);
-	int n = vsnprintf(line, sizeof line - 16, format, args);
+	int n = text_vformat(line, sizeof line, format, args);
 	va_end(args);
-	n += sprintf(line + n, " %08x\n", crc32_of(line, (size_t)n));
+	n += text_format(line + n, sizeof line - (size_t)n, " %08x\n",
+			 crc32_of(line, (size_t)n));
 	if (write(STDOUT_FILENO, line, (size_t)n) != n)
-		_exit(1); /* PID 1: the kernel panics, and the verifier sees it */
+		give_up();
 }
 
 static void stop_with_error(const char *what)
@@ -111,7 +140,8 @@ static void block_fill(char *block, int used, uint64_t seed)
 		block[i] = (char)(x >> (i % 8 * 8));
 	}
 	char crc[CRC_SIZE + 1];
-	sprintf(crc, "%08x", crc32_of(block, BLOCK_SIZE - CRC_SIZE));
+	text_format(crc, sizeof crc, "%08x",
+		    crc32_of(block, BLOCK_SIZE - CRC_SIZE));
 	memcpy(block + BLOCK_SIZE - CRC_SIZE, crc, CRC_SIZE);
 }
 
@@ -119,7 +149,8 @@ static int block_is_whole(const char *block)
 {
 	char crc[CRC_SIZE + 1];
 
-	sprintf(crc, "%08x", crc32_of(block, BLOCK_SIZE - CRC_SIZE));
+	text_format(crc, sizeof crc, "%08x",
+		    crc32_of(block, BLOCK_SIZE - CRC_SIZE));
 	return memcmp(block + BLOCK_SIZE - CRC_SIZE, crc, CRC_SIZE) == 0;
 }
 
@@ -178,9 +209,10 @@ static void guest_boot(struct guest *g)
 		g->counter = ring_highest(g);
 	}
 	g->boots = boots + 1;
-	sprintf(line, "rmlab-header boots=%llu boot=%s first=%llu\n",
-		(unsigned long long)g->boots, g->boot_id,
-		(unsigned long long)g->counter + 1);
+	text_format(line, sizeof line,
+		    "rmlab-header boots=%llu boot=%s first=%llu\n",
+		    (unsigned long long)g->boots, g->boot_id,
+		    (unsigned long long)g->counter + 1);
 	block_write(g, 0, line, g->boots);
 	console_line("rmlab boot %s boots=%llu first=%llu", g->boot_id,
 		     (unsigned long long)g->boots,
@@ -193,8 +225,9 @@ static void guest_tick(struct guest *g)
 	unsigned long long counter = ++g->counter;
 	char line[160];
 
-	sprintf(line, "rmlab-block counter=%llu boot=%s uptime_ms=%llu\n",
-		counter, g->boot_id, (unsigned long long)now_ms);
+	text_format(line, sizeof line,
+		    "rmlab-block counter=%llu boot=%s uptime_ms=%llu\n",
+		    counter, g->boot_id, (unsigned long long)now_ms);
 	block_write(g, 1 + (counter - 1) % RING_BLOCKS, line, counter);
 	console_line("rmlab tick %llu %llu %s", counter,
 		     (unsigned long long)now_ms, g->boot_id);
@@ -205,7 +238,7 @@ static void inputs_open(struct guest *g)
 	char path[32];
 
 	for (int i = 0; i < INPUTS_MAX; i++) {
-		sprintf(path, "/dev/input/event%d", i);
+		text_format(path, sizeof path, "/dev/input/event%d", i);
 		int f = open(path, O_RDONLY | O_NONBLOCK);
 		if (f >= 0)
 			g->inputs[g->n_inputs++] =
