@@ -5,8 +5,20 @@
  *         ── request ──> access, from the cache or looked up again ── ipc_ops.request ──> the core
  *         ── ipc_reply ──> first chunk; the client pulls the others
  * Who may do nothing (ACCESS_NONE) gets EACCES and no memory to share. What breaks the protocol is disconnected; JSON
- * that is malformed gets an answer. Requests lie in memory that the client can write to: they are copied before they are
- * looked at. */
+ * that is malformed gets an answer. Requests lie in memory that the client can write to: they are copied before being
+ * looked at.
+ *
+ * A known limit: libqb believes the headers of its rings, which the client can write to as well. A hostile member of
+ * ringmaster-admin or ringmaster-read can so end the agent; systemd starts it again, and nobody else gets a ring. The
+ * other type of libqb, QB_IPC_SOCKET, is no way out (2.0.6 of bookworm and 2.0.8 of trixie, lib/ipc_socket.c):
+ *   - the request socket is an abstract datagram socket without permissions, its name stands in /proc/net/unix, and it
+ *     is connected to its client only with the first answer: until then any local user's datagram counts as a request
+ *     of that client, so uid 65534 can have a request carried out as root's;
+ *   - recv takes as many bytes as the request's own header says, not as many as there is room for: with
+ *     net.core.wmem_max at its default (212992, doubled by the kernel) a datagram is up to 32 KiB longer than the
+ *     buffer of PROTO_MESSAGE_MAX, and overwrites the heap; this too can anybody, member of a group or not;
+ *   - the first answer waits, in the agent's loop, up to a second for a client that did not bind its socket.
+ * What would do is a stream socket of our own in place of libqb's connections. */
 #pragma once
 
 #include <qb/qbloop.h>
