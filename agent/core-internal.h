@@ -5,6 +5,7 @@
 
 #include "agent/cluster.h"
 #include "agent/core.h"
+#include "agent/retry.h"
 #include "common/json.h"
 #include "common/proto.h"
 #include "upgrade/level.h"
@@ -123,6 +124,7 @@ struct core {
     size_t n_group;
     bool corosync_quorate;
     char *corosync_conf; /* as last handed to corosync; NULL: nothing yet */
+    struct retry corosync_retry, facts_retry, fetch_retry, token_retry;
     bool was_leader;
     char offline[DB_REPLICAS_MAX][NODE_NAME_MAX]; /* leader: members it reported as away */
     size_t n_offline;

@@ -382,7 +382,7 @@ static void env_make_token(void *ctx, const char *node, const char *op_id, int64
     for (size_t i = 0; i < c->n_pending; i++)
         if (c->pending[i].purpose == FOR_OP_TOKEN && str_eq(c->pending[i].op_id, op_id))
             return;
-    if (node_get(db_tables(c->db), node, &n))
+    if (!retry_may(&c->token_retry, c->now_ms) || node_get(db_tables(c->db), node, &n))
         return;
     struct core_action *a = core_act_for(c, ACT_TOKEN, FOR_OP_TOKEN, &p);
     STR_COPY(p->name, node);
@@ -475,6 +475,8 @@ static void report_facts(struct core *c, const struct node *own)
 
 static void follow_slots(struct core *c)
 {
+    if (!retry_may(&c->corosync_retry, c->now_ms))
+        return;
     char *conf = corosync_conf_of_tables(db_tables(c->db));
     if (!conf || (c->corosync_conf && str_eq(conf, c->corosync_conf))) {
         free(conf);
@@ -485,7 +487,8 @@ static void follow_slots(struct core *c)
             free(conf);
             return;
         }
-    log_notice(c->log, "the committed slots changed -> corosync.conf written and reloaded");
+    if (!c->corosync_retry.failures)
+        log_notice(c->log, "the committed slots changed -> corosync.conf written and reloaded");
     struct core_action *a = core_act_for(c, ACT_COROSYNC, FOR_COROSYNC, NULL);
     a->corosync = COROSYNC_RELOAD;
     a->text = xstrdup(conf);

@@ -270,7 +270,8 @@ static void fetch(struct core *c, uint32_t nodeid)
     STR_COPY(a->node, p->name);
     STR_COPY(a->address, p->address);
     a->port = p->port;
-    log_info(c->log, "far behind the leader -> fetching a snapshot from %s", p->name);
+    if (!c->fetch_retry.failures)
+        log_info(c->log, "far behind the leader -> fetching a snapshot from %s", p->name);
 }
 
 static void send_message(struct core *c, uint8_t kind, struct slice body)
@@ -359,10 +360,12 @@ static void take_group(struct core *c, const struct core_event *ev)
 static void take_facts(struct core *c, const struct core_event *ev)
 {
     if (ev->error.code) {
-        log_info(c->log, "host facts: %s -> again in %d s", ev->error.text, CORE_FACTS_RETRY_MS / 1000);
+        if (retry_failed(&c->facts_retry, c->now_ms, ev->error.text))
+            log_info(c->log, "host facts: %s -> again every %d s", ev->error.text, CORE_FACTS_RETRY_MS / 1000);
         c->facts_at_ms = c->now_ms + CORE_FACTS_RETRY_MS;
         return;
     }
+    retry_done(&c->facts_retry);
     host_facts_done(&c->facts);
     c->facts = *ev->facts;
     c->facts.machines = xstrdup(ev->facts->machines);
@@ -385,11 +388,27 @@ static void take_fetched(struct core *c, const struct core_event *ev)
     int err = ev->error.code ? ev->error.code : db_snapshot_install(c->db, c->now_ms, ev->bytes);
     c->look = true;
     if (!err) {
+        retry_done(&c->fetch_retry);
         log_notice(c->log, "snapshot installed -> at index %llu", (unsigned long long)db_applied_index(c->db));
         return;
     }
-    log_warn(c->log, "snapshot: %s -> later", ev->error.code ? ev->error.text : err_name(err));
+    const char *why = ev->error.code ? ev->error.text : err_name(err);
+    if (retry_failed(&c->fetch_retry, c->now_ms, why))
+        log_warn(c->log, "snapshot: %s -> later", why);
     db_fetch_failed(c->db, c->now_ms);
+}
+
+static void take_corosync(struct core *c, const struct error *e)
+{
+    if (!e->code) {
+        if (retry_done(&c->corosync_retry))
+            log_notice(c->log, "corosync: has its configuration, and goes on");
+        return;
+    }
+    if (retry_failed(&c->corosync_retry, c->now_ms, e->text))
+        log_warn(c->log, "corosync: %s -> again later, at least every %d s", e->text, RETRY_MAX_MS / 1000);
+    free(c->corosync_conf); /* again with a later look at the slots */
+    c->corosync_conf = NULL;
 }
 
 static void take_outcome(struct core *c, const struct core_event *ev)
@@ -407,14 +426,10 @@ static void take_outcome(struct core *c, const struct core_event *ev)
     case FOR_HOOK: core_step_hook_outcome(c, ev->id, ev->hook); break;
     case FOR_FETCH: take_fetched(c, ev); break;
     case FOR_ISSUE:
-    case FOR_COROSYNC:
         if (ev->error.code)
-            log_warn(c->log, "%s: %s", p.purpose == FOR_ISSUE ? "join" : "corosync", ev->error.text);
-        if (ev->error.code && p.purpose == FOR_COROSYNC) { /* again with the next look at the slots */
-            free(c->corosync_conf);
-            c->corosync_conf = NULL;
-        }
+            log_warn(c->log, "join: %s", ev->error.text);
         break;
+    case FOR_COROSYNC: take_corosync(c, &ev->error); break;
     }
 }
 

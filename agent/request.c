@@ -522,8 +522,11 @@ void request_token(struct core *c, const struct pending *p, const struct token_o
     struct waiter w = {.request_id = p->request_id, .client = p->client, .until_ms = p->until_ms,
                        .token = k->id};
     struct buf b = {0};
+    if (p->purpose == FOR_OP_TOKEN && !k->error.code)
+        retry_done(&c->token_retry);
     if (k->error.code) {
-        log_warn(c->log, "join token for %s: %s", p->name, k->error.text);
+        if (p->purpose == FOR_TOKEN || retry_failed(&c->token_retry, c->now_ms, k->error.text))
+            log_warn(c->log, "join token for %s: %s", p->name, k->error.text);
         core_reply(c, p->client, p->verb, &p->request_id, &k->error, NULL);
         return;
     }

@@ -35,6 +35,7 @@ unit_tests += tests/unit/test_place
 unit_tests += tests/unit/test_prng_uuid
 unit_tests += tests/unit/test_proto
 unit_tests += tests/unit/test_request
+unit_tests += tests/unit/test_retry
 unit_tests += tests/unit/test_run_apply
 unit_tests += tests/unit/test_run_step
 unit_tests += tests/unit/test_status

@@ -17,6 +17,10 @@ struct one {
     uint64_t client; /* the newest */
     unsigned ids;
     bool no_facts; /* FACTS actions wait for the test */
+    bool corosync_fails;
+    unsigned n_corosync; /* how often it was asked for */
+    unsigned n_lines;    /* logged at warning and above */
+    struct log_sink log;
     uint64_t unwritten[64];
     size_t n_unwritten;
     struct {
@@ -73,7 +77,11 @@ static inline void one_perform(struct one *o, struct core_action *a)
         struct vm_outcome none = {0};
         one_step(o, (struct core_event){.type = EV_VM, .id = a->id, .vm = &none});
     } else if (a->type == ACT_COROSYNC) {
-        one_step(o, (struct core_event){.type = EV_COROSYNC, .id = a->id});
+        struct error e = {0};
+        if (o->corosync_fails)
+            error_set(&e, ERR_IO, "no space left on device");
+        o->n_corosync++;
+        one_step(o, (struct core_event){.type = EV_COROSYNC, .id = a->id, .error = e});
     } else if (a->type != ACT_SEND) {
         assert_true(o->n_kept < ONE_KEPT_MAX);
         o->kept[o->n_kept++] = *a;
@@ -216,9 +224,16 @@ static inline void one_forget(struct one *o)
 
 /* ---- life ---- */
 
+static inline void one_count_line(void *ctx, enum log_level level, const char *line)
+{
+    struct one *o = ctx;
+    (void)line;
+    o->n_lines += level <= LOG_WARN_;
+}
+
 static inline void one_start(struct one *o, const struct identity *id, struct db_image *image)
 {
-    struct core_params p = {.identity = id, .image = image, .seed = 1, .message_max = 1 << 20, .version = "1.0",
+    struct core_params p = {.identity = id, .image = image, .seed = 1, .message_max = 1 << 20, .version = "1.0", .log = &o->log,
                             .now_ms = o->now, .wall_ms = o->wall};
     uint32_t group[] = {1};
     o->core = core_new(&p);
@@ -234,6 +249,7 @@ static inline struct one *one_new(void)
     o->now = 1000;
     o->wall = 1700000000000;
     o->client = ONE_CLIENT;
+    o->log = (struct log_sink){.write = one_count_line, .ctx = o, .max = LOG_DEBUG_};
     return o;
 }
 

@@ -1005,6 +1005,27 @@ static void test_slots_are_followed(void **state)
     assert_non_null(strstr(o->core->corosync_conf, "10.0.0.2"));
 }
 
+/* A disk that is full for ten minutes: corosync.conf is tried again, ever more seldom, and the log is not filled. */
+static void test_corosync_is_tried_again(void **state)
+{
+    struct one *o = *state;
+    o->corosync_fails = true;
+    o->n_corosync = o->n_lines = 0;
+    one_join(o, "n2", "10.0.0.2", 1);
+    assert_true(o->n_corosync > 0);
+    one_run(o, 10 * 60 * 1000);
+    unsigned most = 8 + 10 * 60 * 1000 / RETRY_MAX_MS;
+    assert_in_range(o->n_corosync, most / 2, most);
+    assert_in_range(o->n_lines, 1, 8);
+    o->corosync_fails = false;
+    one_run(o, RETRY_MAX_MS + CORE_STEP_MS);
+    unsigned tried = o->n_corosync;
+    assert_non_null(strstr(o->core->corosync_conf, "10.0.0.2"));
+    one_run(o, 60 * 1000);
+    assert_int_equal(o->n_corosync, tried); /* it has it */
+    assert_int_equal(o->core->corosync_retry.failures, 0);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -1050,6 +1071,7 @@ int main(void)
         TEST(test_tls_fetch),
         TEST_UNCONFIGURED(test_old_memberships_are_not_followed),
         TEST(test_slots_are_followed),
+        TEST(test_corosync_is_tried_again),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
