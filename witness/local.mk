@@ -1,8 +1,11 @@
-# witness/ holds no code yet, see its README.md.
+# witness/ is the third voter: its record, and what keeps it.
 # To add a file, add a line in its part; `make` notices by itself. A header without a .c file has a line of its own.
 
 # L1, pure, and L2, ports: witness/*.c, witness/*.h:
 # libringmaster_core_a_SOURCES += witness/x.c witness/x.h
+libringmaster_core_a_SOURCES += witness/cause.c witness/cause.def
+libringmaster_core_a_SOURCES += witness/port.h
+libringmaster_core_a_SOURCES += witness/record.c witness/record.h
 
 # L3, adapters: witness/io/*.c:
 # libringmaster_io_a_SOURCES += witness/io/x.c witness/io/x.h

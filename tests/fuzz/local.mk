@@ -13,6 +13,7 @@ fuzz_targets += tests/fuzz/fuzz_json
 fuzz_targets += tests/fuzz/fuzz_message
 fuzz_targets += tests/fuzz/fuzz_request
 fuzz_targets += tests/fuzz/fuzz_snapshot
+fuzz_targets += tests/fuzz/fuzz_witness
 EXTRA_DIST += tests/fuzz/run tests/fuzz/corpus
 
 fuzz_main =
@@ -53,3 +54,6 @@ tests_fuzz_fuzz_request_LDFLAGS = $(fuzz_link)
 tests_fuzz_fuzz_snapshot_SOURCES = tests/fuzz/fuzz_snapshot.c $(fuzz_main) tests/fuzz/fuzz.h tests/fuzz/fuzz_core.h
 tests_fuzz_fuzz_snapshot_LDADD = $(IO_LIBS)
 tests_fuzz_fuzz_snapshot_LDFLAGS = $(fuzz_link)
+tests_fuzz_fuzz_witness_SOURCES = tests/fuzz/fuzz_witness.c $(fuzz_main) tests/fuzz/fuzz.h
+tests_fuzz_fuzz_witness_LDADD = $(CORE_LIBS)
+tests_fuzz_fuzz_witness_LDFLAGS = $(fuzz_link)

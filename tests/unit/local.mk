@@ -52,6 +52,7 @@ unit_tests += tests/unit/test_ipc
 unit_tests += tests/unit/test_pieces
 unit_tests += tests/unit/test_process
 unit_tests += tests/unit/test_store
+unit_tests += tests/unit/test_witness_record
 unit_tests += tests/unit/test_worker
 check_PROGRAMS += $(unit_tests)
 TESTS += $(unit_tests)
