@@ -10,6 +10,8 @@ from .shell import write_file
 COUNT = 4
 DISK_BYTES = 64 << 20
 
+# tsc, no_timer_check: an emulated processor on a busy host is slower than the
+# kernel's tests of its clocks allow. pti: see libvirt-hook.
 DOMAIN = """<domain type='qemu'>
   <name>{name}</name>
   <uuid>{uuid}</uuid>
@@ -19,7 +21,7 @@ DOMAIN = """<domain type='qemu'>
     <type arch='x86_64' machine='pc-q35-7.2'>hvm</type>
     <kernel>/shared/vmlinuz</kernel>
     <initrd>/shared/initrd</initrd>
-    <cmdline>console=ttyS0 quiet panic=1 tsc=unstable</cmdline>
+    <cmdline>console=ttyS0 quiet panic=1 tsc=unstable no_timer_check pti=on</cmdline>
   </os>
   <features><acpi/></features>
   <cpu mode='custom' match='exact' check='none'>

@@ -121,6 +121,7 @@ def configure(node, nodes, join_file=None):
     write_file(top / "etc/libvirt/qemu.conf", QEMU_CONF)
     write_file(top / "etc/libvirt/libvirtd.conf", LIBVIRTD_CONF)
     write_file(top / "etc/libvirt/virtlogd.conf", VIRTLOGD_CONF)
+    write_file(top / "etc/libvirt/hooks/qemu", (paths.LAB / "libvirt-hook").read_bytes(), 0o755)
     write_file(top / CLUSTERFS.lstrip("/"), guest_image.clusterfs().read_bytes())
     write_file(top / "etc/systemd/system/libvirtd.service.d/clusterfs.conf",
                LIBVIRTD_UNIT)

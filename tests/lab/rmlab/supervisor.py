@@ -16,7 +16,7 @@ import subprocess
 import sys
 import time
 
-from . import bmc, cgroup, network, node, paths, procs, state, vcpu
+from . import bmc, cgroup, network, node, paths, procs, state
 from .shell import LabError, wait_until
 
 REBOOT_STATUS = 133
@@ -176,17 +176,15 @@ class Supervisor:
         poller = selectors.DefaultSelector()
         poller.register(wake_r, selectors.EVENT_READ)
         poller.register(listener, selectors.EVENT_READ)
-        processors = vcpu.Processors(network.netns(self.name))
         self.first_boot()
         while not stopping:
-            for key, _ in poller.select(vcpu.LOOK_SECONDS):
+            for key, _ in poller.select():
                 if key.fileobj is wake_r or key.fd == wake_r:
                     os.read(wake_r, 4096)
                 else:
                     self.serve_one(listener)
             self.node_ended()
             self.run_pending()
-            processors.favour()
         self.power_off()
 
     def first_boot(self):
