@@ -32,7 +32,7 @@ static void health_add(struct health *h, int rank, const char *code, const char 
         h->worst[rank] = json_array_new();
     json_append(h->worst[rank], o);
 }
-enum { CRITICAL = 0, WARNING = 1, OK = 2 };
+enum { CRITICAL = 0, WARNING = 1, OK = 2, JOIN_OVERDUE_MS = 2 * 60 * 1000 };
 
 static struct json *health_list(struct health *h)
 {
@@ -218,6 +218,21 @@ static bool run_has_node(const struct tables *t, const char *node)
     return run_current(t, &r) == 0 && step_current(t, &r, &s) == 0 && str_eq(s.node, node);
 }
 
+/* Between its admission and its vote a node is on its way, heard or not: nothing is lost with it yet. */
+static void health_of_joining(struct health *h, const struct core *c, const struct upgrade_node *n)
+{
+    char remedy[ERROR_REMEDY_MAX];
+    struct node row = {0};
+    int64_t for_ms = node_get(db_tables(c->db), n->name, &row) == 0 ? c->wall_ms - row.changed_ms : 0;
+    node_done(&row);
+    if (for_ms < JOIN_OVERDUE_MS)
+        return;
+    snprintf(remedy, sizeof remedy, "on %s: systemctl status ringmasterd corosync; if it is lost: clusterctl node evict "
+             "%s --keep-slot --force", n->name, n->name);
+    health_add(h, WARNING, "NODE_JOIN_OVERDUE", n->name, remedy, "%s was admitted %lld minutes ago and %s", n->name,
+               (long long)(for_ms / 60000), n->present ? "has no vote yet" : "was not heard yet");
+}
+
 static void health_of_node(struct health *h, const struct core *c, const struct upgrade_node *n)
 {
     char remedy[ERROR_REMEDY_MAX];
@@ -225,6 +240,9 @@ static void health_of_node(struct health *h, const struct core *c, const struct 
     if (n->state == UNODE_ABSENT && !in_run) {
         snprintf(remedy, sizeof remedy, "clusterctl cluster join-token %s, then join it, or evict it", n->name);
         health_add(h, CRITICAL, "NODE_NOT_REJOINED", n->name, remedy, "%s was evicted and has not come back", n->name);
+    } else if (n->state == UNODE_JOINING && !n->voter) {
+        if (!in_run)
+            health_of_joining(h, c, n);
     } else if (n->state != UNODE_ABSENT && n->state != UNODE_EVICTING && !n->present && !in_run) {
         snprintf(remedy, sizeof remedy, "start %s; if it is lost: clusterctl node evict %s --keep-slot --force",
                  n->name, n->name);

@@ -161,6 +161,25 @@ static void test_nodes(void **state)
     assert_null(health(w, "NODE_PAUSED", NULL));
 }
 
+/* Who was admitted and is on the way is not away; when it takes long, it is said mildly. */
+static void test_joining(void **state)
+{
+    struct world *w = *state;
+    one_join(w->o, "n2", "10.0.0.2", 1);
+    one_run(w->o, 60 * 1000);
+    assert_null(health(w, "NODE_OFFLINE", NULL));
+    assert_null(health(w, "NODE_JOIN_OVERDUE", NULL));
+    one_run(w->o, 61 * 1000);
+    assert_health(w, "NODE_JOIN_OVERDUE", "n2", "warning", "evict n2 --keep-slot --force");
+    assert_null(health(w, "NODE_OFFLINE", NULL));
+    assert_string_equal(json_get_str(json_at(json_get(w->data, "nodes"), 1), "state", ""), "joining");
+    struct run r = {.id = one_uuid(77), .state = RUN_RUNNING, .target = "trixie", .n_steps = 1};
+    struct step st = {.run = r.id, .state = STEP_JOINING, .node = "n2"};
+    run_put(tables_of(w), &r); /* an upgrade's step has a deadline of its own */
+    step_put(tables_of(w), &st);
+    assert_null(health(w, "NODE_JOIN_OVERDUE", NULL));
+}
+
 static void test_shown_states(void **state)
 {
     struct world *w = *state;
@@ -292,6 +311,7 @@ int main(void)
         TEST(test_healthy),
         TEST(test_worst_first),
         TEST(test_nodes),
+        TEST(test_joining),
         TEST(test_shown_states),
         TEST(test_vm_failed),
         TEST(test_corosync),
