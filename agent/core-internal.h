@@ -5,6 +5,7 @@
 
 #include "agent/cluster.h"
 #include "agent/core.h"
+#include "agent/progress.h"
 #include "agent/retry.h"
 #include "common/json.h"
 #include "common/proto.h"
@@ -125,6 +126,8 @@ struct core {
     bool corosync_quorate;
     char *corosync_conf; /* as last handed to corosync; NULL: nothing yet */
     struct retry corosync_retry, facts_retry, fetch_retry, token_retry;
+    struct progress progress; /* of migrations that leave other nodes, as they say */
+    int64_t progress_at_ms;
     bool was_leader;
     char offline[DB_REPLICAS_MAX][NODE_NAME_MAX]; /* leader: members it reported as away */
     size_t n_offline;
@@ -155,6 +158,8 @@ char *core_peers_text(const struct core *c, const char *but); /* "address:port â
 void core_become_member(struct core *c, const struct identity *id, struct db_image *image, bool found);
 const struct tables *core_tables(const struct core *c); /* NULL while unconfigured */
 bool core_is_quorate(const struct core *c);
+/* Of a VM's migration under way, wherever it leaves from: 0â€¦100; -1: unknown, or none. */
+int core_percent(const struct core *c, const char *vm, const struct uuid *op_id);
 uint8_t core_level(const struct core *c);
 
 /* core-steps.c */

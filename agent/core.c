@@ -8,7 +8,7 @@
 #include "agent/request.h"
 
 /* CPG messages: one byte says which room they are for. */
-enum { MESSAGE_DB = 1, MESSAGE_ANNOUNCE = 2 };
+enum { MESSAGE_DB = 1, MESSAGE_ANNOUNCE = 2, MESSAGE_PROGRESS = 3 };
 
 void core_wipe(char *secret)
 {
@@ -333,6 +333,37 @@ static void take_announcement(struct core *c, uint32_t nodeid, struct slice body
         c->peers[c->n_peers++] = p;
 }
 
+int core_percent(const struct core *c, const char *vm, const struct uuid *op_id)
+{
+    int own = vm_local_percent(c->vm_local, vm);
+    return own >= 0 ? own : progress_get(&c->progress, op_id, c->now_ms);
+}
+
+static void tell_progress(struct core *c)
+{
+    struct progress own = {0};
+    struct vm v;
+    const struct tables *t = core_tables(c);
+    if (c->n_group < 2 || c->now_ms < c->progress_at_ms)
+        return;
+    c->progress_at_ms = c->now_ms + PROGRESS_EVERY_MS;
+    for (bool more = vm_next(t, NULL, &v); more; more = vm_next(t, v.name, &v)) {
+        int percent = vm_local_percent(c->vm_local, v.name);
+        if (percent >= 0 && percent <= 100 && v.op == VM_OP_MIGRATE && str_eq(v.node, c->identity.node))
+            progress_add(&own, &(struct progress_item){.op = v.op_id, .percent = (uint8_t)percent});
+    }
+    AUTO(buf_done) struct buf b = {0};
+    progress_encode(&own, &b);
+    if (own.n)
+        send_message(c, MESSAGE_PROGRESS, buf_slice(&b));
+}
+
+static void take_progress(struct core *c, uint32_t nodeid, struct slice body)
+{
+    if (progress_take(&c->progress, c->now_ms, body) == ERR_MALFORMED)
+        log_debug(c->log, "progress of node %u does not decode -> ignored", nodeid);
+}
+
 static void take_message(struct core *c, const struct core_event *ev)
 {
     if (!c->db || c->phase == PHASE_EVICTED || ev->bytes.len < 1)
@@ -342,6 +373,8 @@ static void take_message(struct core *c, const struct core_event *ev)
         db_message(c->db, c->now_ms, ev->from_nodeid, body);
     else if (ev->bytes.p[0] == MESSAGE_ANNOUNCE)
         take_announcement(c, ev->from_nodeid, body);
+    else if (ev->bytes.p[0] == MESSAGE_PROGRESS)
+        take_progress(c, ev->from_nodeid, body);
 }
 
 static void take_group(struct core *c, const struct core_event *ev)
@@ -581,8 +614,10 @@ static void route(struct core *c, const struct core_event *ev)
 {
     switch (ev->type) {
     case EV_TICK:
-        if (c->db && c->phase == PHASE_MEMBER)
+        if (c->db && c->phase == PHASE_MEMBER) {
             db_tick(c->db, c->now_ms);
+            tell_progress(c);
+        }
         if (c->facts_at_ms && c->now_ms >= c->facts_at_ms) {
             c->facts_at_ms = 0;
             want_facts(c);

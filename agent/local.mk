@@ -12,6 +12,7 @@ libringmaster_core_a_SOURCES += agent/cluster-apply.c
 libringmaster_core_a_SOURCES += agent/cluster-step.c
 libringmaster_core_a_SOURCES += agent/corosync-conf.c
 libringmaster_core_a_SOURCES += agent/port.h
+libringmaster_core_a_SOURCES += agent/progress.c agent/progress.h
 libringmaster_core_a_SOURCES += agent/retry.c agent/retry.h
 libringmaster_core_a_SOURCES += agent/db/db.h agent/db/port.h agent/db/internal.h
 libringmaster_core_a_SOURCES += agent/db/apply.c

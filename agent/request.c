@@ -262,7 +262,7 @@ static void do_job_show(struct request *r)
         return;
     struct json *job = job_json(&j);
     bool is_moving = j.kind == JOB_VM_MIGRATE && j.state == JOB_RUNNING;
-    int percent = is_moving ? vm_local_percent(r->c->vm_local, j.object) : -1;
+    int percent = is_moving ? core_percent(r->c, j.object, &j.id) : -1;
     if (percent >= 0)
         json_set_int(job, "percent", percent);
     answer_with(r, "job", job);

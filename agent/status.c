@@ -161,7 +161,7 @@ static bool is_known(const struct vm_view *nodes, const struct vm *v)
 struct json *status_vm_json(const struct core *c, const struct vm_view *nodes, const struct vm *v)
 {
     struct json *o = vm_json(v);
-    int percent = vm_local_percent(c->vm_local, v->name);
+    int percent = core_percent(c, v->name, &v->op_id);
     if (percent >= 0)
         json_set_int(o, "percent", percent);
     json_set_str(o, "reported_state", vm_state_name(v));

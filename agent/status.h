@@ -8,7 +8,7 @@
  *   level    {committed, mixed: {since, days, …} or null, fence, …} (level_json)
  *   nodes    [{name, address, state: "online"|"offline"|"draining"|"paused"|"joining"|"evicting"|"absent", release, os,
  *              level, voter, leader, vms, memory_mib, qemu, libvirt, corosync, agent, job}]
- *   vms      [vm_json, with percent while it migrates (known where it leaves from) and reported_state]
+ *   vms      [vm_json, with percent while it migrates (missing: unknown) and reported_state]
  *   run      run_json or null
  *   jobs     running ones
  *   health   [{code, severity: "ok"|"warning"|"critical", object, text, remedy}], worst first */

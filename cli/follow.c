@@ -63,10 +63,11 @@ static void draw_moves(struct follow *f, struct page *p)
         const char *target = json_get_str(vm, "target", "");
         if (!target[0])
             continue;
-        page_printf(p, "moving %s: %s -> %s", json_get_str(vm, "name", ""), json_get_str(vm, "node", ""), target);
+        page_printf(p, "moving %s: %s -> %s ", json_get_str(vm, "name", ""), json_get_str(vm, "node", ""), target);
         if (percent >= 0)
-            page_printf(p, " %lld%%", (long long)percent);
-        page_printf(p, "\n");
+            page_printf(p, "%lld%%\n", (long long)percent);
+        else
+            page_printf(p, "?%%\n");
     }
 }
 

@@ -56,6 +56,11 @@ static void render_show(struct page *p, const struct invocation *i, const struct
     page_field(p, "Started", "%s", time_text(json_get_str(job, "started", NULL), false).s);
     if (ended)
         page_field(p, "Ended", "%s", time_text(json_get_str(job, "ended", NULL), false).s);
+    bool is_moving = str_eq(json_get_str(job, "kind", ""), "vm-migrate") && !ended;
+    if (is_moving && json_get(job, "percent"))
+        page_field(p, "Progress", "%lld%%", (long long)json_get_int(job, "percent", 0));
+    else if (is_moving)
+        page_field(p, "Progress", "unknown");
     if (started)
         page_field(p, "Time", "%s", span_text(((ended ? ended : p->wall_ms) - started) / 1000).s);
 }

@@ -180,7 +180,7 @@ static void vm_metrics(struct buf *b, const struct json *vms)
         const struct label vm = {"vm", json_get_str(v, "name", "")};
         sample(b, "vm_memory_bytes", &vm, 1, json_get_int(v, "memory_mib", 0) << 20);
     }
-    family(b, "vm_migration_ratio", "Progress of the migrations that leave this node.");
+    family(b, "vm_migration_ratio", "Progress of the migrations under way; missing: unknown.");
     EACH(v, vms)
     {
         const struct label vm = {"vm", json_get_str(v, "name", "")};

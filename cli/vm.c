@@ -4,18 +4,18 @@
 
 enum { TIMEOUT_SECONDS_MAX = 24 * 3600, PRIORITY_MAX = 1000 };
 
-/* Where it is, or its way: "n1 -> n2 45%". */
+/* Where it is, or its way: "n1 -> n2 45%", "?%" as long as the node that it leaves is not heard. */
 static void cell_place(struct grid *g, size_t column, const struct json *vm)
 {
     const char *node = json_get_str(vm, "node", "");
     const char *target = json_get_str(vm, "target", "");
-    int64_t percent = json_get_int(vm, "percent", -1); /* known where the VM leaves from */
+    int64_t percent = json_get_int(vm, "percent", -1);
     if (!target[0])
         grid_cell(g, column, STYLE_PLAIN, node);
     else if (percent >= 0)
         grid_cellf(g, column, STYLE_PLAIN, "%s -> %s %lld%%", node, target, (long long)percent);
     else
-        grid_cellf(g, column, STYLE_PLAIN, "%s -> %s", node, target);
+        grid_cellf(g, column, STYLE_PLAIN, "%s -> %s ?%%", node, target);
 }
 
 void page_vms(struct page *p, const struct json *vms)

@@ -17,10 +17,13 @@ struct one {
     uint64_t client; /* the newest */
     unsigned ids;
     bool no_facts; /* FACTS actions wait for the test */
+    struct vm_domain domain; /* the only one of this host; name "": none */
     bool corosync_fails;
     unsigned n_corosync; /* how often it was asked for */
     unsigned n_lines;    /* logged at warning and above */
     struct log_sink log;
+    struct buf progress; /* the last message of that kind */
+    unsigned n_progress;
     uint64_t unwritten[64];
     size_t n_unwritten;
     struct {
@@ -74,14 +77,18 @@ static inline void one_perform(struct one *o, struct core_action *a)
     } else if (a->type == ACT_FACTS && !o->no_facts) {
         one_facts_come(o, a->id);
     } else if (a->type == ACT_VM && a->vm.verb == VM_CALL_LIST) {
-        struct vm_outcome none = {0};
-        one_step(o, (struct core_event){.type = EV_VM, .id = a->id, .vm = &none});
+        struct vm_outcome list = {.domains = &o->domain, .n_domains = o->domain.name[0] != '\0'};
+        one_step(o, (struct core_event){.type = EV_VM, .id = a->id, .vm = &list});
     } else if (a->type == ACT_COROSYNC) {
         struct error e = {0};
         if (o->corosync_fails)
             error_set(&e, ERR_IO, "no space left on device");
         o->n_corosync++;
         one_step(o, (struct core_event){.type = EV_COROSYNC, .id = a->id, .error = e});
+    } else if (a->type == ACT_SEND && a->bytes.p[0] == 3) {
+        o->n_progress++;
+        buf_done(&o->progress);
+        buf_add(&o->progress, a->bytes.p, a->bytes.len);
     } else if (a->type != ACT_SEND) {
         assert_true(o->n_kept < ONE_KEPT_MAX);
         o->kept[o->n_kept++] = *a;
@@ -285,6 +292,7 @@ static inline void one_free(struct one *o)
         return;
     one_forget(o);
     core_free(o->core);
+    buf_done(&o->progress);
     free(o);
 }
 

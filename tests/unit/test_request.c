@@ -1005,6 +1005,59 @@ static void test_slots_are_followed(void **state)
     assert_non_null(strstr(o->core->corosync_conf, "10.0.0.2"));
 }
 
+/* ---- how far a migration is ---- */
+
+static const char *shown_percent(struct one *o)
+{
+    static char text[64];
+    snprintf(text, sizeof text, "%lld %lld %lld %lld",
+             (long long)json_int(json_path(one_ask(o, 0, "vm.show", "{'name': 'a'}"), "vm.percent"), -1),
+             (long long)json_get_int(json_at(json_get(one_ask(o, 0, "vm.list", "{}"), "vms"), 0), "percent", -1),
+             (long long)json_int(json_path(one_ask(o, 0, "job.show", JOB_ARGS), "job.percent"), -1),
+             (long long)json_get_int(json_at(json_get(one_ask(o, 0, "status", "{}"), "vms"), 0), "percent", -1));
+    one_forget(o);
+    return text;
+}
+
+static void hear(struct one *o, const struct buf *b)
+{
+    one_step(o, (struct core_event){.type = EV_MESSAGE, .from_nodeid = 9, .bytes = buf_slice(b)});
+}
+
+/* What n1 says of its own migration is what another node shows of it, for as long as it is said. */
+static void test_progress(void **state)
+{
+    struct one *o = *state, *other = one_bootstrapped();
+    uint32_t group[] = {1, 9};
+    one_add_vm(o, "a");
+    one_add_vm(other, "a");
+    put_away_node(other, "n9");
+    put_vm(o, "n1", VM_RUNNING, VM_OP_MIGRATE);
+    put_vm(other, "n9", VM_RUNNING, VM_OP_MIGRATE);
+    put_job(o, JOB_VM_MIGRATE, "a");
+    put_job(other, JOB_VM_MIGRATE, "a");
+    o->domain = (struct vm_domain){.name = "a", .uuid = one_uuid(600 + 'a'), .state = VM_DOMAIN_RUNNING,
+                                   .migrating = true, .percent = 40};
+    one_run(o, 10000);
+    assert_int_equal(o->n_progress, 0); /* there is nobody to tell it to */
+    one_step(o, (struct core_event){.type = EV_GROUP, .group = group, .n_group = 2});
+    one_run(o, 10000);
+    assert_in_range(o->n_progress, 9, 11);
+    assert_string_equal(shown_percent(o), "40 40 40 40");
+    assert_string_equal(shown_percent(other), "-1 -1 -1 -1");
+    hear(other, &o->progress);
+    assert_int_equal(progress_get(&other->core->progress, &(struct uuid){0}, other->now), -1);
+    assert_string_equal(shown_percent(other), "40 40 40 40");
+    one_run(other, PROGRESS_KEPT_MS);
+    assert_string_equal(shown_percent(other), "-1 -1 -1 -1");
+    o->domain.migrating = false; /* the last look at it is a second old at most */
+    one_run(o, 3000);
+    unsigned before = o->n_progress;
+    one_run(o, 5000);
+    assert_int_equal(o->n_progress, before);
+    one_free(other);
+}
+
 /* A disk that is full for ten minutes: corosync.conf is tried again, ever more seldom, and the log is not filled. */
 static void test_corosync_is_tried_again(void **state)
 {
@@ -1072,6 +1125,7 @@ int main(void)
         TEST_UNCONFIGURED(test_old_memberships_are_not_followed),
         TEST(test_slots_are_followed),
         TEST(test_corosync_is_tried_again),
+        TEST(test_progress),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
