@@ -13,7 +13,10 @@ RINGMASTER_ANSWERS=$answers "$build/tests/unit/test_commands" > /dev/null 2>&1 |
 "$python" -W ignore "$tree/tests/lint/validate-answers.py" "$tree/cli/schemas" "$answers" || exit 1
 
 wrong=0
+verbs=0
 while read -r wire; do
+    verbs=$((verbs + 1))
     [[ -e $tree/cli/schemas/${wire//./-}.schema.json ]] || { echo "$wire has no schema"; wrong=1; }
-done < <(sed -n 's/^ *{"\([a-z.-]*\)", ACCESS_[A-Z]*, FOR_[A-Z]*, do_[a-z_]*},$/\1/p' "$tree/agent/request.c")
+done < <(sed -n 's/^ *{"\([a-z.-]*\)", ACCESS_[A-Z]*, FOR_[A-Z]*, do_[a-z_]*, [a-zA-Z_]*},$/\1/p' "$tree/agent/request.c")
+[[ $verbs -gt 0 ]] || { echo "no verb was found in agent/request.c"; wrong=1; }
 exit $wrong

@@ -33,6 +33,12 @@ json() { # node, jq-like path in Python, arguments...
     ctl "$node" "$@" --output json | /usr/bin/python3 -c "import json,sys; a=json.load(sys.stdin); d=a['data']; print($path)"
 }
 
+as_schema() { # schema, what clusterctl printed
+    local top=$BATS_TEST_DIRNAME/../../..
+    printf '%s\n' "$2" > "$BATS_TEST_TMPDIR/answer"
+    /usr/bin/python3 -W ignore "$top/tests/lint/validate-answers.py" "$top/cli/schemas" "$BATS_TEST_TMPDIR/answer" "$1"
+}
+
 @test "three nodes form one cluster with a quorum" {
     run json n2 "d['quorum']['quorate'], d['quorum']['votes_total'], len(d['nodes'])" status
     [ "$status" -eq 0 ]
@@ -68,7 +74,9 @@ json() { # node, jq-like path in Python, arguments...
 @test "a VM migrates live to another node and back" {
     from=$(json n1 "d['vm']['node']" vm show vm1)
     to=n2; [ "$from" != n2 ] || to=n3
-    ctl n1 vm migrate vm1 $to --wait=60
+    answer=$(ctl n1 vm migrate vm1 $to --output json)
+    as_schema vm-migrate "$answer"
+    ctl n2 job show "$(/usr/bin/python3 -c 'import json,sys; print(json.load(sys.stdin)["data"]["job"])' <<< "$answer")" --wait=60
     [ "$(json n3 "d['vm']['node']" vm show vm1)" = $to ]
     "$lab" exec $to -- virsh -q list --name | grep -qx vm1
     ctl n3 vm migrate vm1 "$from" --wait=60
@@ -99,7 +107,8 @@ json() { # node, jq-like path in Python, arguments...
 @test "the whole upgrade to trixie, the leading agent SIGKILLed during a drain" {
     run ctl n1 upgrade start --target trixie
     [ "$status" -ne 0 ] # asks, and without a terminal refuses
-    ctl n1 upgrade start --target trixie --yes
+    answer=$(ctl n1 upgrade start --target trixie --yes --output json)
+    as_schema upgrade-start "$answer"
     "$BATS_TEST_DIRNAME/../follow-upgrade" --kill-leader draining --timeout 900 >&3
 }
 
