@@ -286,7 +286,6 @@ const struct verb bundle_verbs[] = {
             "file has mode 0600. Works without an agent, too. For root only.\n",
         .options = OPT_BIT(OPT_FILE),
         .flags = VERB_READS,
-        .file = OPT_NONE,
         .render = render_bundle,
         .run = run_bundle,
     },

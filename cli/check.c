@@ -206,7 +206,6 @@ const struct verb check_verbs[] = {
                 "Exits with 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN (no agent, no cluster).\n",
         .options = OPT_BIT(OPT_IGNORE),
         .flags = VERB_READS,
-        .file = OPT_NONE,
         .run = run_check,
     },
     {0},

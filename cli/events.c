@@ -70,7 +70,6 @@ const struct verb events_verbs[] = {
                 "With --follow the last ten, and then what comes, until Ctrl-C; in JSON one event a line.\n",
         .options = OPT_BIT(OPT_SINCE),
         .flags = VERB_READS,
-        .file = OPT_NONE,
         .build = build_events,
         .render = render_events,
         .run = run_events,

@@ -37,11 +37,11 @@ static const struct option long_options[] = {
     {"xml", required_argument, NULL, 0},
     {NULL, 0, NULL, 0},
 };
-_Static_assert(sizeof(long_options) / sizeof(long_options[0]) == OPT_COUNT + 1, "a row for every enum opt, in order");
+_Static_assert(sizeof(long_options) / sizeof(long_options[0]) == OPT_COUNT, "a row for every enum opt but the first");
 
 const char *option_name(enum opt o)
 {
-    return long_options[o].name;
+    return long_options[o - 1].name;
 }
 
 struct parse {
@@ -86,7 +86,7 @@ static void read_arguments(struct parse *p, int argc, char *const *argv)
     opterr = 0;
     while ((c = getopt_long(argc, argv, "-:ho:y", long_options, &index)) != -1) {
         switch (c) {
-        case 0: take_option(p, (enum opt)index, optarg); break;
+        case 0: take_option(p, (enum opt)(index + 1), optarg); break;
         case 1: take_word(p, optarg); break;
         case 'h': take_option(p, OPT_HELP, NULL); break;
         case 'o': take_option(p, OPT_OUTPUT, optarg); break;

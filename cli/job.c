@@ -91,7 +91,6 @@ const struct verb job_verbs[] = {
         .synopsis = "",
         .brief = "list the jobs",
         .flags = VERB_READS,
-        .file = OPT_NONE,
         .render = render_list,
     },
     {
@@ -99,10 +98,8 @@ const struct verb job_verbs[] = {
         .wire = "job.show",
         .synopsis = "ID",
         .brief = "show one; with --wait or --follow come back to one that goes on",
-        .args_min = 1,
-        .args_max = 1,
+        VERB_ARGS(1),
         .flags = VERB_READS,
-        .file = OPT_NONE,
         .goal = GOAL_JOB,
         .build = build_show,
         .render = render_show,
@@ -115,9 +112,7 @@ const struct verb job_verbs[] = {
         .more = "A moving virtual machine stays where it is, a drained node is resumed, an upgrade is aborted.\n"
                 "What cannot be taken back is refused with 113 and the reason. With --wait until the job has ended;\n"
                 "a move that was faster than its cancelling is done.\n",
-        .args_min = 1,
-        .args_max = 1,
-        .file = OPT_NONE,
+        VERB_ARGS(1),
         .goal = GOAL_JOB_END,
         .build = build_show,
         .render = render_cancel,

@@ -112,7 +112,6 @@ const struct verb level_verbs[] = {
         .synopsis = "",
         .brief = "the functional level, the range of every node, the age of mixed mode",
         .flags = VERB_READS,
-        .file = OPT_NONE,
         .render = render_show,
     },
     {
@@ -121,7 +120,6 @@ const struct verb level_verbs[] = {
         .synopsis = "[--dry-run]",
         .brief = "raise the functional level by one; this cannot be undone",
         .flags = VERB_DRY,
-        .file = OPT_NONE,
         .goal = GOAL_JOB,
         .build = build_raise,
         .question = question_raise,

@@ -133,7 +133,6 @@ const struct verb status_verbs[] = {
                 "Exits with 0 whenever it could report, and with 106 without quorum; health is in data.health.\n",
         .options = OPT_BIT(OPT_WATCH),
         .flags = VERB_READS | VERB_METRICS,
-        .file = OPT_NONE,
         .render = render_status,
         .run = run_status,
     },

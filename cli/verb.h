@@ -8,6 +8,7 @@
 #include "cli/print.h"
 
 enum opt {
+    OPT_NONE,
     /* Everywhere. */
     OPT_OUTPUT,
     OPT_WAIT,
@@ -37,7 +38,6 @@ enum opt {
     OPT_WATCH,
     OPT_XML,
     OPT_COUNT,
-    OPT_NONE = OPT_COUNT,
 };
 #define OPT_BIT(o) (UINT32_C(1) << (o))
 
@@ -78,13 +78,15 @@ enum {
     VERB_METRICS = 16, /* --output openmetrics */
 };
 
+#define VERB_ARGS(n) .args_min = (n), .args_max = (n)
+
 struct verb {
     const char *words;    /* "cluster config set" */
     const char *wire;     /* the protocol's name; NULL: several requests, see run */
     const char *synopsis; /* of arguments and own options */
     const char *brief;    /* one line of help */
     const char *more;     /* lines of help, each with a newline; may be NULL */
-    size_t args_min, args_max;
+    size_t args_min, args_max; /* the same: VERB_ARGS(n) */
     uint32_t options; /* OPT_BIT() of its own ones */
     unsigned flags;
     enum opt file; /* the option that names the file whose text build gets; OPT_NONE */

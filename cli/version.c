@@ -42,7 +42,6 @@ const struct verb version_verbs[] = {
         .synopsis = "",
         .brief = "the version of clusterctl, and of the agent if it answers",
         .flags = VERB_READS,
-        .file = OPT_NONE,
         .run = run_version,
     },
     {0},

@@ -16,30 +16,27 @@ static void begin(struct world *w)
 
 static void test_whole_run(void **state)
 {
-    (void)state;
-    struct world w;
-    begin(&w);
-    finish(&w);
+    struct world *w = *state;
+    finish(w);
     static const char *const order[] = {"n3", "n2", "n1"}; /* fewest VMs first, the leader last */
-    struct run r = w_run(&w);
+    struct run r = w_run(w);
     for (uint32_t i = 0; i < W_NODES; i++) {
         struct step s;
-        assert_int_equal(step_get(w.t, &r.id, i, &s), 0);
+        assert_int_equal(step_get(w->t, &r.id, i, &s), 0);
         assert_string_equal(s.node, order[i]);
         assert_int_equal(s.state, STEP_DONE);
         assert_int_equal(s.attempt, 1);
         assert_true(s.started_ms > 0 && s.ended_ms > s.started_ms);
-        assert_int_equal(w.evicts[i], 1);
+        assert_int_equal(w->evicts[i], 1);
     }
-    assert_int_equal(w_images(&w), 3);
-    assert_int_equal(w.n_starts, 3);
-    assert_int_equal(w.n_transfers, 1);
+    assert_int_equal(w_images(w), 3);
+    assert_int_equal(w->n_starts, 3);
+    assert_int_equal(w->n_transfers, 1);
     struct job j;
-    assert_int_equal(journal_job_get(w.t, &r.id, &j), 0);
+    assert_int_equal(journal_job_get(w->t, &r.id, &j), 0);
     assert_int_equal(j.state, JOB_DONE);
-    upgrade_level_raised(w.t, 5000000);
-    assert_int_equal(w_run(&w).state, RUN_DONE);
-    w_done(&w);
+    upgrade_level_raised(w->t, 5000000);
+    assert_int_equal(w_run(w).state, RUN_DONE);
 }
 
 /* How many ticks a run without faults takes. */
@@ -308,17 +305,14 @@ static void test_abort_after_failure(void **state)
 
 static void test_one_failed_rebuild_gets_another_attempt(void **state)
 {
-    (void)state;
-    struct world w;
-    begin(&w);
-    w.fault.fail_ops = 1;
-    finish(&w);
-    assert_int_equal(w_images(&w), 4);
-    struct run r = w_run(&w);
+    struct world *w = *state;
+    w->fault.fail_ops = 1;
+    finish(w);
+    assert_int_equal(w_images(w), 4);
+    struct run r = w_run(w);
     struct step s;
-    assert_int_equal(step_get(w.t, &r.id, 0, &s), 0);
+    assert_int_equal(step_get(w->t, &r.id, 0, &s), 0);
     assert_int_equal(s.attempt, 2);
-    w_done(&w);
 }
 
 static void test_hook_errors_keep_the_operation(void **state)
@@ -338,184 +332,166 @@ static void test_hook_errors_keep_the_operation(void **state)
 
 static void test_hook_errors_back_off(void **state)
 {
-    (void)state;
-    struct world w;
-    begin(&w);
-    assert_true(w_until_step(&w, 0, STEP_REBUILDING));
-    w.fault.hook_errors = 1000000;
-    unsigned calls = w.n_calls;
+    struct world *w = *state;
+    assert_true(w_until_step(w, 0, STEP_REBUILDING));
+    w->fault.hook_errors = 1000000;
+    unsigned calls = w->n_calls;
     for (int i = 0; i < 10 * 60 * 1000 / W_TICK_MS; i++)
-        w_tick(&w);
-    assert_true(w.n_calls - calls > 5);
-    assert_true(w.n_calls - calls < 30); /* 1, 2, 4 … 60 s: not one a second */
-    w_done(&w);
+        w_tick(w);
+    assert_true(w->n_calls - calls > 5);
+    assert_true(w->n_calls - calls < 30); /* 1, 2, 4 … 60 s: not one a second */
 }
 
 /* The node was rebuilt and joined while nobody looked: that is as good as the executor's word. */
 static void test_rejoin_while_polling(void **state)
 {
-    (void)state;
-    struct world w;
-    begin(&w);
-    w.fault.never_done = true;
-    assert_true(w_until_step(&w, 0, STEP_REBUILDING));
+    struct world *w = *state;
+    w->fault.never_done = true;
+    assert_true(w_until_step(w, 0, STEP_REBUILDING));
     for (int i = 0; i < 10; i++)
-        w_tick(&w);
-    w.joined[w_index(&w, "n3")] = 1;
-    assert_true(w_until_step(&w, 0, STEP_DONE));
-    assert_int_equal(w_images(&w), 1);
-    w_done(&w);
+        w_tick(w);
+    w->joined[w_index(w, "n3")] = 1;
+    assert_true(w_until_step(w, 0, STEP_DONE));
+    assert_int_equal(w_images(w), 1);
 }
 
 static void test_waits_for_the_others(void **state)
 {
-    (void)state;
-    struct world w;
-    begin(&w);
-    assert_true(w_until_step(&w, 0, STEP_DONE));
-    w.nodes[w_index(&w, "n3")].present = false;
-    w.away[w_index(&w, "n3")] = 100;
+    struct world *w = *state;
+    assert_true(w_until_step(w, 0, STEP_DONE));
+    w->nodes[w_index(w, "n3")].present = false;
+    w->away[w_index(w, "n3")] = 100;
     for (int i = 0; i < 50; i++)
-        w_tick(&w);
-    assert_int_equal(w_step(&w).state, STEP_PENDING); /* n2 would cost quorum */
-    assert_int_equal(w.drains[w_index(&w, "n2")], 0);
-    assert_non_null(upgrade_leader_waiting(w.l));
-    assert_non_null(strstr(upgrade_leader_waiting(w.l), "n3 is not present"));
-    finish(&w);
-    assert_null(upgrade_leader_waiting(w.l));
-    w_done(&w);
+        w_tick(w);
+    assert_int_equal(w_step(w).state, STEP_PENDING); /* n2 would cost quorum */
+    assert_int_equal(w->drains[w_index(w, "n2")], 0);
+    assert_non_null(upgrade_leader_waiting(w->l));
+    assert_non_null(strstr(upgrade_leader_waiting(w->l), "n3 is not present"));
+    finish(w);
+    assert_null(upgrade_leader_waiting(w->l));
 }
 
 static void test_waits_not_for_ever(void **state)
 {
-    (void)state;
-    struct world w;
-    begin(&w);
-    assert_true(w_until_step(&w, 0, STEP_DONE));
-    w.nodes[w_index(&w, "n3")].present = false;
-    until_paused_error(&w);
-    assert_int_equal(w_step(&w).state, STEP_PENDING);
-    assert_non_null(strstr(w_run(&w).error, "n3 is not present"));
-    w.nodes[w_index(&w, "n3")].present = true;
-    assert_int_equal(w_control(&w, RUN_VERB_RETRY), 0);
-    finish(&w);
-    w_done(&w);
+    struct world *w = *state;
+    assert_true(w_until_step(w, 0, STEP_DONE));
+    w->nodes[w_index(w, "n3")].present = false;
+    until_paused_error(w);
+    assert_int_equal(w_step(w).state, STEP_PENDING);
+    assert_non_null(strstr(w_run(w).error, "n3 is not present"));
+    w->nodes[w_index(w, "n3")].present = true;
+    assert_int_equal(w_control(w, RUN_VERB_RETRY), 0);
+    finish(w);
 }
 
 static void test_looks_again_before_the_eviction(void **state)
 {
-    (void)state;
-    struct world w;
-    begin(&w);
-    assert_true(w_until_step(&w, 0, STEP_DRAINED));
-    w.nodes[1].present = false;
-    w.away[1] = 100;
+    struct world *w = *state;
+    assert_true(w_until_step(w, 0, STEP_DRAINED));
+    w->nodes[1].present = false;
+    w->away[1] = 100;
     for (int i = 0; i < 50; i++)
-        w_tick(&w);
-    assert_int_equal(w_step(&w).state, STEP_DRAINED);
-    assert_int_equal(w.evicts[2], 0);
-    finish(&w);
-    w_done(&w);
+        w_tick(w);
+    assert_int_equal(w_step(w).state, STEP_DRAINED);
+    assert_int_equal(w->evicts[2], 0);
+    finish(w);
 }
 
 static void test_paused_is_not_yet_empty(void **state)
 {
-    (void)state;
-    struct world w;
-    begin(&w);
-    assert_true(w_until_step(&w, 0, STEP_DRAINING));
-    w.nodes[2].state = UNODE_PAUSED; /* by an admin, with a virtual machine on it */
-    uint64_t seq = w_step(&w).seq;
+    struct world *w = *state;
+    assert_true(w_until_step(w, 0, STEP_DRAINING));
+    w->nodes[2].state = UNODE_PAUSED; /* by an admin, with a virtual machine on it */
+    uint64_t seq = w_step(w).seq;
     for (int i = 0; i < 50; i++)
-        w_tick(&w);
-    assert_int_equal(w_step(&w).seq, seq);
-    w.nodes[2].vms_running = 0;
-    finish(&w);
-    w_done(&w);
+        w_tick(w);
+    assert_int_equal(w_step(w).seq, seq);
+    w->nodes[2].vms_running = 0;
+    finish(w);
 }
 
 static void test_nobody_to_hand_over_to(void **state)
 {
-    (void)state;
-    struct world w;
-    begin(&w);
-    w.fault.no_transfer = true;
-    until_paused_error(&w);
-    assert_string_equal(w_step(&w).node, "n1");
-    assert_int_equal(w_step(&w).failed_in, STEP_DRAINED);
-    assert_int_equal(w.evicts[0], 0);
-    w.fault.no_transfer = false;
-    assert_int_equal(w_control(&w, RUN_VERB_RETRY), 0);
-    finish(&w);
-    w_done(&w);
+    struct world *w = *state;
+    w->fault.no_transfer = true;
+    until_paused_error(w);
+    assert_string_equal(w_step(w).node, "n1");
+    assert_int_equal(w_step(w).failed_in, STEP_DRAINED);
+    assert_int_equal(w->evicts[0], 0);
+    w->fault.no_transfer = false;
+    assert_int_equal(w_control(w, RUN_VERB_RETRY), 0);
+    finish(w);
 }
 
 static void test_requests_are_not_a_flood(void **state)
 {
-    (void)state;
-    struct world w;
-    begin(&w);
-    w.fault.no_evict = true;
-    assert_true(w_until_step(&w, 0, STEP_EVICTING));
+    struct world *w = *state;
+    w->fault.no_evict = true;
+    assert_true(w_until_step(w, 0, STEP_EVICTING));
     for (int i = 0; i < 1000; i++) { /* as fast as entries are applied */
-        struct upgrade_view v = w_view(&w);
-        struct upgrade_env env = w_env(&w);
-        w.now_ms++;
-        upgrade_leader_step(w.l, w.t, &v, w.now_ms, w.now_ms, &env);
+        struct upgrade_view v = w_view(w);
+        struct upgrade_env env = w_env(w);
+        w->now_ms++;
+        upgrade_leader_step(w->l, w->t, &v, w->now_ms, w->now_ms, &env);
     }
-    assert_in_range(w.evicts[2], 1, 3);
-    w_done(&w);
+    assert_in_range(w->evicts[2], 1, 3);
 }
 
 static void test_upgraded_by_hand_is_skipped(void **state)
 {
-    (void)state;
-    struct world w;
-    begin(&w);
-    assert_true(w_until_step(&w, 0, STEP_DRAINING));
-    STR_COPY(w.nodes[1].release, "trixie");
-    finish(&w);
-    struct run r = w_run(&w);
+    struct world *w = *state;
+    assert_true(w_until_step(w, 0, STEP_DRAINING));
+    STR_COPY(w->nodes[1].release, "trixie");
+    finish(w);
+    struct run r = w_run(w);
     struct step s;
-    assert_int_equal(step_get(w.t, &r.id, 1, &s), 0);
+    assert_int_equal(step_get(w->t, &r.id, 1, &s), 0);
     assert_int_equal(s.state, STEP_SKIPPED);
-    assert_int_equal(w_images(&w), 2);
-    w_done(&w);
+    assert_int_equal(w_images(w), 2);
 }
 
 static void test_precheck_stops_before_anything_is_touched(void **state)
 {
-    (void)state;
-    struct world w;
-    begin(&w);
-    w.nodes[1].state = UNODE_PAUSED;
-    until_paused_error(&w);
-    assert_non_null(strstr(w_run(&w).remedy, "clusterctl node resume n2"));
-    assert_int_equal(w.drains[0] + w.drains[1] + w.drains[2], 0);
-    w.nodes[1].state = UNODE_ACTIVE;
-    assert_int_equal(w_control(&w, RUN_VERB_RETRY), 0);
-    assert_int_equal(w_run(&w).state, RUN_PRECHECKING);
-    finish(&w);
-    w_done(&w);
+    struct world *w = *state;
+    w->nodes[1].state = UNODE_PAUSED;
+    until_paused_error(w);
+    assert_non_null(strstr(w_run(w).remedy, "clusterctl node resume n2"));
+    assert_int_equal(w->drains[0] + w->drains[1] + w->drains[2], 0);
+    w->nodes[1].state = UNODE_ACTIVE;
+    assert_int_equal(w_control(w, RUN_VERB_RETRY), 0);
+    assert_int_equal(w_run(w).state, RUN_PRECHECKING);
+    finish(w);
 }
 
 static void test_level_raised_before_the_end(void **state)
 {
-    (void)state;
-    struct world w;
-    begin(&w);
-    assert_true(w_until_step(&w, 2, STEP_FAILBACK));
+    struct world *w = *state;
+    assert_true(w_until_step(w, 2, STEP_FAILBACK));
     struct level_state s;
-    level_init(w.t, 2);
-    assert_int_equal(level_get(w.t, &s), 0);
-    w_until_run(&w, RUN_DONE);
-    w_done(&w);
+    level_init(w->t, 2);
+    assert_int_equal(level_get(w->t, &s), 0);
+    w_until_run(w, RUN_DONE);
+}
+
+static int setup(void **state)
+{
+    *state = xcalloc(1, sizeof(struct world));
+    begin(*state);
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    w_done(*state);
+    free(*state);
+    return 0;
 }
 
 int main(void)
 {
+#define TEST(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_whole_run),
+        TEST(test_whole_run),
         cmocka_unit_test(test_leader_changes_at_every_tick),
         cmocka_unit_test(test_leader_changes_all_the_time),
         cmocka_unit_test(test_leader_killed_at_every_tick),
@@ -525,19 +501,19 @@ int main(void)
         cmocka_unit_test(test_abort_at_every_step),
         cmocka_unit_test(test_failure_at_every_step_and_retry),
         cmocka_unit_test(test_abort_after_failure),
-        cmocka_unit_test(test_one_failed_rebuild_gets_another_attempt),
+        TEST(test_one_failed_rebuild_gets_another_attempt),
         cmocka_unit_test(test_hook_errors_keep_the_operation),
-        cmocka_unit_test(test_hook_errors_back_off),
-        cmocka_unit_test(test_rejoin_while_polling),
-        cmocka_unit_test(test_waits_for_the_others),
-        cmocka_unit_test(test_waits_not_for_ever),
-        cmocka_unit_test(test_looks_again_before_the_eviction),
-        cmocka_unit_test(test_paused_is_not_yet_empty),
-        cmocka_unit_test(test_nobody_to_hand_over_to),
-        cmocka_unit_test(test_requests_are_not_a_flood),
-        cmocka_unit_test(test_upgraded_by_hand_is_skipped),
-        cmocka_unit_test(test_precheck_stops_before_anything_is_touched),
-        cmocka_unit_test(test_level_raised_before_the_end),
+        TEST(test_hook_errors_back_off),
+        TEST(test_rejoin_while_polling),
+        TEST(test_waits_for_the_others),
+        TEST(test_waits_not_for_ever),
+        TEST(test_looks_again_before_the_eviction),
+        TEST(test_paused_is_not_yet_empty),
+        TEST(test_nobody_to_hand_over_to),
+        TEST(test_requests_are_not_a_flood),
+        TEST(test_upgraded_by_hand_is_skipped),
+        TEST(test_precheck_stops_before_anything_is_touched),
+        TEST(test_level_raised_before_the_end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

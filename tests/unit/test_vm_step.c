@@ -40,230 +40,218 @@ static struct vm vm(const struct fixture *f, const char *name)
 
 static void test_drains(void **state)
 {
-    (void)state;
-    struct fixture f;
-    init(&f);
+    struct fixture *f = *state;
     for (unsigned i = 1; i <= 4; i++) {
         char name[8];
         snprintf(name, sizeof(name), "vm%u", i);
-        world_run(&f.w, name, "n1", i);
+        world_run(&f->w, name, "n1", i);
     }
-    world_add(&f.w, "vm5", "n1", 5); /* is off: stays */
+    world_add(&f->w, "vm5", "n1", 5); /* is off: stays */
     struct vm_set_request set = {.name = "vm4", .set_priority = true, .priority = 1};
     struct buf b = {0};
     vm_entry_set(&set, &b);
-    world_apply(&f.w, ENTRY_VM_SET, &b);
-    run_for(&f, 300);
-    assert_int_equal(world_ops(f.w.t), 0);
-    f.w.list[0].draining = true;
-    run_for(&f, 300);
-    assert_int_equal(world_ops(f.w.t), VM_MOVES_MAX);
-    assert_string_equal(vm(&f, "vm4").target, "n2"); /* by priority, then by name; each counts for the next placement */
-    assert_string_equal(vm(&f, "vm1").target, "n3");
-    assert_int_equal(vm(&f, "vm1").reason, VM_REASON_DRAIN);
-    world_end(&f.w, "vm4", VM_REPORT_MOVED);
-    run_for(&f, 300);
-    assert_string_equal(vm_state_name(&(struct vm){.op = vm(&f, "vm2").op, .state = VM_RUNNING}), "migrating");
-    world_end(&f.w, "vm1", VM_REPORT_MOVED);
-    world_end(&f.w, "vm2", VM_REPORT_MOVED);
-    run_for(&f, 300);
-    world_end(&f.w, "vm3", VM_REPORT_MOVED);
-    run_for(&f, 300);
-    assert_int_equal(world_ops(f.w.t), 0);
-    assert_int_equal(vm_count_on(f.w.t, "n1", true), 0);
-    assert_string_equal(vm(&f, "vm5").node, "n1");
-    assert_string_equal(vm(&f, "vm1").home, "n1");
-    assert_false(vm_is_home(f.w.t, "n1"));
+    world_apply(&f->w, ENTRY_VM_SET, &b);
+    run_for(f, 300);
+    assert_int_equal(world_ops(f->w.t), 0);
+    f->w.list[0].draining = true;
+    run_for(f, 300);
+    assert_int_equal(world_ops(f->w.t), VM_MOVES_MAX);
+    assert_string_equal(vm(f, "vm4").target, "n2"); /* by priority, then by name; each counts for the next placement */
+    assert_string_equal(vm(f, "vm1").target, "n3");
+    assert_int_equal(vm(f, "vm1").reason, VM_REASON_DRAIN);
+    world_end(&f->w, "vm4", VM_REPORT_MOVED);
+    run_for(f, 300);
+    assert_string_equal(vm_state_name(&(struct vm){.op = vm(f, "vm2").op, .state = VM_RUNNING}), "migrating");
+    world_end(&f->w, "vm1", VM_REPORT_MOVED);
+    world_end(&f->w, "vm2", VM_REPORT_MOVED);
+    run_for(f, 300);
+    world_end(&f->w, "vm3", VM_REPORT_MOVED);
+    run_for(f, 300);
+    assert_int_equal(world_ops(f->w.t), 0);
+    assert_int_equal(vm_count_on(f->w.t, "n1", true), 0);
+    assert_string_equal(vm(f, "vm5").node, "n1");
+    assert_string_equal(vm(f, "vm1").home, "n1");
+    assert_false(vm_is_home(f->w.t, "n1"));
 
-    f.w.list[0].draining = false; /* and back */
-    f.w.list[0].failback = true;
+    f->w.list[0].draining = false; /* and back */
+    f->w.list[0].failback = true;
     for (int i = 0; i < 4; i++) {
-        run_for(&f, 300);
+        run_for(f, 300);
         for (unsigned k = 1; k <= 4; k++) {
             char name[8];
             snprintf(name, sizeof(name), "vm%u", k);
-            if (vm(&f, name).op == VM_OP_MIGRATE) {
-                assert_string_equal(vm(&f, name).target, "n1");
-                world_end(&f.w, name, VM_REPORT_MOVED);
+            if (vm(f, name).op == VM_OP_MIGRATE) {
+                assert_string_equal(vm(f, name).target, "n1");
+                world_end(&f->w, name, VM_REPORT_MOVED);
             }
         }
     }
-    assert_true(vm_is_home(f.w.t, "n1"));
-    assert_int_equal(vm_count_on(f.w.t, "n1", true), 4);
-    done(&f);
+    assert_true(vm_is_home(f->w.t, "n1"));
+    assert_int_equal(vm_count_on(f->w.t, "n1", true), 4);
 }
 
 static void test_one_proposal_at_a_time(void **state)
 {
-    (void)state;
-    struct fixture f;
-    init(&f);
-    world_run(&f.w, "vm1", "n1", 1);
-    world_run(&f.w, "vm2", "n1", 2);
-    f.w.list[0].draining = true;
+    struct fixture *f = *state;
+    world_run(&f->w, "vm1", "n1", 1);
+    world_run(&f->w, "vm2", "n1", 2);
+    f->w.list[0].draining = true;
     for (int i = 0; i < 20; i++)
-        step(&f);
-    assert_int_equal(f.w.n_proposals, 1);
-    assert_string_equal(f.w.proposals[0].key, "vm-move/vm1");
-    done(&f);
+        step(f);
+    assert_int_equal(f->w.n_proposals, 1);
+    assert_string_equal(f->w.proposals[0].key, "vm-move/vm1");
 }
 
 static void test_attempts_end(void **state)
 {
-    (void)state;
-    struct fixture f;
-    init(&f);
-    world_run(&f.w, "vm1", "n1", 1);
-    f.w.list[0].draining = true;
+    struct fixture *f = *state;
+    world_run(&f->w, "vm1", "n1", 1);
+    f->w.list[0].draining = true;
     for (int i = 0; i < VM_MOVE_ATTEMPTS_MAX; i++) {
-        assert_int_equal(vm_leader_blocked(f.l, "n1").code, 0);
-        run_for(&f, VM_MOVE_RETRY_MS + 200);
-        assert_int_equal(vm(&f, "vm1").op, VM_OP_MIGRATE);
-        struct vm_report r = world_report_of(&f.w, "vm1", VM_REPORT_FAILED);
+        assert_int_equal(vm_leader_blocked(f->l, "n1").code, 0);
+        run_for(f, VM_MOVE_RETRY_MS + 200);
+        assert_int_equal(vm(f, "vm1").op, VM_OP_MIGRATE);
+        struct vm_report r = world_report_of(&f->w, "vm1", VM_REPORT_FAILED);
         STR_COPY(r.error, "link is slow");
-        world_report(&f.w, &r);
-        run_for(&f, 200);
-        assert_int_equal(vm(&f, "vm1").op, VM_OP_NONE); /* not at once again */
+        world_report(&f->w, &r);
+        run_for(f, 200);
+        assert_int_equal(vm(f, "vm1").op, VM_OP_NONE); /* not at once again */
     }
-    struct error e = vm_leader_blocked(f.l, "n1");
+    struct error e = vm_leader_blocked(f->l, "n1");
     assert_int_equal(e.code, ERR_CONDITION);
     assert_non_null(strstr(e.text, "VM vm1 did not move off n1 in 3 attempts: link is slow"));
-    assert_int_equal(vm_leader_blocked(f.l, "n2").code, 0);
-    run_for(&f, VM_MOVE_RETRY_MS * 3);
-    assert_int_equal(vm(&f, "vm1").op, VM_OP_NONE);
-    vm_leader_retry(f.l, "n1");
-    assert_int_equal(vm_leader_blocked(f.l, "n1").code, 0);
-    run_for(&f, 200);
-    assert_int_equal(vm(&f, "vm1").op, VM_OP_MIGRATE);
-    done(&f);
+    assert_int_equal(vm_leader_blocked(f->l, "n2").code, 0);
+    run_for(f, VM_MOVE_RETRY_MS * 3);
+    assert_int_equal(vm(f, "vm1").op, VM_OP_NONE);
+    vm_leader_retry(f->l, "n1");
+    assert_int_equal(vm_leader_blocked(f->l, "n1").code, 0);
+    run_for(f, 200);
+    assert_int_equal(vm(f, "vm1").op, VM_OP_MIGRATE);
 }
 
 static void test_blocked_attempts_come_back(void **state)
 {
-    (void)state;
-    struct fixture f;
-    init(&f);
-    world_run(&f.w, "vm1", "n1", 1);
-    f.w.list[0].draining = true;
+    struct fixture *f = *state;
+    world_run(&f->w, "vm1", "n1", 1);
+    f->w.list[0].draining = true;
     for (int i = 0; i < VM_MOVE_ATTEMPTS_MAX; i++) {
-        run_for(&f, VM_MOVE_RETRY_MS + 200);
-        world_end(&f.w, "vm1", VM_REPORT_FAILED);
-        run_for(&f, 100);
+        run_for(f, VM_MOVE_RETRY_MS + 200);
+        world_end(&f->w, "vm1", VM_REPORT_FAILED);
+        run_for(f, 100);
     }
-    assert_int_equal(vm_leader_blocked(f.l, "n1").code, ERR_CONDITION);
-    run_for(&f, VM_MOVE_BLOCKED_MS + 200);
-    assert_int_equal(vm(&f, "vm1").op, VM_OP_MIGRATE);
-    assert_int_equal(vm_leader_blocked(f.l, "n1").code, 0);
-    done(&f);
+    assert_int_equal(vm_leader_blocked(f->l, "n1").code, ERR_CONDITION);
+    run_for(f, VM_MOVE_BLOCKED_MS + 200);
+    assert_int_equal(vm(f, "vm1").op, VM_OP_MIGRATE);
+    assert_int_equal(vm_leader_blocked(f->l, "n1").code, 0);
 }
 
 static void test_no_target_blocks_until_there_is_one(void **state)
 {
-    (void)state;
-    struct fixture f;
-    init(&f);
-    world_run(&f.w, "vm1", "n1", 1);
-    f.w.list[0].draining = true;
-    f.w.list[1].present = f.w.list[2].present = false;
-    run_for(&f, 300);
-    struct error e = vm_leader_blocked(f.l, "n1");
+    struct fixture *f = *state;
+    world_run(&f->w, "vm1", "n1", 1);
+    f->w.list[0].draining = true;
+    f->w.list[1].present = f->w.list[2].present = false;
+    run_for(f, 300);
+    struct error e = vm_leader_blocked(f->l, "n1");
     assert_int_equal(e.code, ERR_CONDITION);
     assert_non_null(strstr(e.text, "n2: not in the cluster now"));
-    f.w.list[1].present = true;
-    run_for(&f, VM_MOVE_RETRY_MS + 200);
-    assert_int_equal(vm_leader_blocked(f.l, "n1").code, 0);
-    assert_string_equal(vm(&f, "vm1").target, "n2");
-    world_end(&f.w, "vm1", VM_REPORT_MOVED);
-    f.w.list[0].draining = false; /* nothing left to say of n1 */
-    run_for(&f, 200);
-    assert_int_equal(vm_leader_blocked(f.l, "n1").code, 0);
-    done(&f);
+    f->w.list[1].present = true;
+    run_for(f, VM_MOVE_RETRY_MS + 200);
+    assert_int_equal(vm_leader_blocked(f->l, "n1").code, 0);
+    assert_string_equal(vm(f, "vm1").target, "n2");
+    world_end(&f->w, "vm1", VM_REPORT_MOVED);
+    f->w.list[0].draining = false; /* nothing left to say of n1 */
+    run_for(f, 200);
+    assert_int_equal(vm_leader_blocked(f->l, "n1").code, 0);
 }
 
 static void test_absent_owner_blocks(void **state)
 {
-    (void)state;
-    struct fixture f;
-    init(&f);
-    world_run(&f.w, "vm1", "n1", 1);
-    f.w.list[0].draining = true;
-    f.w.list[0].present = false;
-    run_for(&f, 300);
-    assert_int_equal(vm(&f, "vm1").op, VM_OP_NONE);
-    assert_non_null(strstr(vm_leader_blocked(f.l, "n1").text, "not in the cluster now"));
-    done(&f);
+    struct fixture *f = *state;
+    world_run(&f->w, "vm1", "n1", 1);
+    f->w.list[0].draining = true;
+    f->w.list[0].present = false;
+    run_for(f, 300);
+    assert_int_equal(vm(f, "vm1").op, VM_OP_NONE);
+    assert_non_null(strstr(vm_leader_blocked(f->l, "n1").text, "not in the cluster now"));
 }
 
 /* A request that the log refuses is a failed attempt, not a loop. */
 static void test_refused_requests_are_not_repeated_without_end(void **state)
 {
-    (void)state;
-    struct fixture f;
-    init(&f);
-    world_run(&f.w, "vm1", "n1", 1);
-    f.w.list[0].draining = true;
+    struct fixture *f = *state;
+    world_run(&f->w, "vm1", "n1", 1);
+    f->w.list[0].draining = true;
     size_t proposed = 0;
     for (int i = 0; i < 400; i++) { /* 20 s */
-        step(&f);
-        proposed += f.w.n_proposals;
-        world_forget_proposals(&f.w);
+        step(f);
+        proposed += f->w.n_proposals;
+        world_forget_proposals(&f->w);
     }
     assert_int_equal(proposed, VM_MOVE_ATTEMPTS_MAX - 1); /* 5 s until it counts as refused, 5 s until the next */
-    done(&f);
 }
 
 static void test_moves_of_admins_count(void **state)
 {
-    (void)state;
-    struct fixture f;
-    init(&f);
+    struct fixture *f = *state;
     for (unsigned i = 1; i <= 3; i++) {
         char name[8];
         snprintf(name, sizeof(name), "vm%u", i);
-        world_run(&f.w, name, i == 3 ? "n1" : "n2", i);
+        world_run(&f->w, name, i == 3 ? "n1" : "n2", i);
     }
-    world_op(&f.w, (struct vm_op_request){.name = "vm1", .op = VM_OP_MIGRATE, .node = "n3"});
-    world_op(&f.w, (struct vm_op_request){.name = "vm2", .op = VM_OP_MIGRATE, .node = "n3"});
-    f.w.list[0].draining = true;
-    run_for(&f, 1000);
-    assert_int_equal(vm(&f, "vm3").op, VM_OP_NONE);
-    world_end(&f.w, "vm1", VM_REPORT_MOVED);
-    run_for(&f, 200);
-    assert_int_equal(vm(&f, "vm3").op, VM_OP_MIGRATE);
-    done(&f);
+    world_op(&f->w, (struct vm_op_request){.name = "vm1", .op = VM_OP_MIGRATE, .node = "n3"});
+    world_op(&f->w, (struct vm_op_request){.name = "vm2", .op = VM_OP_MIGRATE, .node = "n3"});
+    f->w.list[0].draining = true;
+    run_for(f, 1000);
+    assert_int_equal(vm(f, "vm3").op, VM_OP_NONE);
+    world_end(&f->w, "vm1", VM_REPORT_MOVED);
+    run_for(f, 200);
+    assert_int_equal(vm(f, "vm3").op, VM_OP_MIGRATE);
 }
 
 static void test_what_cannot_move_is_home(void **state)
 {
-    (void)state;
-    struct fixture f;
-    init(&f);
-    world_run(&f.w, "vm1", "n1", 1);
+    struct fixture *f = *state;
+    world_run(&f->w, "vm1", "n1", 1);
     struct vm_set_request set = {.name = "vm1", .set_home = true, .home = "n2"};
     struct buf b = {0};
     vm_entry_set(&set, &b);
-    world_apply(&f.w, ENTRY_VM_SET, &b);
-    assert_false(vm_is_home(f.w.t, "n2"));
-    run_for(&f, 300);
-    assert_int_equal(world_ops(f.w.t), 0); /* nobody asked for failback */
-    world_op(&f.w, (struct vm_op_request){.name = "vm1", .op = VM_OP_STOP});
-    world_end(&f.w, "vm1", VM_REPORT_STOPPED);
-    assert_true(vm_is_home(f.w.t, "n2"));
-    done(&f);
+    world_apply(&f->w, ENTRY_VM_SET, &b);
+    assert_false(vm_is_home(f->w.t, "n2"));
+    run_for(f, 300);
+    assert_int_equal(world_ops(f->w.t), 0); /* nobody asked for failback */
+    world_op(&f->w, (struct vm_op_request){.name = "vm1", .op = VM_OP_STOP});
+    world_end(&f->w, "vm1", VM_REPORT_STOPPED);
+    assert_true(vm_is_home(f->w.t, "n2"));
+}
+
+static int setup(void **state)
+{
+    *state = xcalloc(1, sizeof(struct fixture));
+    init(*state);
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    done(*state);
+    free(*state);
+    return 0;
 }
 
 int main(void)
 {
+#define TEST(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_drains),
-        cmocka_unit_test(test_one_proposal_at_a_time),
-        cmocka_unit_test(test_attempts_end),
-        cmocka_unit_test(test_blocked_attempts_come_back),
-        cmocka_unit_test(test_no_target_blocks_until_there_is_one),
-        cmocka_unit_test(test_absent_owner_blocks),
-        cmocka_unit_test(test_refused_requests_are_not_repeated_without_end),
-        cmocka_unit_test(test_moves_of_admins_count),
-        cmocka_unit_test(test_what_cannot_move_is_home),
+        TEST(test_drains),
+        TEST(test_one_proposal_at_a_time),
+        TEST(test_attempts_end),
+        TEST(test_blocked_attempts_come_back),
+        TEST(test_no_target_blocks_until_there_is_one),
+        TEST(test_absent_owner_blocks),
+        TEST(test_refused_requests_are_not_repeated_without_end),
+        TEST(test_moves_of_admins_count),
+        TEST(test_what_cannot_move_is_home),
     };
     return cmocka_run_group_tests_name("vm step", tests, NULL, NULL);
 }
