@@ -171,7 +171,8 @@ struct vm_view {
     char *machines[DB_REPLICAS_MAX]; /* owned: what nodes[].machines borrows */
     struct vm_nodes v;
 };
-/* c NULL: from the tables alone, as an apply function must (present is then false). */
+/* c NULL: from the tables alone, as an apply function must (present is then false). What lies beyond the nodes that
+ * there are is not written, in here and in node_views. */
 void vm_view_build(struct vm_view *v, const struct core *c, const struct tables *t);
 void vm_view_done(struct vm_view *v);
 struct node_views {

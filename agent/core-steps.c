@@ -208,11 +208,12 @@ static bool is_present(const struct core *c, const struct node *n)
 void vm_view_build(struct vm_view *v, const struct core *c, const struct tables *t)
 {
     struct node n = {0};
-    *v = (struct vm_view){0};
+    v->v = (struct vm_nodes){0};
     while (node_next(t, &n)) {
         if (v->v.n == DB_REPLICAS_MAX)
             continue;
         struct vm_node *d = &v->nodes[v->v.n];
+        *d = (struct vm_node){0};
         STR_COPY(d->name, n.name);
         STR_COPY(d->address, n.address);
         STR_COPY(d->boot_id, n.facts.boot_id);
@@ -643,7 +644,7 @@ void core_look(struct core *c)
 {
     if (c->phase != PHASE_MEMBER)
         return;
-    struct node_views *v = xcalloc(1, sizeof *v);
+    struct node_views *v = xmalloc(sizeof *v); /* large, and mostly unused */
     node_views_build(v, c, false);
     look_as_member(c, v);
     bool leads = c->phase == PHASE_MEMBER && db_is_leader(c->db);
