@@ -25,6 +25,8 @@ struct shadow { /* of a node, since its start */
     struct db_config config; /* in force after its last step: one step of a core may commit, and then change it */
     struct uuid replica;     /* its newest acknowledgement, before a restart too */
     uint64_t acked, acked_term;
+    struct uuid voter, voted_for; /* its newest vote, before a restart too */
+    uint64_t voted_term;
 };
 
 struct checker {
@@ -220,6 +222,16 @@ static void check_counted(struct checker *c, const struct shadow *s, const struc
                      (unsigned long)term, (unsigned long)db->term);
 }
 
+/* "Equal to the leader's log": what a follower commits by an append was found equal in this term. */
+static void check_followed(struct checker *c, const struct shadow *s, const struct db *db)
+{
+    bool is_new = s->n == 0; /* since its start: it begins with what it has applied */
+    bool follows = db->role == DB_FOLLOWER && db->leader_known;
+    if (!c->options->only_results && follows && !is_new && db->commit > s->commit && db->commit > db->verified)
+        checker_fail(c, "counted: entry %lu is committed by a follower that knows up to %lu to be equal",
+                     (unsigned long)db->commit, (unsigned long)db->verified);
+}
+
 /* ---- commits --------------------------------------------------------------------------------------------------- */
 
 static bool has_on_disk(const struct disk *d, uint64_t index, uint64_t term)
@@ -351,6 +363,7 @@ void checker_step(struct checker *c, size_t node, const struct checker_node *nod
     if (db->term < s->term || db->term < nodes[node].disk->image.term)
         checker_fail(c, "the term fell to %lu", (unsigned long)db->term);
     s->term = db->term;
+    check_followed(c, s, db);
     check_log(c, s, db);
     check_counted(c, s, db);
     check_commits(c, s, db, nodes, n);
@@ -373,6 +386,19 @@ static void check_said(struct checker *c, const struct db_image *image, const st
         checker_fail(c, "said: entries up to %lu are acknowledged and not on disk", (unsigned long)m->match);
 }
 
+/* Its own candidature is a vote, too. */
+static void check_one_vote(struct checker *c, struct shadow *s, const struct db_msg *m)
+{
+    const struct uuid *candidate = m->type == DB_MSG_VOTE ? &m->from : &m->to;
+    if (m->type != DB_MSG_VOTE && (m->type != DB_MSG_VOTE_REPLY || !m->yes))
+        return;
+    if (uuid_eq(&s->voter, &m->from) && s->voted_term == m->term && !uuid_eq(&s->voted_for, candidate))
+        checker_fail(c, "one vote: a replica votes for two in term %lu", (unsigned long)m->term);
+    s->voter = m->from;
+    s->voted_term = m->term;
+    s->voted_for = *candidate;
+}
+
 static void note_acknowledged(struct shadow *s, const struct db_msg *m)
 {
     if (!uuid_eq(&s->replica, &m->from) || s->acked_term != m->term)
@@ -388,6 +414,7 @@ void checker_sends(struct checker *c, const struct checker_node *node, struct sl
     if (c->options->only_results || db_msg_decode(bytes, &m) != 0)
         return;
     check_said(c, &node->disk->image, &m);
+    check_one_vote(c, &c->shadow[node->db->p.nodeid - 1], &m);
     if (m.type == DB_MSG_ACK)
         note_acknowledged(&c->shadow[node->db->p.nodeid - 1], &m);
     db_msg_done(&m);

@@ -9,12 +9,14 @@
  *   acknowledged    a proposal whose outcome was told is committed, for ever
  *   once            a request id changes the state at one index only
  *   on disk         when an entry is committed by count, a majority of the configuration has it on disk
- *   counted         what a leader commits ends with an entry of its own term
+ *   counted         what a leader commits ends with an entry of its own term; what a follower commits, it knows to be
+ *                   equal to its leader's log
  *   changes         the configuration in force is that of the log; a leader has at most one change
  *                   uncommitted, after a commit of its own term
  *   said            what a vote or an acknowledgement claims is on the disk of who says it
+ *   one vote        a replica votes for one candidate a term, across restarts
  *
- * The last four judge by rule, before harm is done; sim_options.only_results leaves them out. Matching is proved by
+ * The last five judge by rule, before harm is done; sim_options.only_results leaves them out. Matching is proved by
  * induction: an entry of an index and term is always the same and always follows the same term. Requests are numbers
  * (request_uuid). */
 #pragma once

@@ -33,7 +33,7 @@ struct slot {
     size_t n_inbox;
     int outputs_left; /* crashes when it falls to 0; < 0: does not */
     bool is_doomed;
-    uint64_t led; /* the last term in which it was seen to lead */
+    uint64_t led, voted; /* the last term in which it was seen to lead, or to have voted */
 };
 
 struct plan {
@@ -276,6 +276,17 @@ static void doom_young_leader(struct sim *s, size_t i)
         doom(s, i);
 }
 
+/* A voter that dies about when its vote is said, and is asked again when it is back. */
+static void doom_voter(struct sim *s, size_t i)
+{
+    struct slot *n = &s->slot[i];
+    if (uuid_is_nil(&n->db->voted_for) || n->voted == n->db->term)
+        return;
+    n->voted = n->db->term;
+    if (s->plan.is_storm && !s->is_quiet && s->now > STORM_MS && chance(s, 20))
+        doom(s, i);
+}
+
 /* After each input of a node: do what it wants, then check. */
 static void after_step(struct sim *s, size_t i)
 {
@@ -285,6 +296,7 @@ static void after_step(struct sim *s, size_t i)
     view_of_nodes(s, nodes);
     checker_step(s->check, i, nodes, s->plan.n);
     doom_young_leader(s, i);
+    doom_voter(s, i);
     while (db_take_out(n->db, &o)) {
         if (n->is_doomed && n->outputs_left-- == 0) {
             db_out_done(&o);
@@ -482,11 +494,18 @@ static void admin(struct sim *s)
 
 /* ---- faults ---------------------------------------------------------------------------------------------------- */
 
+static bool leads(const struct slot *n)
+{
+    return n->db != NULL && n->db->role == DB_LEADER;
+}
+
+/* By chance, or such that leaders are cut off, with what their clients still propose. */
 static void partition(struct sim *s, bool heal)
 {
     uint8_t side[NET_NODES_MAX] = {0};
+    bool of_leaders = !heal && chance(s, 40);
     for (size_t i = 0; i < s->plan.n && !heal; i++)
-        side[i] = (uint8_t)draw(s, 2);
+        side[i] = (uint8_t)(of_leaders ? leads(&s->slot[i]) : draw(s, 2));
     say(s, "sides: %u%u%u%u%u", side[0], side[1], side[2], side[3], side[4]);
     net_partition(s->net, s->now, side);
 }
@@ -660,7 +679,8 @@ static void set_up(struct sim *s)
     for (size_t i = 0; i < s->plan.n; i++) {
         struct slot *n = &s->slot[i];
         s->sink[i] = (struct sink_ctx){s, i};
-        s->log[i] = (struct log_sink){.write = write_line, .ctx = &s->sink[i], .max = LOG_DEBUG_};
+        s->log[i] = (struct log_sink){.write = write_line, .ctx = &s->sink[i]};
+        s->log[i].max = s->options->is_verbose ? LOG_DEBUG_ : LOG_ERROR_ - 1;
         n->replica = (struct uuid){{(uint8_t)(i + 1), 0, 0xaa}};
         n->fetch_ms = INT64_MAX;
         disk_init(&n->disk);

@@ -7,6 +7,7 @@
 #include "agent/cluster.h"
 #include "common/journal.h"
 #include "upgrade/level.h"
+#include "upgrade/run-entry.h"
 #include "vm/vm.h"
 
 enum {
@@ -211,6 +212,34 @@ static void check_level(struct world *w, const struct db *db)
     }
 }
 
+/* "Entries are written in the format of the committed functional level." */
+static void check_formats(struct world *w, const struct db *db, uint64_t seen)
+{
+    struct level_state l;
+    if (level_get(db_tables(db), &l))
+        return;
+    for (uint64_t i = seen + 1; i <= db_applied_index(db); i++) {
+        const struct entry *e = db_entry_at(db, i);
+        if (e != NULL && e->level > l.fl)
+            world_fail(w, "format: entry %lu is of level %u, the functional level is %u", (unsigned long)i, e->level,
+                       l.fl);
+    }
+}
+
+/* An upgrade takes out one node at a time. */
+static void check_steps(struct world *w, const struct tables *t)
+{
+    struct run r;
+    struct step s;
+    unsigned n = 0;
+    if (run_newest(t, &r))
+        return;
+    for (uint32_t i = 0; i < r.n_steps; i++)
+        n += step_get(t, &r.id, i, &s) == 0 && s.state != STEP_PENDING && !step_state_is_final(s.state);
+    if (n > 1)
+        world_fail(w, "upgrade: %u steps are under way at once", n);
+}
+
 static void see_guests_off(struct world *w, const struct tables *t)
 {
     struct vm v;
@@ -235,6 +264,8 @@ static void check_node(struct world *w, size_t node)
     checker_step(w->check, node, nodes, w->n);
     if (db_applied_index(db) == w->nodes[node].seen_index)
         return;
+    check_formats(w, db, w->nodes[node].seen_index);
+    check_steps(w, db_tables(db));
     w->nodes[node].seen_index = db_applied_index(db);
     check_level(w, db);
     see_guests_off(w, db_tables(db));
