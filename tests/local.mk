@@ -6,6 +6,7 @@ include tests/faults/local.mk
 include tests/fuzz/local.mk
 include tests/sim/local.mk
 include tests/scenarios/local.mk
+include tests/mutations/local.mk
 include tests/lint/local.mk
 endif
 

@@ -1,0 +1,84 @@
+#!/usr/bin/python3
+"""Many seeds of the simulator, on all cores.
+
+    many-seeds.py MODE=COUNT …      db=9000 core=1000; in the build folder
+
+A line a minute says how far it is. At the first seed that fails everything ends, with the command that replays it. The
+last line is `ok` or `not ok`; exit status 0 or 1."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+SIM = Path("tests/sim/ringmaster-sim").resolve()
+PART = {"db": 100, "core": 10}  # seeds of one process: a second or two
+
+
+def parts(counts):
+    """(mode, first, last), the modes mixed in proportion, so that what is left to do can be told from what is done."""
+    todo = []
+    for mode, count in counts.items():
+        firsts = range(1, count + 1, PART[mode])
+        todo += [((n + 1) / len(firsts), mode, first, min(first + PART[mode] - 1, count))
+                 for n, first in enumerate(firsts)]
+    return [part[1:] for part in sorted(todo)]
+
+
+def start(part):
+    mode, first, last = part
+    child = subprocess.Popen([SIM, f"--{mode}", "--seeds", f"{first}..{last}"], stdout=subprocess.PIPE,
+                             stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, text=True, errors="replace")
+    return child, part
+
+
+def fail(child, part, said):
+    mode, first, last = part
+    said = said.replace("replay: ringmaster-sim", f"replay: {SIM}")
+    print(said.rstrip())
+    if "replay: " not in said:
+        print(f"ended with {child.returncode}; replay: {SIM} --{mode} --seeds {first}..{last}")
+    print(f"not ok - {mode} seeds {first}..{last}")
+
+
+def run(counts):
+    todo, running, began, told = parts(counts), [], time.monotonic(), time.monotonic()
+    done, total = 0, sum(counts.values())
+    try:
+        while todo or running:
+            while todo and len(running) < os.cpu_count():
+                running.append(start(todo.pop(0)))
+            child, part = running.pop(0)
+            said, _ = child.communicate()
+            if child.returncode != 0:
+                fail(child, part, said)
+                return 1
+            done += part[2] - part[1] + 1
+            now = time.monotonic()
+            if now - told >= 60:
+                told = now
+                print(f"# {done} of {total} seeds after {now - began:.0f} s, about "
+                      f"{(total - done) * (now - began) / done:.0f} s to go", flush=True)
+    finally:
+        for child, _ in running:
+            child.kill()
+            child.wait()
+    took = time.monotonic() - began
+    what = ", ".join(f"{count} {mode}" for mode, count in counts.items())
+    print(f"ok - {what} seeds in {took:.0f} s, {total / took:.0f} a second")
+    return 0
+
+
+def main():
+    try:
+        counts = {mode: int(count) for mode, count in (word.split("=") for word in sys.argv[1:]) if PART[mode]}
+    except (ValueError, KeyError):
+        counts = {}
+    if not counts or not SIM.exists():
+        print(__doc__, file=sys.stderr)
+        return 64
+    return run(counts)
+
+
+sys.exit(main())
