@@ -15,6 +15,7 @@ struct at_index {
     size_t n;
     bool is_committed, has_hash;
     uint64_t term, content; /* committed */
+    uint64_t committed_in;  /* the term of the leader that committed it */
     struct hash hash;
 };
 
@@ -199,6 +200,15 @@ static void check_holds(struct checker *c, const struct db *db, uint64_t index)
                      (unsigned long)index);
 }
 
+/* What was committed by then: a leader that was elected, and hears of it only now, may have a successor already. */
+static uint64_t committed_by(const struct checker *c, uint64_t term)
+{
+    uint64_t index = c->commit;
+    while (index > 0 && (c->at[index] == NULL || c->at[index]->committed_in > term))
+        index--;
+    return index;
+}
+
 static void check_leader(struct checker *c, struct shadow *s, const struct db *db)
 {
     if (db->role != DB_LEADER || s->led == db->term || db->term >= TERMS_MAX)
@@ -208,7 +218,7 @@ static void check_leader(struct checker *c, struct shadow *s, const struct db *d
     if (!uuid_is_nil(known) && !uuid_eq(known, &db->p.self))
         checker_fail(c, "one leader: two in term %lu", (unsigned long)db->term);
     *known = db->p.self;
-    check_holds(c, db, c->commit);
+    check_holds(c, db, committed_by(c, db->term));
 }
 
 /* "Only entries of the leader's own term are counted; earlier ones follow." */
@@ -267,11 +277,12 @@ static void check_on_disk(struct checker *c, const struct shadow *s, const struc
                      db_config_total(&db->config));
 }
 
-static void record_commit(struct checker *c, const struct entry *e)
+static void record_commit(struct checker *c, const struct db *db, const struct entry *e)
 {
     struct at_index *a = at(c, e->index);
     a->is_committed = true;
     a->term = e->term;
+    a->committed_in = db->term;
     a->content = content_of(e);
     if (e->index != c->commit + 1)
         checker_fail(c, "one prefix: entry %lu is committed after %lu", (unsigned long)e->index,
@@ -287,11 +298,11 @@ static void record_commit(struct checker *c, const struct entry *e)
 static void check_new_commit(struct checker *c, const struct shadow *s, const struct db *db, const struct entry *e,
                              const struct checker_node *nodes, size_t n)
 {
-    record_commit(c, e);
+    record_commit(c, db, e);
     if (db->role == DB_LEADER)
         check_on_disk(c, s, db, e, nodes, n);
     for (size_t i = 0; i < n; i++)
-        if (nodes[i].db != NULL && nodes[i].db->role == DB_LEADER && nodes[i].db->term > e->term)
+        if (nodes[i].db != NULL && nodes[i].db->role == DB_LEADER && nodes[i].db->term > db->term)
             check_holds(c, nodes[i].db, e->index);
 }
 

@@ -2,7 +2,7 @@
 /* The database's invariants, checked after every step of a node against all that any node ever said or did:
  *
  *   one leader      at most one leader a term
- *   completeness    a leader holds every committed entry
+ *   completeness    a leader holds every entry that was committed up to its term
  *   matching        two logs that hold an entry of the same index and term are equal up to there
  *   one prefix      no two nodes ever commit different entries at an index
  *   equal state     equal applied index means equal state hash
