@@ -248,6 +248,18 @@ static struct json *start_args(struct play *p)
     return args;
 }
 
+/* Whichever move is under way, the run's own too: what was moving stays where it is, or has arrived. */
+static void cancel_a_move(struct play *p)
+{
+    const struct tables *t = world_tables(p->w);
+    struct vm v;
+    for (bool more = vm_next(t, NULL, &v); more; more = vm_next(t, v.name, &v))
+        if (v.op == VM_OP_MIGRATE && world_chance(p->w, 500)) {
+            ask(p, "job.cancel", args_of("id", uuid_str(&v.op_id).s));
+            return;
+        }
+}
+
 static void meddle(struct play *p, const struct run *r)
 {
     struct world *w = p->w;
@@ -261,6 +273,9 @@ static void meddle(struct play *p, const struct run *r)
         }
         break;
     case 2: ask(p, "vm.start", start_args(p)); break;
+    case 5:
+    case 6:
+    case 7: cancel_a_move(p); break;
     case 4: ask(p, "node.drain", args_of("name", w->nodes[world_draw(w, w->n)].name)); break;
     case 3:
         if (r->state == RUN_RUNNING && world_chance(w, 300))
