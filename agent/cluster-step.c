@@ -69,7 +69,7 @@ static void step_evicting(const struct db *db, const struct cluster_env *env, co
     else if (r->weight == 1)
         propose_weight(env, n, 0);
     else if (!db_replica_progress(db, &n->replica).present || env->wall_ms - n->changed_ms >= EVICT_NOTICE_MS)
-        propose_remove(env, n); /* the leader speaks to it until then: it hears that its vote is gone, and keeps still */
+        propose_remove(env, n); /* the leader speaks to it until then: it hears of its vote's end, and keeps still */
 }
 
 void cluster_leader_step(const struct db *db, const struct cluster_env *env)

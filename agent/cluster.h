@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The cluster and its nodes (pure): slots, replicas, tokens, settings, tombstones.
  *
- * A node is a slot (name, address, corosync nodeid) that holds a replica of the database (a UUID). A rebuild replaces the
- * replica and leaves the slot, so that an upgrade never touches corosync's configuration.
+ * A node is a slot (name, address, corosync nodeid) that holds a replica of the database (a UUID). A rebuild replaces
+ * the replica and leaves the slot, so that an upgrade never touches corosync's configuration.
  *
  *             JOIN                ADMITTED (weight is 1)          DRAIN             DRAINED (no VM left)
  *   (no slot) ────> JOINING ───────────────────────────> ACTIVE ───────> DRAINING ─────────────────────> PAUSED
@@ -10,9 +10,11 @@
  *                      │ JOIN (new replica)                └──── RESUME ─────┴────────────────────────────┤
  *                   ABSENT <──── GONE (replica out of the configuration; tombstone) ──── EVICTING <── EVICT
  *
- * The leader drives what lies between (cluster_leader_step): configuration entries one at a time, then ADMITTED or GONE.
- * Invariants: at most one slot names a replica; a tombstoned replica is never admitted again; a slot's nodeid and address
- * never change; slots are neither added nor removed in mixed mode (corosync-cfgtool(8): no reload with mixed versions). */
+ * The leader drives what lies between (cluster_leader_step): configuration entries one at a time, then ADMITTED or
+ * GONE.
+ * Invariants: at most one slot names a replica; a tombstoned replica is never admitted again; a slot's nodeid and
+ * address never change; slots are neither added nor removed in mixed mode (corosync-cfgtool(8): no reload with mixed
+ * versions). */
 #pragma once
 
 #include "agent/db/db.h"
@@ -114,7 +116,8 @@ struct cluster_gate {
 /* Replicated: ENTRY_CLUSTER_INIT, NODE_*, TOKEN_ADD, SECRET_PUT, SETTING_PUT, EVENT. */
 void cluster_apply(struct tables *t, const struct cluster_gate *gate, const struct entry *e, struct apply_result *ret);
 
-/* Leader: brings the voting configuration in line with the slots, one change at a time, and ends drains and failbacks. */
+/* Leader: brings the voting configuration in line with the slots, one change at a time, and ends drains and
+ * failbacks. */
 enum { EVICT_NOTICE_MS = 10000 }; /* how long an evicted node may take to leave by itself before it is cut off */
 struct cluster_env {
     void *ctx;

@@ -630,7 +630,10 @@ static void become_leader(struct core *c)
 static void look_as_leader(struct core *c, const struct node_views *v)
 {
     const struct tables *t = db_tables(c->db);
-    struct cluster_env env = {.ctx = c, .wall_ms = c->wall_ms, .propose = core_propose_keyed, .is_drained = env_is_drained,
+    struct cluster_env env = {.ctx = c,
+                              .wall_ms = c->wall_ms,
+                              .propose = core_propose_keyed,
+                              .is_drained = env_is_drained,
                               .is_home = env_is_home};
     struct vm_env venv = vm_env(c);
     struct upgrade_env uenv = upgrade_env(c);

@@ -553,9 +553,15 @@ void core_become_member(struct core *c, const struct identity *id, struct db_ima
 {
     c->identity = *id;
     c->phase = PHASE_MEMBER;
-    struct db_params p = {.cluster = id->cluster, .self = id->replica, .nodeid = id->nodeid, .seed = prng_next(&c->prng),
-                          .message_max = c->message_max - 1, .machine = {core_apply_entry, c, core_check_tables}, .log = c->log,
-                          .log_kept = c->log_kept, .lag_snapshot = c->lag_snapshot};
+    struct db_params p = {.cluster = id->cluster,
+                          .self = id->replica,
+                          .nodeid = id->nodeid,
+                          .seed = prng_next(&c->prng),
+                          .message_max = c->message_max - 1,
+                          .machine = {core_apply_entry, c, core_check_tables},
+                          .log = c->log,
+                          .log_kept = c->log_kept,
+                          .lag_snapshot = c->lag_snapshot};
     c->db = db_new(&p, image, c->now_ms);
     if (found)
         db_bootstrap(c->db, c->now_ms);

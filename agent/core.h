@@ -95,7 +95,7 @@ enum core_action_type {
 };
 
 enum corosync_verb {
-    COROSYNC_START = 1, /* write the file if it differs (text NULL: keep it), and start the service if it is not running */
+    COROSYNC_START = 1, /* write the file if it differs (text NULL: keep it), start the service if it is not running */
     COROSYNC_RELOAD,    /* the same, and if it was running have all of the ring reload the file (libcfg) */
     COROSYNC_STOP,
 };

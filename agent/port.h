@@ -58,7 +58,7 @@ struct token_outcome {
     struct error error;
     struct uuid id;
     struct hash secret_hash;  /* SHA-256 of the secret's bytes: what the database keeps in clear */
-    char *text;               /* the token file's text: a secret; owned, wiped by core_event_done */
+    char *text;               /* the token file's text: a secret; owned, wiped by agent/exec.c when the event is over */
     struct buf sealed_text;   /* the same, sealed under the cluster key; owned */
 };
 

@@ -104,8 +104,8 @@ static void propose(struct request *r, enum entry_kind kind, struct buf *b)
     r->done = true;
 }
 
-/* "A request_id makes a retry safe" (design: replicated database, rule 1): who asks again is answered what the first try
- * was answered, and no check is made whether the same could be done once more. */
+/* "A request_id makes a retry safe" (design: replicated database, rule 1): who asks again is answered what the first
+ * try was answered, and no check is made whether the same could be done once more. */
 static bool answer_kept(struct request *r)
 {
     struct apply_result kept;

@@ -4,9 +4,9 @@
  * verb                access  args                                      data of the answer
  * status              read    {}                                        see status.h
  * cluster.init        admin   {name}                                    {cluster, node}
- * cluster.join-token  admin   {node, address, valid_seconds?=3600}      {node, expires, token}; token is the text of the
- *                                                                       token file, a secret: clusterctl writes it to a
- *                                                                       0600 file and never prints it
+ * cluster.join-token  admin   {node, address, valid_seconds?=3600}      {node, expires, token}; token is the text of
+ *                                                                       the token file, a secret: clusterctl writes it
+ *                                                                       to a 0600 file and never prints it
  * cluster.config.show read    {}                                        {settings: {name: value}}
  * cluster.config.set  admin   {name, value}                             {}
  * node.list           read    {}                                        {nodes: [...]}

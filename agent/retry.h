@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* What failed is tried again: after RETRY_MIN_MS, then after twice as long each time, at most RETRY_MAX_MS. What it says
- * is logged when it is news, or when it was tried twice as often: a disk that is full for a night is not filled by it. */
+/* What failed is tried again: after RETRY_MIN_MS, then after twice as long each time, at most RETRY_MAX_MS. What it
+ * says is logged when it is news, or when it was tried twice as often: a disk that is full for a night is not filled by
+ * it. */
 #pragma once
 
 #include "common/buf.h"

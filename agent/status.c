@@ -227,8 +227,10 @@ static void health_of_joining(struct health *h, const struct core *c, const stru
     node_done(&row);
     if (for_ms < JOIN_OVERDUE_MS)
         return;
-    snprintf(remedy, sizeof remedy, "on %s: systemctl status ringmasterd corosync; if it is lost: clusterctl node evict "
-             "%s --keep-slot --force", n->name, n->name);
+    snprintf(remedy, sizeof remedy,
+             "on %s: systemctl status ringmasterd corosync; if it is lost: clusterctl node evict "
+             "%s --keep-slot --force",
+             n->name, n->name);
     health_add(h, WARNING, "NODE_JOIN_OVERDUE", n->name, remedy, "%s was admitted %lld minutes ago and %s", n->name,
                (long long)(for_ms / 60000), n->present ? "has no vote yet" : "was not heard yet");
 }

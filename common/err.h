@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Error codes. Every fallible function returns 0 or a negative ERR_… and leaves its ret_ arguments untouched on failure.
- * The codes that an admin sees are the negated exit codes of clusterctl (clusterctl(8), EXIT STATUS); the others are
- * internal and reach an admin as 1 (failed). */
+/* Error codes. Every fallible function returns 0 or a negative ERR_… and leaves its ret_ arguments untouched on
+ * failure. The codes that an admin sees are the negated exit codes of clusterctl (clusterctl(8), EXIT STATUS); the
+ * others are internal and reach an admin as 1 (failed). */
 #pragma once
 
 #include <stddef.h>

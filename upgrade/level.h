@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The cluster's functional level: where it is decided. A level is a platform generation (level.def); the committed level
- * `fl` gates features (feature.def), wire and on-disk formats, never a node's own version.
+/* The cluster's functional level: where it is decided. A level is a platform generation (level.def); the committed
+ * level `fl` gates features (feature.def), wire and on-disk formats, never a node's own version.
  *
  *                        ENTRY_LEVEL fence                 every member acknowledged        ENTRY_LEVEL commit
  *   fl = n, no fence ───────────────────> fl = n, fence n+1 ───────────────────────────────> fl = n+1
@@ -53,11 +53,13 @@ int level_get(const struct tables *t, struct level_state *ret); /* ERR_NOT_FOUND
 /* Does this release know the committed level? ERR_CONDITION: it must not touch such a database. */
 int level_check_known(const struct tables *t, struct error *e);
 int level_decode(struct slice value, struct level_state *ret);           /* of the row's bytes; ERR_MALFORMED */
-struct json *level_json(const struct level_state *s, int64_t wall_ms); /* committed, fence, mixed{since, days, …}, members */
+/* committed, fence, mixed{since, days, …}, members */
+struct json *level_json(const struct level_state *s, int64_t wall_ms);
 
 /* Called from apply functions by the core, which passes values between rooms. */
 void level_init(struct tables *t, uint8_t fl);
-int level_join_check(const struct tables *t, const char *node, struct level_range r, struct error *e); /* 0, ERR_CONDITION */
+/* 0, ERR_CONDITION */
+int level_join_check(const struct tables *t, const char *node, struct level_range r, struct error *e);
 void level_member_set(struct tables *t, const char *node, struct level_range r, int64_t time_ms);
 void level_member_remove(struct tables *t, const char *node, int64_t time_ms);
 
@@ -67,7 +69,7 @@ struct level_request { /* ENTRY_LEVEL */
     uint8_t level;
     char node[LEVEL_NAME_MAX]; /* ACK */
     char why[JOURNAL_TEXT_MAX]; /* CLEAR */
-    char machine[64];           /* COMMIT: highest machine type common to all members; empty: unknown, the old one stays */
+    char machine[64]; /* COMMIT: highest machine type common to all members; empty: unknown, the old one stays */
 };
 void level_entry(const struct level_request *r, struct buf *b);
 void level_apply(struct tables *t, const struct entry *e, struct apply_result *ret);

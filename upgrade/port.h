@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Executor port: what replaces a node's operating system (design 4). A hook program is called with a verb and an
- * operation id, from whichever node leads; the operation's state belongs to the target and is keyed by the id, so that a
- * call may be repeated by another node and its effect still happens once. The adapter (upgrade/io/executor.c) runs it
+ * operation id, from whichever node leads; the operation's state belongs to the target and is keyed by the id, so that
+ * a call may be repeated by another node and its effect still happens once. The adapter (upgrade/io/executor.c) runs it
  * outside the agent's cgroup. */
 #pragma once
 

@@ -119,12 +119,13 @@ int upgrade_check(const struct tables *t, const struct upgrade_view *v, const ch
 int upgrade_plan(const struct tables *t, const struct upgrade_view *v, const char *target, struct json **ret_plan,
                  struct error *e);
 /* Payload of ENTRY_RUN_START from the same plan. ERR_CONDITION with the first failing check (warnings too, unless
- * accept_warnings: ERR_NEED_FORCE). While a run with that target is paused by an admin: the entry resumes it, nothing is
- * checked, and no run gets the entry's request id. */
+ * accept_warnings: ERR_NEED_FORCE). While a run with that target is paused by an admin: the entry resumes it, nothing
+ * is checked, and no run gets the entry's request id. */
 int upgrade_entry_start(const struct tables *t, const struct upgrade_view *v, const char *target, const char *by,
                         bool accept_warnings, struct buf *b, struct error *e);
 enum run_verb { RUN_VERB_PAUSE = 1, RUN_VERB_RESUME, RUN_VERB_RETRY, RUN_VERB_ABORT };
-void upgrade_entry_control(enum run_verb verb, const char *by, struct buf *b); /* ENTRY_RUN_CONTROL, of the current run */
+/* ENTRY_RUN_CONTROL, of the current run */
+void upgrade_entry_control(enum run_verb verb, const char *by, struct buf *b);
 
 /* Replicated: applies ENTRY_RUN_* and ENTRY_STEP_MOVE. */
 void upgrade_apply(struct tables *t, const struct entry *e, struct apply_result *ret);
@@ -137,11 +138,13 @@ bool upgrade_holds_drain(const struct tables *t, const char *node);
 struct upgrade_env {
     void *ctx;
     void (*propose)(void *ctx, enum entry_kind kind, struct buf *payload, const char *key); /* takes payload */
-    void (*node_drain)(void *ctx, const char *node);  /* idempotent requests to the cluster room; dropped while pending */
+    /* Idempotent requests to the cluster room; dropped while pending. */
+    void (*node_drain)(void *ctx, const char *node);
     void (*node_resume)(void *ctx, const char *node); /* with failback */
     void (*node_evict)(void *ctx, const char *node);  /* keeps the slot */
     void (*make_token)(void *ctx, const char *node, const char *op_id, int64_t valid_ms);
-    uint64_t (*hook)(void *ctx, struct hook_call *call, const char *op_id); /* fills in path and sealed token of op_id */
+    /* Fills in path and sealed token of op_id. */
+    uint64_t (*hook)(void *ctx, struct hook_call *call, const char *op_id);
     void (*transfer)(void *ctx); /* hand leadership to another node */
     const struct log_sink *log;
 };
@@ -163,7 +166,7 @@ struct upgrade_leader *upgrade_leader_new(void);
 void upgrade_leader_free(struct upgrade_leader *l);
 void upgrade_leader_step(struct upgrade_leader *l, const struct tables *t, const struct upgrade_view *v, int64_t now_ms,
                          int64_t wall_ms, const struct upgrade_env *env);
-bool upgrade_leader_outcome(struct upgrade_leader *l, const struct tables *t, int64_t now_ms, int64_t wall_ms, uint64_t id,
-                            const struct hook_outcome *o, const struct upgrade_env *env);
+bool upgrade_leader_outcome(struct upgrade_leader *l, const struct tables *t, int64_t now_ms, int64_t wall_ms,
+                            uint64_t id, const struct hook_outcome *o, const struct upgrade_env *env);
 /* Why the run does not go on at this moment although it is running ("n3 is not present"); NULL: it does. Borrowed. */
 const char *upgrade_leader_waiting(const struct upgrade_leader *l);

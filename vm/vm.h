@@ -11,18 +11,18 @@
  *                         RUNNING <── REPORT moved/failed ── op=MIGRATE <── OP migrate ── RUNNING
  *
  * Invariants: op != NONE exactly while op_id is a running job; only a report that names the row's op_id (or, for a VM
- * without an op, its epoch) changes it, so that a late or doubled report is no change; `epoch` rises with every start and
- * every move; `node` changes only by a start on another node (VM stopped) or by a reported migration.
+ * without an op, its epoch) changes it, so that a late or doubled report is no change; `epoch` rises with every start
+ * and every move; `node` changes only by a start on another node (VM stopped) or by a reported migration.
  * Nothing starts by itself on another node; a node that came back (boot_id differs) starts its own VMs again, once: the
  * OP start with the new boot_id is the compare-and-set.
  *
- * A node acts on an op only after its CLAIM of it was applied: the claim went through the log, so that an agent that was
- * restarted or lagged behind cannot act on a row whose op was ended long ago. A migration whose source neither runs the
- * VM nor moves it any more is handed to the target by LEFT: only the target can know how it ended. Who reports what, and
- * when, is the table in vm-local.c.
+ * A node acts on an op only after its CLAIM of it was applied: the claim went through the log, so that an agent that
+ * was restarted or lagged behind cannot act on a row whose op was ended long ago. A migration whose source neither runs
+ * the VM nor moves it any more is handed to the target by LEFT: only the target can know how it ended. Who reports
+ * what, and when, is the table in vm-local.c.
  *
- * CANCEL of a move is a wish on the row: the owner acts on it, and the report tells what became of the move. One that is
- * faster than the wish has MOVED; else the job ends as cancelled, and the VM stays where it is without an error. */
+ * CANCEL of a move is a wish on the row: the owner acts on it, and the report tells what became of the move. One that
+ * is faster than the wish has MOVED; else the job ends as cancelled, and the VM stays where it is without an error. */
 #pragma once
 
 #include "common/entry.h"
@@ -162,15 +162,17 @@ int vm_place(const struct tables *t, const struct vm_nodes *nodes, const struct 
 /* May v be live-migrated at all (machine known on target, no host device, no local disk)? 0 or ERR_CONDITION. */
 int vm_can_migrate(const struct vm *v, const struct vm_node *target, struct error *e);
 size_t vm_count_on(const struct tables *t, const char *node, bool running_only);
-/* All nodes in one pass; ret: one for each of nodes->nodes. Returns the number of operations under way in the cluster. */
+/* All nodes in one pass; ret: one for each of nodes->nodes. Returns the number of operations under way in the
+ * cluster. */
 struct vm_tally {
     uint32_t here, running; /* owned by the node */
     uint32_t away;          /* its home, elsewhere, and could be moved home (vm_is_home: none) */
 };
 uint32_t vm_tally(const struct tables *t, const struct vm_nodes *nodes, struct vm_tally *ret);
 
-/* Leader: moves VMs off draining nodes and home to failback nodes; at most VM_MOVES_MAX at a time (vm-step.c). A VM that
- * cannot move gets vm.error set through nothing: the reason is returned for status in *ret_blocked (code 0: none). */
+/* Leader: moves VMs off draining nodes and home to failback nodes; at most VM_MOVES_MAX at a time (vm-step.c). A VM
+ * that cannot move gets vm.error set through nothing: the reason is returned for status in *ret_blocked (code 0:
+ * none). */
 enum { VM_MOVES_MAX = 2, VM_MOVE_RETRY_MS = 5000, VM_MOVE_ATTEMPTS_MAX = 3, VM_MOVE_BLOCKED_MS = 60 * 1000 };
 struct vm_leader; /* volatile: attempts and back-off; lost with the leader */
 struct vm_leader *vm_leader_new(void);
@@ -179,7 +181,8 @@ void vm_leader_step(struct vm_leader *l, const struct tables *t, const struct vm
                     const struct vm_env *env);
 /* An admin said to try again: forgets the failures of this node's VMs. */
 void vm_leader_retry(struct vm_leader *l, const char *node);
-/* Why a draining node's VMs do not all move: after VM_MOVE_ATTEMPTS_MAX failures of one, or no target. 0 code: all well. */
+/* Why a draining node's VMs do not all move: after VM_MOVE_ATTEMPTS_MAX failures of one, or no target. 0 code: all
+ * well. */
 struct error vm_leader_blocked(const struct vm_leader *l, const char *node);
 /* No VM whose home is `node` is elsewhere and could be moved home. */
 bool vm_is_home(const struct tables *t, const char *node);
@@ -197,8 +200,8 @@ void vm_local_step(struct vm_local *l, const struct tables *t, const struct vm_n
                    int64_t now_ms, const struct vm_env *env);
 void vm_local_changed(struct vm_local *l); /* the hypervisor reported some change: list again soon */
 /* True: the id was one of this room's; the outcome was taken up. */
-bool vm_local_outcome(struct vm_local *l, const struct tables *t, const struct vm_self *self, int64_t now_ms, uint64_t id,
-                      const struct vm_outcome *o, const struct vm_env *env);
+bool vm_local_outcome(struct vm_local *l, const struct tables *t, const struct vm_self *self, int64_t now_ms,
+                      uint64_t id, const struct vm_outcome *o, const struct vm_env *env);
 /* Progress of this node's outgoing migration of a VM, 0…100; -1: none. */
 int vm_local_percent(const struct vm_local *l, const char *name);
 bool vm_local_ready(const struct vm_local *l); /* the hypervisor answered a LIST since the start */

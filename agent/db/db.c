@@ -229,7 +229,8 @@ static bool is_copy(struct db *db, const struct db_msg *m, uint32_t nodeid)
     if (!self && (!r || r->nodeid == nodeid))
         return false;
     if (db->copy_nodeid != nodeid) /* once, not for each heartbeat */
-        log_error(db->p.log, "node %u says that it is replica %s, which is node %u's -> ignored; has its disk been copied?",
+        log_error(db->p.log,
+                  "node %u says that it is replica %s, which is node %u's -> ignored; has its disk been copied?",
                   nodeid, uuid_str(&m->from).s, self ? db->p.nodeid : r->nodeid);
     db->copy_nodeid = nodeid;
     return true;

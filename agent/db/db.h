@@ -28,9 +28,9 @@
 
 enum {
     DB_HEARTBEAT_MS = 300,
-    /* Leader silent though in view; the time is drawn from min … 2 × min. Above token + consensus of three nodes (3.6 s,
-     * measured): CPG carries nothing while the ring forms anew, and the loss of one node shall not unseat a leader. A
-     * leader that left the view is replaced at once. */
+    /* Leader silent though in view; the time is drawn from min … 2 × min. Above token + consensus of three nodes
+     * (measured: 3.6 s): CPG carries nothing while the ring forms anew, and the loss of one node shall not unseat a
+     * leader. A leader that left the view is replaced at once. */
     DB_ELECTION_MS_MIN = 4500,
     DB_TRANSFER_MS = 1500,   /* a successor that has not campaigned by then is given up */
     DB_CAMPAIGN_MS_MAX = 200,  /* leader not in view: campaign after 0 … max, drawn */
@@ -58,7 +58,8 @@ void db_encode_replica_remove(struct buf *b, const struct uuid *id);
 struct db_machine {
     int (*apply)(void *ctx, struct tables *t, const struct entry *e, struct apply_result *ret);
     void *ctx;
-    /* May the tables of a snapshot be used: does every row decode? 0, or ERR_MALFORMED with the row in *e. NULL: yes. */
+    /* May the tables of a snapshot be used: does every row decode? 0, or ERR_MALFORMED with the row in *e.
+     * NULL: yes. */
     int (*check)(const struct tables *t, struct error *e);
 };
 

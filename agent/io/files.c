@@ -172,7 +172,8 @@ static int check_secret(int fd, const char *path, struct error *e)
         return error_set(e, ERR_IO, "cannot read %s: %s", path, strerror(errno));
     if (st.st_uid != geteuid()) {
         error_set(e, ERR_CONDITION, "%s belongs to uid %u, who could read it and change it", path, (unsigned)st.st_uid);
-        error_set_remedy(e, "evict this node and join anew if that uid is not to be trusted; else: chown root %s", path);
+        error_set_remedy(e, "evict this node and join anew if that uid is not to be trusted; else: chown root %s",
+                         path);
         return ERR_CONDITION;
     }
     if (st.st_mode & (S_IRWXG | S_IRWXO)) {

@@ -29,7 +29,8 @@ void token_make(const struct identity *id, const char *node, const char *address
 
 /* ERR_NOT_FOUND: this node is in no cluster. ERR_MALFORMED: the file, which the text names, is damaged. */
 int identity_load(struct identity *ret, struct error *e);
-/* A member's keys are its own: ERR_CONDITION names the first that others may open. What is missing is found by its user. */
+/* A member's keys are its own: ERR_CONDITION names the first that others may open. What is missing is found by its
+ * user. */
 int secrets_check(struct error *e);
 /* Of a cluster whose forming was interrupted: nobody was told of it. The keys beside it are overwritten by the next. */
 int identity_forget(struct error *e);

@@ -3,7 +3,8 @@
  * for any bytes, and says by assert what must be true of the answer. Built without --enable-fuzz a target replays its
  * corpus (replay.c).
  *
- * Inputs of the binary targets are records: u8 operation, u16 length (little endian), that many bytes, or what is left. */
+ * Inputs of the binary targets are records: u8 operation, u16 length (little endian), that many bytes, or what is
+ * left. */
 #pragma once
 
 #include <assert.h>

@@ -26,9 +26,16 @@ static inline struct uuid fuzz_uuid(unsigned n)
 
 static inline struct host_facts fuzz_facts(const char *name)
 {
-    struct host_facts f = {.address = "10.0.0.1", .port = 7700, .boot_id = "boot", .release = "bookworm", .os = "Debian 12",
-                           .qemu_version = 7002000, .libvirt_version = 9000000, .memory_kib = 8 << 20, .cpus = 4,
-                           .machines = (char *)(uintptr_t)"pc-i440fx-7.2 pc-q35-7.2"};
+    struct host_facts f = {.address = "10.0.0.1",
+                           .port = 7700,
+                           .boot_id = "boot",
+                           .release = "bookworm",
+                           .os = "Debian 12",
+                           .qemu_version = 7002000,
+                           .libvirt_version = 9000000,
+                           .memory_kib = 8 << 20,
+                           .cpus = 4,
+                           .machines = (char *)(uintptr_t) "pc-i440fx-7.2 pc-q35-7.2"};
     STR_COPY(f.hostname, name);
     return f;
 }
@@ -196,8 +203,12 @@ static inline void fuzz_run(struct fuzz_core *f, int64_t ms)
 static inline void fuzz_start(struct fuzz_core *f, struct tables *tables, const char *voters)
 {
     struct identity id = fuzz_identity();
-    struct db_image image = {.term = FUZZ_TERM, .commit_index = FUZZ_INDEX, .applied_index = FUZZ_INDEX, .tables = tables,
-                             .base_index = FUZZ_INDEX, .base_term = FUZZ_TERM};
+    struct db_image image = {.term = FUZZ_TERM,
+                             .commit_index = FUZZ_INDEX,
+                             .applied_index = FUZZ_INDEX,
+                             .tables = tables,
+                             .base_index = FUZZ_INDEX,
+                             .base_term = FUZZ_TERM};
     image.base_config = (struct db_config){.n = 2};
     image.base_config.replicas[0] = (struct db_replica){fuzz_uuid(2), 1, voters[0] == '1'};
     image.base_config.replicas[1] = (struct db_replica){fuzz_uuid(3), 2, voters[1] == '1'};
@@ -217,7 +228,8 @@ static inline void fuzz_start(struct fuzz_core *f, struct tables *tables, const 
 static inline void fuzz_ask(struct fuzz_core *f, const struct json *request)
 {
     f->n_asked += !f->stopped;
-    fuzz_step(f, (struct core_event){.type = EV_REQUEST, .client = ++f->client, .request = request, .access = ACCESS_ADMIN});
+    fuzz_step(
+        f, (struct core_event){.type = EV_REQUEST, .client = ++f->client, .request = request, .access = ACCESS_ADMIN});
 }
 
 static inline void fuzz_ask_verb(struct fuzz_core *f, const char *verb, struct json *args)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* What a client says to the agent: bytes to JSON to request_take(). Each line is a request: as it is when it begins with
- * '{' and holds "api_version", else VERB {ARGS}. A line "-" first: the agent is in no cluster. Every request is answered
- * once. */
+/* What a client says to the agent: bytes to JSON to request_take(). Each line is a request: as it is when it begins
+ * with '{' and holds "api_version", else VERB {ARGS}. A line "-" first: the agent is in no cluster. Every request is
+ * answered once. */
 #include <stdio.h>
 
 #include "tests/fuzz/fuzz_core.h"

@@ -105,8 +105,8 @@ static void boot_domain(struct world *w, size_t node, struct domain *d)
     g->killed += g->is_off_unseen && !uuid_is_nil(&op) && uuid_eq(&g->off_in, &op);
     g->is_off_unseen = false;
     if (g->starts > g->asked + g->killed)
-        world_fail(w, "VM %s was restarted on %s: started %u times, asked for %u times, lost to power %u times", d->name,
-                   w->nodes[node].name, g->starts, g->asked, g->killed);
+        world_fail(w, "VM %s was restarted on %s: started %u times, asked for %u times, lost to power %u times",
+                   d->name, w->nodes[node].name, g->starts, g->asked, g->killed);
     set_running(w, node, d);
 }
 
@@ -168,7 +168,8 @@ static void migration_ends(struct world *w, struct errand *j)
     end_migration(w, j->node, d, e.code ? &e : NULL);
 }
 
-static int check_migration(struct world *w, const struct errand *j, const struct domain *d, size_t target, struct error *e)
+static int check_migration(struct world *w, const struct errand *j, const struct domain *d, size_t target,
+                           struct error *e)
 {
     const struct sim_node *t = &w->nodes[target];
     if (d == NULL || d->state == VM_DOMAIN_OFF)

@@ -434,7 +434,8 @@ static void persist(struct world *w, size_t node, struct core_action *a)
  * request's own id. */
 static void check_answer(struct world *w, size_t node, const struct ask *k, const struct json *answer)
 {
-    const char *job = json_str(json_path(answer, "data.job"), NULL), *id = json_str(json_path(answer, "request.id"), "");
+    const char *job = json_str(json_path(answer, "data.job"), NULL),
+               *id = json_str(json_path(answer, "request.id"), "");
     struct uuid_str own = uuid_str(&k->id);
     if (k->answer != NULL)
         world_fail(w, "a client got two answers");

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The scenario language: one command a line, '#' begins a comment. NODE is n1, n2 … or `leader`; TIME is 500ms, 20s, 5m.
+/* The scenario language: one command a line, '#' begins a comment. NODE is n1, n2 … or `leader`;
+ * TIME is 500ms, 20s, 5m.
  *
  *   nodes N [RELEASE [KEPT]]          first line: N hosts, without a cluster; KEPT: entries of the log, short of 5,000
  *   form                              init on n1, all others join, the executor is set
@@ -27,9 +28,9 @@
  *   status NODE PATH VALUE            in the JSON that `clusterctl status` prints there; "none": null or missing
  *   health NODE CODE | no-health NODE CODE
  *
- * A command that fails ends the scenario. At its end the invariants hold and nothing is left to be asserted. The decision
- * log: each node's log at notice and above, the cluster's journal (*), commands (>) and refusals (<). UUIDs are u1, u2 …
- * by their first appearance. */
+ * A command that fails ends the scenario. At its end the invariants hold and nothing is left to be asserted. The
+ * decision log: each node's log at notice and above, the cluster's journal (*), commands (>) and refusals (<). UUIDs
+ * are u1, u2 … by their first appearance. */
 #include "tests/sim/scenario.h"
 
 #include <ctype.h>
@@ -678,7 +679,8 @@ static int compare(const struct scenario *s, const char *dir)
     AUTO(freep) char *log = xcalloc(1, s->log.len + 1);
     memcpy(log, s->log.p, s->log.len);
     if (expected == NULL) {
-        fprintf(stderr, "%s/expect.log is missing; after reading it: ringmaster-sim --scenario %s --print-log\n", dir, dir);
+        fprintf(stderr, "%s/expect.log is missing; after reading it: ringmaster-sim --scenario %s --print-log\n", dir,
+                dir);
         return 1;
     }
     if (str_eq(expected, log))

@@ -240,8 +240,14 @@ static inline void one_count_line(void *ctx, enum log_level level, const char *l
 
 static inline void one_start(struct one *o, const struct identity *id, struct db_image *image)
 {
-    struct core_params p = {.identity = id, .image = image, .seed = 1, .message_max = 1 << 20, .version = "1.0", .log = &o->log,
-                            .now_ms = o->now, .wall_ms = o->wall};
+    struct core_params p = {.identity = id,
+                            .image = image,
+                            .seed = 1,
+                            .message_max = 1 << 20,
+                            .version = "1.0",
+                            .log = &o->log,
+                            .now_ms = o->now,
+                            .wall_ms = o->wall};
     uint32_t group[] = {1};
     o->core = core_new(&p);
     one_step(o, (struct core_event){.type = EV_TICK});
@@ -327,8 +333,12 @@ static inline void one_join(struct one *o, const char *node, const char *address
 static inline void one_parsed(struct one *o, const char *name)
 {
     struct core_action a;
-    struct vm_outcome out = {.facts = {.uuid = one_uuid(600 + (unsigned)name[0]), .machine = "pc-q35-7.2", .memory_kib = 1 << 18, .vcpus = 1,
-                                       .disks = 1, .xml = (char *)"<domain/>"}};
+    struct vm_outcome out = {.facts = {.uuid = one_uuid(600 + (unsigned)name[0]),
+                                       .machine = "pc-q35-7.2",
+                                       .memory_kib = 1 << 18,
+                                       .vcpus = 1,
+                                       .disks = 1,
+                                       .xml = (char *)"<domain/>"}};
     STR_COPY(out.facts.name, name);
     one_must_take(o, ACT_VM, &a);
     assert_int_equal(a.vm.verb, VM_CALL_PARSE);

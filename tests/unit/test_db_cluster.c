@@ -469,8 +469,13 @@ static void test_committed_entries_are_not_rewritten(void **state)
     uint64_t commit = db_commit_index(c->node[1].db), before = 0;
     assert_true(db_log_term(&c->node[1].db->log, commit - 1, &before));
     struct entry other = {.term = db_term(c->node[0].db) + 1, .kind = ENTRY_NOOP};
-    struct db_msg m = {.type = DB_MSG_APPEND, .term = other.term, .yes = true, .index = commit - 1, .index_term = before,
-                       .entries = &other, .n_entries = 1};
+    struct db_msg m = {.type = DB_MSG_APPEND,
+                       .term = other.term,
+                       .yes = true,
+                       .index = commit - 1,
+                       .index_term = before,
+                       .entries = &other,
+                       .n_entries = 1};
     say(c, 1, 3, 2, &m);
     assert_value(c, 1, "a", "1");
     assert_int_equal(db_last_index(c->node[1].db), commit);

@@ -303,7 +303,8 @@ static void ask_as_root(const char *name)
     int64_t before = milliseconds();
     qb_ipcc_connection_t *c;
     while (!(c = qb_ipcc_connect(name, PROTO_MESSAGE_MAX))) {
-        WANT(errno == EAGAIN && milliseconds() - before < 3000); /* the queue at the door is full: clusterctl waits too */
+        /* The queue at the door is full: clusterctl waits too. */
+        WANT(errno == EAGAIN && milliseconds() - before < 3000);
         usleep(2000);
     }
     send_verb(c, "echo");
@@ -317,7 +318,8 @@ static void client_is_a_crowd(const char *name)
     static const struct {
         uid_t uid;
         gid_t gid;
-    } who[] = {{UID_NOBODY, GID_USERS}, {UID_READ_PRIMARY, GID_READ}, {UID_ADMIN_OTHER, GID_USERS}, {UID_NAMELESS, GID_USERS}};
+    } who[] = {
+        {UID_NOBODY, GID_USERS}, {UID_READ_PRIMARY, GID_READ}, {UID_ADMIN_OTHER, GID_USERS}, {UID_NAMELESS, GID_USERS}};
     int report[2];
     pid_t pids[CROWD_PROCESSES];
     WANT(pipe(report) == 0);

@@ -785,7 +785,8 @@ static void test_every_retry_is_answered_alike(void **state)
     }
 }
 
-static const struct json *first_and_again(struct one *o, const char *verb, const char *args, void (*between)(struct one *o))
+static const struct json *first_and_again(struct one *o, const char *verb, const char *args,
+                                          void (*between)(struct one *o))
 {
     struct uuid id = one_uuid(4000 + o->ids++);
     uint64_t first = one_send_as(o, ACCESS_ADMIN, verb, &id, args);
