@@ -8,8 +8,7 @@ char *corosync_conf_render(const char *cluster_name, const struct corosync_slot 
 {
     struct buf b = {0};
     buf_printf(&b,
-               "# Written by ringmasterd from the cluster's committed membership: changes are lost.\n"
-               "totem {\n"
+               COROSYNC_CONF_HEAD "totem {\n"
                "    version: 2\n"
                "    cluster_name: %s\n"
                "    transport: knet\n"

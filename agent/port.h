@@ -44,6 +44,9 @@ void host_facts_done(struct host_facts *f);
 
 /* Sealed bytes: AES-256-GCM under the cluster key (agent/io/pki.h says the format). Only adapters seal and unseal. */
 
+/* How every corosync.conf that is ours begins. */
+#define COROSYNC_CONF_HEAD "# Written by ringmasterd from the cluster's committed membership: changes are lost.\n"
+
 /* Outcome of forming a cluster (ACT_FOUND) or joining one (ACT_JOIN). */
 struct membership_outcome {
     struct error error;

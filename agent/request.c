@@ -304,7 +304,10 @@ static void defer(struct request *r, const char *text)
 {
     struct deferred *d = &r->c->deferred;
     if (r->c->phase == PHASE_MEMBER) {
-        refuse(r, ERR_CONDITION, "clusterctl status", "this node is a member of a cluster already");
+        refuse(r, ERR_CONDITION,
+               "clusterctl status shows it; to leave it: clusterctl node evict on another node, then stop ringmasterd "
+               "and remove /var/lib/ringmaster here",
+               "this node is a member of a cluster already");
         return;
     }
     if (r->c->phase == PHASE_EVICTED) {

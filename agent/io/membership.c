@@ -18,7 +18,7 @@
 #include "agent/io/tls.h"
 #include "agent/io/units.h"
 
-enum { SMALL_FILE_MAX = 16 * 1024, FOUNDER_NODEID = 1 };
+enum { SMALL_FILE_MAX = 16 * 1024, COROSYNC_CONF_MAX = 1 << 20, FOUNDER_NODEID = 1 };
 
 /* QEMU runs as libvirt-qemu on Debian; its own group if there is one, else kvm, which it is in as well. */
 static gid_t find_qemu_group(void)
@@ -199,6 +199,41 @@ static int check_unconfigured(const struct membership_env *env, struct error *e)
     return err ? err : error_set(e, ERR_CONDITION, "this node is already %s of cluster %s", id.node, id.cluster_name);
 }
 
+/* Nodes in a corosync.conf: each has a section of its own, whose head stands alone on its line (corosync.conf(5)). */
+static size_t nodes_in(const char *conf)
+{
+    size_t n = 0;
+    for (const char *line = conf; line; line = strchr(line, '\n')) {
+        line += strspn(line, " \t\n");
+        n += strncmp(line, "node", 4) == 0 && line[4 + strspn(line + 4, " \t")] == '{';
+    }
+    return n;
+}
+
+/* A corosync cluster that somebody else set up would lose its configuration and its key. Debian's example, which names
+ * one node, is nobody's; what an interrupted try of ours left begins as every file of ours does. */
+static int check_corosync_is_free(const struct membership_env *env, struct error *e)
+{
+    AUTO(buf_done) struct buf conf = {0};
+    struct error why = {0};
+    int err = file_read(env->prefix, PATH_COROSYNC_CONF, COROSYNC_CONF_MAX, &conf, &why);
+    if (err == ERR_NOT_FOUND)
+        return 0;
+    if (err) {
+        *e = why;
+        return err;
+    }
+    buf_add(&conf, "", 1);
+    const char *text = (const char *)conf.p;
+    size_t n = nodes_in(text);
+    if (n < 2 || strncmp(text, COROSYNC_CONF_HEAD, strlen(COROSYNC_CONF_HEAD)) == 0)
+        return 0;
+    error_set(e, ERR_CONDITION, "corosync of this host has a cluster of %zu nodes that is not Ringmaster's: %s", n,
+              PATH_COROSYNC_CONF);
+    error_set_remedy(e, "stop that cluster, then: mv %s %s.old", PATH_COROSYNC_CONF, PATH_COROSYNC_CONF);
+    return ERR_CONDITION;
+}
+
 /* Does some interface of this host have the address? Binding to it tells. */
 static bool is_local_address(const char *address)
 {
@@ -273,6 +308,7 @@ static int found(const struct membership_env *env, const char *cluster_name, con
     struct error *e = &o->error;
     struct hash ca_hash;
     int err = check_unconfigured(env, e);
+    err = err ? err : check_corosync_is_free(env, e);
     err = err ? err : founding_make(&f, cluster_name, self, e);
     err = err ? err : pki_cert_hash(buf_slice(&f.ca), &ca_hash, e);
     if (err)
@@ -464,6 +500,7 @@ static int join(const struct membership_env *env, const char *token_text, const 
     AUTO(join_answer_done) struct join_answer a = {0};
     struct error *e = &o->error;
     int err = check_unconfigured(env, e);
+    err = err ? err : check_corosync_is_free(env, e);
     err = err ? err : join_token_parse(token_text, strlen(token_text), &j.token, e);
     err = err ? err : joining_prepare(env->prefix, &j, self, e);
     err = err ? err : ask_peers(&j, &a, e);

@@ -105,7 +105,7 @@ static int set_connect_error(int number, struct error *e)
         error_set(e, ERR_NO_AGENT, "the agent of this node does not run");
     else
         error_set(e, ERR_NO_AGENT, "the agent of this node cannot be reached: %s", strerror(number));
-    error_set_remedy(e, "systemctl start ringmasterd");
+    error_set_remedy(e, "systemctl start ringmasterd; it comes with the package ringmaster");
     return ERR_NO_AGENT;
 }
 

@@ -290,7 +290,7 @@ static void test_no_agent(void **state)
     int64_t began = now_ms();
     assert_int_equal(ask(NULL, c, 60000, &answer, &e), ERR_NO_AGENT);
     assert_string_equal(e.text, "the agent of this node does not run");
-    assert_string_equal(e.remedy, "systemctl start ringmasterd");
+    assert_string_equal(e.remedy, "systemctl start ringmasterd; it comes with the package ringmaster");
     assert_in_range(now_ms() - began, 0, 1000); /* at once */
     client_free(c);
 }

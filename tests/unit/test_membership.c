@@ -151,6 +151,35 @@ static void test_found_refuses(void **state)
     assert_int_equal(tempdir_mode(&d, PATH_CLUSTER_KEY), 0);
 }
 
+/* A corosync cluster of somebody else's keeps its files; Debian's example of one node is nobody's. */
+static void test_corosync_of_others(void **state)
+{
+    (void)state;
+    static const char others[] = "totem {\n}\nnodelist {\n  node {\n  }\n\tnode{\n  }\n}\n";
+    static const char one[] = "nodelist {\n node {\n }\n}\n";
+    AUTO(tempdir_done) struct tempdir d = tempdir_make();
+    struct membership_env env = membernode_env(&d);
+    struct host_facts facts = membernode_facts("n1");
+    struct membership_outcome o;
+    assert_int_equal(mkdir(tempdir_path(&d, "/etc").s, 0755), 0);
+    assert_int_equal(mkdir(tempdir_path(&d, "/etc/corosync").s, 0755), 0);
+    tempdir_write(&d, PATH_COROSYNC_CONF, others, 0644);
+    membership_found_in(&env, "demo", TEST_CONF, &facts, &o);
+    assert_int_equal(o.error.code, ERR_CONDITION);
+    assert_string_equal(o.error.text, "corosync of this host has a cluster of 2 nodes that is not Ringmaster's: "
+                                      "/etc/corosync/corosync.conf");
+    assert_string_equal(o.error.remedy, "stop that cluster, then: mv /etc/corosync/corosync.conf "
+                                        "/etc/corosync/corosync.conf.old");
+    o = join(&env, "{}", "n1");
+    assert_int_equal(o.error.code, ERR_CONDITION);
+    assert_int_equal(tempdir_mode(&d, PATH_CLUSTER_KEY), 0);
+    assert_int_equal(tempdir_mode(&d, PATH_COROSYNC_AUTHKEY), 0);
+    tempdir_write(&d, PATH_COROSYNC_CONF, one, 0644);
+    membership_found_in(&env, "demo", TEST_CONF, &facts, &o);
+    assert_int_equal(o.error.code, 0);
+    buf_done(&o.sealed_ca_key);
+}
+
 static void test_join(void **state)
 {
     struct world *w = *state;
@@ -413,6 +442,7 @@ int main(void)
         cmocka_unit_test(test_found),
         cmocka_unit_test(test_found_only_once),
         cmocka_unit_test(test_found_refuses),
+        cmocka_unit_test(test_corosync_of_others),
         cmocka_unit_test(test_join),
         cmocka_unit_test(test_join_again),
         cmocka_unit_test(test_another_token_is_another_replica),
