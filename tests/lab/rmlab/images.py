@@ -70,6 +70,7 @@ def build_base(release):
     argv = ["mmdebstrap", "--variant=minbase", "--mode=root", "--format=directory",
             f"--include={packages}", "--skip=cleanup/apt/lists"]
     argv += [f"--aptopt={line}" for line in apt.options()]
+    argv += ["--dpkgopt=force-unsafe-io"]  # what a power loss damages is built again
     argv += [f"--dpkgopt=path-exclude={glob}" for glob in EXCLUDED]
     argv += [f"--customize-hook={hook}" for hook in hooks()]
     argv += [release, partial] + apt.sources(release)
