@@ -5,8 +5,10 @@
 #include <qb/qbutil.h>
 #include <signal.h>
 #include <stdbool.h>
+#include <sys/timerfd.h>
 #include <systemd/sd-daemon.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "agent/core.h"
 
@@ -16,7 +18,7 @@ struct loop {
     const struct log_sink *log;
     void (*tick)(void *ctx);
     void *ctx;
-    qb_loop_timer_handle timer;
+    int timer_fd;
     int exit_code;
     bool running;
     int64_t watchdog_ms; /* feed it this often; 0: there is none */
@@ -40,6 +42,18 @@ int64_t loop_wall_ms(void)
     return clock_ms(CLOCK_REALTIME);
 }
 
+/* libqb rounds the time to its next timer down to milliseconds, and spins through the rest of the last one: for a timer
+ * that fires twenty times a second that is most of what an idle agent would cost. */
+static int timer_new(void)
+{
+    const struct timespec every = {.tv_nsec = CORE_TICK_MS * 1000000L};
+    const struct itimerspec spec = {.it_interval = every, .it_value = every};
+    int fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+    if (fd < 0 || timerfd_settime(fd, 0, &spec, NULL) != 0)
+        abort(); /* out of memory or descriptors, at start */
+    return fd;
+}
+
 static int32_t on_inbox(int32_t fd, int32_t revents, void *data)
 {
     (void)fd, (void)revents;
@@ -54,6 +68,7 @@ struct loop *loop_new(const struct log_sink *log)
     l->log = log;
     l->exit_code = LOOP_EXIT_NONE;
     l->inbox = inbox_new();
+    l->timer_fd = timer_new();
     l->qb = qb_loop_create();
     if (!l->qb || qb_loop_poll_add(l->qb, QB_LOOP_MED, inbox_fd(l->inbox), POLLIN, l, on_inbox) != 0)
         abort(); /* out of memory or descriptors, at start */
@@ -65,6 +80,7 @@ void loop_free(struct loop *l)
     if (!l)
         return;
     qb_loop_destroy(l->qb);
+    close(l->timer_fd);
     inbox_free(l->inbox);
     free(l);
 }
@@ -87,20 +103,17 @@ static void feed_watchdog(struct loop *l, int64_t now)
     sd_notify(0, "WATCHDOG=1");
 }
 
-static void on_tick(void *data);
-
-static void arm(struct loop *l)
-{
-    if (qb_loop_timer_add(l->qb, QB_LOOP_HIGH, CORE_TICK_MS * 1000000ULL, l, on_tick, &l->timer) != 0)
-        abort(); /* out of memory */
-}
-
-static void on_tick(void *data)
+/* Ticks that were missed are one. */
+static int32_t on_tick(int32_t fd, int32_t revents, void *data)
 {
     struct loop *l = data;
-    arm(l);
+    uint64_t n;
+    (void)revents;
+    if (read(fd, &n, sizeof(n)) != sizeof(n))
+        return 0;
     feed_watchdog(l, loop_now_ms());
     l->tick(l->ctx);
+    return 0;
 }
 
 static int32_t on_signal(int32_t signal, void *data)
@@ -129,14 +142,15 @@ int loop_run(struct loop *l, void (*tick)(void *ctx), void *ctx)
     l->tick = tick;
     l->ctx = ctx;
     add_signals(l);
-    arm(l);
+    if (qb_loop_poll_add(l->qb, QB_LOOP_HIGH, l->timer_fd, POLLIN, l, on_tick) != 0)
+        abort();
     sd_notify(0, "READY=1");
     l->running = true;
     if (l->exit_code == LOOP_EXIT_NONE)
         qb_loop_run(l->qb);
     l->running = false;
     sd_notify(0, "STOPPING=1");
-    qb_loop_timer_del(l->qb, l->timer);
+    qb_loop_poll_del(l->qb, l->timer_fd);
     return l->exit_code;
 }
 
