@@ -141,11 +141,14 @@ static void wait_named(const struct request *r, struct waiter *w,
 static void do_status(struct request *r)
 {
     struct error e = {0};
+    bool all_vms = may_bool(r, "all_vms");
+    if (r->done)
+        return;
     if (r->c->phase == PHASE_MEMBER && !core_is_quorate(r->c)) {
         error_set(&e, ERR_NO_QUORUM, "no quorum: what is shown may be old");
         error_set_remedy(&e, "bring the other nodes back, or look at: journalctl -u ringmasterd -u corosync");
     }
-    answer(r, &e, status_json(r->c));
+    answer(r, &e, status_json(r->c, all_vms));
 }
 
 static void do_node_list(struct request *r)

@@ -2,7 +2,7 @@
 /* Requests of local clients (clusterctl): the verbs, who may use them, their arguments and answers.
  *
  * verb                access  args                                      data of the answer
- * status              read    {}                                        see status.h
+ * status              read    {all_vms?}                                see status.h
  * cluster.init        admin   {name}                                    {cluster, node}
  * cluster.join-token  admin   {node, address, valid_seconds?=3600}      {node, expires, token}; token is the text of
  *                                                                       the token file, a secret: clusterctl writes it

@@ -170,18 +170,60 @@ struct json *status_vm_json(const struct core *c, const struct vm_view *nodes, c
     return o;
 }
 
-static struct json *vms_json(const struct core *c, const struct vm_view *nodes, struct health *h)
+static void health_of_vm(struct health *h, const struct vm *v)
 {
-    struct json *all = json_array_new();
-    struct vm v;
-    for (bool more = vm_next(db_tables(c->db), NULL, &v); more; more = vm_next(db_tables(c->db), v.name, &v)) {
-        json_append(all, status_vm_json(c, nodes, &v));
-        char remedy[ERROR_REMEDY_MAX];
-        snprintf(remedy, sizeof remedy, "clusterctl vm %s %s", v.state == VM_STOPPED ? "start" : "show", v.name);
-        if (v.error[0] && v.op == VM_OP_NONE)
-            health_add(h, WARNING, "VM_FAILED", v.name, remedy, "%s: %s", v.name, v.error);
+    char remedy[ERROR_REMEDY_MAX];
+    if (!v->error[0] || v->op != VM_OP_NONE)
+        return;
+    snprintf(remedy, sizeof remedy, "clusterctl vm %s %s", v->state == VM_STOPPED ? "start" : "show", v->name);
+    health_add(h, WARNING, "VM_FAILED", v->name, remedy, "%s: %s", v->name, v->error);
+}
+
+enum { COUNT_RUNNING, COUNT_STOPPED, VM_COUNTS = 7 };
+static const char *const vm_count_names[VM_COUNTS] = {
+    [COUNT_RUNNING] = "running", [COUNT_STOPPED] = "stopped", "starting", "stopping", "migrating", "failed", "unknown",
+};
+
+static size_t vm_count_of(const struct vm_view *nodes, const struct vm *v)
+{
+    const char *state = is_known(nodes, v) ? vm_state_name(v) : "unknown";
+    size_t i = 0;
+    while (i + 1 < VM_COUNTS && !str_eq(vm_count_names[i], state))
+        i++;
+    return i;
+}
+
+static struct json *vm_counts_json(const int64_t counts[VM_COUNTS], size_t listed)
+{
+    struct json *o = json_object_new(), *states = json_object_new();
+    int64_t total = 0;
+    for (size_t i = 0; i < VM_COUNTS; i++) {
+        json_set_int(states, vm_count_names[i], counts[i]);
+        total += counts[i];
     }
-    return all;
+    json_set_int(o, "total", total);
+    json_set_int(o, "listed", (int64_t)listed);
+    json_set(o, "states", states);
+    return o;
+}
+
+static void set_vms(struct json *data, const struct core *c, const struct vm_view *nodes, bool all, struct health *h)
+{
+    const struct tables *t = db_tables(c->db);
+    struct json *list = json_array_new();
+    int64_t counts[VM_COUNTS] = {0};
+    struct vm v;
+    all = all || tables_count(t, TABLE_VM) <= STATUS_VMS_MAX;
+    for (bool more = vm_next(t, NULL, &v); more; more = vm_next(t, v.name, &v)) {
+        size_t count = vm_count_of(nodes, &v);
+        bool is_ordinary = (count == COUNT_RUNNING || count == COUNT_STOPPED) && !v.error[0];
+        counts[count]++;
+        if (all || (!is_ordinary && json_count(list) < STATUS_VMS_MAX))
+            json_append(list, status_vm_json(c, nodes, &v));
+        health_of_vm(h, &v);
+    }
+    json_set(data, "vm_counts", vm_counts_json(counts, json_count(list)));
+    json_set(data, "vms", list);
 }
 
 static struct json *jobs_json(const struct tables *t)
@@ -310,7 +352,7 @@ static struct json *health_json(struct core *c, const struct node_views *v, stru
     return health_list(h);
 }
 
-struct json *status_json(struct core *c)
+struct json *status_json(struct core *c, bool all_vms)
 {
     struct json *data = json_object_new(), *o;
     struct health h = {0};
@@ -333,7 +375,7 @@ struct json *status_json(struct core *c)
     json_set(data, "quorum", quorum_json(c, v));
     json_set(data, "level", level_get(t, &l) ? json_null_new() : level_json(&l, c->wall_ms));
     json_set(data, "nodes", nodes_json(c, v));
-    json_set(data, "vms", vms_json(c, &v->vms, &h));
+    set_vms(data, c, &v->vms, all_vms, &h);
     json_set(data, "run", run_newest(t, &r) ? json_null_new() : run_json(t, &r, c->wall_ms));
     json_set(data, "jobs", jobs_json(t));
     json_set(data, "health", health_json(c, v, &h));

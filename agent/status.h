@@ -8,7 +8,9 @@
  *   level    {committed, mixed: {since, days, …} or null, fence, …} (level_json)
  *   nodes    [{name, address, state: "online"|"offline"|"draining"|"paused"|"joining"|"evicting"|"absent", release, os,
  *              level, voter, leader, vms, memory_mib, qemu, libvirt, corosync, agent, job}]
- *   vms      [vm_json, with percent while it migrates (missing: unknown) and reported_state]
+ *   vms      [vm_json, with percent while it migrates (missing: unknown) and reported_state]: all, or in a
+ *            cluster with more than STATUS_VMS_MAX the first so many that are not simply running or stopped
+ *   vm_counts {total, listed: in vms, states: {running, stopped, starting, stopping, migrating, failed, unknown}}
  *   run      run_json or null
  *   jobs     running ones
  *   health   [{code, severity: "ok"|"warning"|"critical", object, text, remedy}], worst first */
@@ -16,7 +18,10 @@
 
 #include "agent/core.h"
 
-struct json *status_json(struct core *c);
+/* What a page, and an answer that is to come at once, can hold; vm.list has all in any case. */
+enum { STATUS_VMS_MAX = 200 };
+
+struct json *status_json(struct core *c, bool all_vms);
 struct json *status_nodes_json(struct core *c);
 /* A VM as it may be shown: state is "unknown" while its owner is away, for nobody can know whether it still runs there;
  * reported_state is what was reported last. */

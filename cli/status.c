@@ -76,6 +76,24 @@ static void health(struct page *p, const struct json *items)
     }
 }
 
+/* Where there are more than the page lists. */
+static void vm_counts(struct page *p, const struct json *counts)
+{
+    int64_t total = json_get_int(counts, "total", 0), listed = json_get_int(counts, "listed", total);
+    void *it = NULL;
+    const char *state;
+    const struct json *n;
+    if (listed >= total)
+        return;
+    page_printf(p, "\n%lld virtual machines", (long long)total);
+    for (const char *sep = ":"; json_next(json_get(counts, "states"), &it, &state, &n);)
+        if (json_int(n, 0) > 0) {
+            page_printf(p, "%s %lld %s", sep, (long long)json_int(n, 0), state);
+            sep = ",";
+        }
+    page_printf(p, "; %lld need a look and are listed, all: clusterctl vm list\n", (long long)listed);
+}
+
 static void render_status(struct page *p, const struct invocation *i, const struct json *data)
 {
     (void)i;
@@ -88,6 +106,7 @@ static void render_status(struct page *p, const struct invocation *i, const stru
         page_printf(p, "\n");
         page_vms(p, json_get(data, "vms"));
     }
+    vm_counts(p, json_get(data, "vm_counts"));
     const struct json *run = json_get(data, "run");
     if (json_is_object(run) && !run_is_over(run)) {
         page_printf(p, "\n");
@@ -105,7 +124,7 @@ static int run_metrics(struct call *c)
 {
     struct error e = {0};
     struct page p = call_page(c, STREAM_OUT);
-    int err = call_ask(c, c->i->verb->wire, NULL, &e);
+    int err = call_ask(c, c->i->verb->wire, watch_all_vms(), &e);
     if (!err)
         e = call_status(c);
     bool is_picture = e.code == 0 || e.code == ERR_NO_QUORUM;

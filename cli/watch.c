@@ -78,6 +78,13 @@ struct json *watch_facts(const struct json *data)
     return facts;
 }
 
+struct json *watch_all_vms(void)
+{
+    struct json *args = json_object_new();
+    json_set_bool(args, "all_vms", true);
+    return args;
+}
+
 /* ---- lines --------------------------------------------------------------------------------------------------------
  */
 
@@ -195,7 +202,7 @@ int watch_status(struct call *c)
     }
     do {
         e = (struct error){0};
-        bool answered = call_ask(c, "status", NULL, &e) == 0;
+        bool answered = call_ask(c, "status", live ? NULL : watch_all_vms(), &e) == 0;
         if (answered)
             e = call_status(c);
         if (is_hopeless(&e))

@@ -7,5 +7,8 @@
 /* Until interrupted; gives the exit code. */
 int watch_status(struct call *c);
 
+/* Arguments of status for who compares answers: every virtual machine, however many there are. */
+struct json *watch_all_vms(void);
+
 /* What matters in an answer to status, as {name: text}: of data NULL only that there is no answer. The caller frees. */
 struct json *watch_facts(const struct json *data);

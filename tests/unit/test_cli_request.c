@@ -72,7 +72,7 @@ static void test_every_verb(void **state)
         {"job list", "job.list {}"},
         {"job show 1", "job.show {\"id\":\"1\"}"},
         {"job cancel 1", "job.cancel {\"id\":\"1\"}"},
-        {"status --output openmetrics", "status {}"},
+        {"status --output openmetrics", "status {\"all_vms\":true}"},
         {"events", "events {}"},
         {"events --since 7", "events {\"since\":7}"},
     };

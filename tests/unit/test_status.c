@@ -31,7 +31,7 @@ static int teardown(void **state)
 static const struct json *look(struct world *w)
 {
     json_free(w->data);
-    w->data = status_json(w->o->core);
+    w->data = status_json(w->o->core, false);
     return w->data;
 }
 
@@ -118,6 +118,36 @@ static void test_paths(void **state)
     assert_string_equal(json_get_str(v, "state", ""), "stopped");
     assert_non_null(json_get(d, "run"));
     assert_true(json_is_array(json_get(d, "jobs")));
+}
+
+static int64_t counted(const struct json *d, const char *path)
+{
+    return json_int(json_path(d, path), -1);
+}
+
+/* Many are counted, and only those that need a look are listed; who asks for all gets all. */
+static void test_many_vms(void **state)
+{
+    struct world *w = *state;
+    struct vm v = {.state = VM_STOPPED, .machine = "pc-q35-7.2", .policy = VM_POLICY_FAIL, .node = "n1", .home = "n1"};
+    for (int i = 0; i <= STATUS_VMS_MAX; i++) {
+        AUTO(buf_done) struct buf b = {0};
+        snprintf(v.name, sizeof v.name, "vm%03d", i);
+        STR_COPY(v.error, i == 7 ? "no such disk" : "");
+        vm_encode(&v, &b);
+        tables_put(tables_of(w), TABLE_VM, v.name, buf_slice(&b));
+        const struct json *d = look(w);
+        assert_int_equal(counted(d, "vm_counts.total"), i + 1);
+        assert_int_equal(counted(d, "vm_counts.listed"), json_count(json_get(d, "vms")));
+        assert_int_equal(json_count(json_get(d, "vms")), i < STATUS_VMS_MAX ? i + 1 : 1);
+    }
+    assert_string_equal(json_get_str(json_at(json_get(w->data, "vms"), 0), "name", ""), "vm007");
+    assert_int_equal(counted(w->data, "vm_counts.states.failed"), 1);
+    assert_int_equal(counted(w->data, "vm_counts.states.stopped"), STATUS_VMS_MAX);
+    assert_health(w, "VM_FAILED", "vm007", "warning", "clusterctl vm start vm007");
+    struct json *all = status_json(w->o->core, true);
+    assert_int_equal(json_count(json_get(all, "vms")), STATUS_VMS_MAX + 1);
+    json_free(all);
 }
 
 static void test_healthy(void **state)
@@ -308,6 +338,7 @@ int main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
         TEST(test_paths),
+        TEST(test_many_vms),
         TEST(test_healthy),
         TEST(test_worst_first),
         TEST(test_nodes),
