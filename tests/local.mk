@@ -8,6 +8,7 @@ include tests/sim/local.mk
 include tests/scenarios/local.mk
 include tests/mutations/local.mk
 include tests/lint/local.mk
+include tests/bench/local.mk
 endif
 
 EXTRA_DIST += tests/lab tests/README-bad-input.md
