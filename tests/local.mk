@@ -2,6 +2,7 @@
 
 if ENABLE_TESTS
 include tests/unit/local.mk
+include tests/witness/local.mk
 include tests/faults/local.mk
 include tests/fuzz/local.mk
 include tests/sim/local.mk

@@ -9,5 +9,11 @@ libringmaster_core_a_SOURCES += witness/record.c witness/record.h
 
 # L3, adapters: witness/io/*.c:
 # libringmaster_io_a_SOURCES += witness/io/x.c witness/io/x.h
+libringmaster_io_a_SOURCES += witness/io/answer.c witness/io/answer.h
+libringmaster_io_a_SOURCES += witness/io/azure.c witness/io/azure.h
+libringmaster_io_a_SOURCES += witness/io/azure-url.c witness/io/azure-url.h
+libringmaster_io_a_SOURCES += witness/io/credentials.c witness/io/credentials.h
+libringmaster_io_a_SOURCES += witness/io/loop.h
+libringmaster_io_a_SOURCES += witness/io/sharedkey.c witness/io/sharedkey.h
 
 EXTRA_DIST += witness/README.md

@@ -105,8 +105,8 @@ struct witness_result {
 };
 
 /* An adapter. start() takes a copy of the call; completed(result) is called once for each call, on the loop, never out
- * of start(). free() drops calls that are under way without a completion; what was sent may still land. Neither blocks.
- */
+ * of start(), and may start() more. free() is not for completed(); it drops calls that are under way without a
+ * completion, and what was sent may still land. Neither blocks. */
 struct witness;
 struct witness_ops {
     void (*start)(struct witness *w, const struct witness_call *call);

@@ -155,11 +155,20 @@ int witness_record_decode(struct slice bytes, struct witness_record *ret)
     return 0;
 }
 
-enum witness_cause witness_record_check(const struct witness_record *r, const struct witness_call *call)
+/* nil: anybody's. */
+static bool is_of(const struct uuid *wanted, const struct uuid *u)
 {
-    if (!uuid_is_nil(&call->cluster_uuid) && !uuid_eq(&call->cluster_uuid, &r->cluster_uuid))
+    return uuid_is_nil(wanted) || uuid_eq(wanted, u);
+}
+
+enum witness_cause witness_record_read(struct slice bytes, const struct witness_call *call, struct witness_record *ret)
+{
+    struct witness_record r;
+    int err = witness_record_decode(bytes, &r);
+    if (err)
+        return err == ERR_UNKNOWN_KIND ? WITNESS_CAUSE_NEWER : WITNESS_CAUSE_FOREIGN;
+    if (!is_of(&call->cluster_uuid, &r.cluster_uuid) || !is_of(&call->witness_uuid, &r.witness_uuid))
         return WITNESS_CAUSE_FOREIGN;
-    if (!uuid_is_nil(&call->witness_uuid) && !uuid_eq(&call->witness_uuid, &r->witness_uuid))
-        return WITNESS_CAUSE_FOREIGN;
-    return r->sequence < call->sequence_min ? WITNESS_CAUSE_REGRESSED : WITNESS_CAUSE_NONE;
+    *ret = r;
+    return r.sequence < call->sequence_min ? WITNESS_CAUSE_REGRESSED : WITNESS_CAUSE_NONE;
 }

@@ -12,9 +12,9 @@ struct witness_bytes {
 struct witness_bytes witness_record_encode(const struct witness_record *r);
 /* 0; ERR_MALFORMED: not a record; ERR_UNKNOWN_KIND: one of a newer format. */
 int witness_record_decode(struct slice bytes, struct witness_record *ret);
-/* Whether a record that was read may be taken for the one that call asks for: WITNESS_CAUSE_NONE, FOREIGN, REGRESSED.
- */
-enum witness_cause witness_record_check(const struct witness_record *r, const struct witness_call *call);
+/* Decodes what a GET or PROBE read: NONE: *ret is the record that call asks for; REGRESSED: it is one, but older than
+ * call->sequence_min; NEWER, FOREIGN: *ret is untouched. */
+enum witness_cause witness_record_read(struct slice bytes, const struct witness_call *call, struct witness_record *ret);
 
 /* "put", … ; never NULL. */
 const char *witness_op_name(enum witness_op op);

@@ -53,6 +53,8 @@ unit_tests += tests/unit/test_ipc
 unit_tests += tests/unit/test_pieces
 unit_tests += tests/unit/test_process
 unit_tests += tests/unit/test_store
+unit_tests += tests/unit/test_witness_azure
+unit_tests += tests/unit/test_witness_azurite
 unit_tests += tests/unit/test_witness_record
 unit_tests += tests/unit/test_worker
 check_PROGRAMS += $(unit_tests)
@@ -68,6 +70,8 @@ EXTRA_DIST += tests/unit/users.h
 EXTRA_DIST += tests/unit/upgrade_world.h
 EXTRA_DIST += tests/unit/db_cluster.h
 EXTRA_DIST += tests/unit/vm_world.h
+EXTRA_DIST += tests/unit/witness_certs.h
+EXTRA_DIST += tests/unit/witness_world.h
 
 # The store of its nodes is the simulator's.
 tests_unit_test_db_cluster_SOURCES = tests/unit/test_db_cluster.c tests/sim/disk.c tests/sim/disk.h
@@ -101,3 +105,11 @@ tests_unit_test_process_LDADD = $(IO_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_store_LDADD = $(IO_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_worker_LDADD = $(IO_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_ipc_CPPFLAGS = $(AM_CPPFLAGS) $(QB_CFLAGS)
+
+# Adapters of witness/io.
+tests_unit_test_witness_azure_LDADD = $(IO_LIBS) $(CMOCKA_LIBS)
+tests_unit_test_witness_azure_CPPFLAGS = $(AM_CPPFLAGS) $(OPENSSL_CFLAGS)
+tests/unit/test_witness_azure.log: tests/witness/witness-proxy
+tests_unit_test_witness_azurite_LDADD = $(IO_LIBS) $(CMOCKA_LIBS)
+tests_unit_test_witness_azurite_CPPFLAGS = $(AM_CPPFLAGS) $(OPENSSL_CFLAGS) $(CURL_CFLAGS)
+tests/unit/test_witness_azurite.log: tests/witness/witness-proxy

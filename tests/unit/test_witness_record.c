@@ -164,23 +164,39 @@ static void test_too_long_is_refused(void **state)
     assert_int_equal(witness_record_decode((struct slice){(uint8_t *)text, WITNESS_RECORD_MAX}, &got), ERR_MALFORMED);
 }
 
+static enum witness_cause read_as(const struct witness_record *r, const struct witness_call *call,
+                                  struct witness_record *ret)
+{
+    struct witness_bytes b = witness_record_encode(r);
+    return witness_record_read((struct slice){(uint8_t *)b.s, b.len}, call, ret);
+}
+
 static void test_whose_it_has_to_be(void **state)
 {
     (void)state;
-    struct witness_record r = some_record(2);
+    struct witness_record r = some_record(2), got = {0}, none = {0};
     struct witness_call call = {.op = WITNESS_GET};
-    assert_int_equal(witness_record_check(&r, &call), WITNESS_CAUSE_NONE); /* nil: anybody's */
+    assert_int_equal(read_as(&r, &call, &got), WITNESS_CAUSE_NONE); /* nil: anybody's */
+    assert_same(&got, &r);
     call.cluster_uuid = r.cluster_uuid;
     call.witness_uuid = r.witness_uuid;
     call.sequence_min = r.sequence;
-    assert_int_equal(witness_record_check(&r, &call), WITNESS_CAUSE_NONE);
+    assert_int_equal(read_as(&r, &call, &got), WITNESS_CAUSE_NONE);
     call.sequence_min = r.sequence + 1;
-    assert_int_equal(witness_record_check(&r, &call), WITNESS_CAUSE_REGRESSED);
+    got = none;
+    assert_int_equal(read_as(&r, &call, &got), WITNESS_CAUSE_REGRESSED);
+    assert_same(&got, &r); /* to be shown */
+    got = none;
     call.witness_uuid = uuid_of(5);
-    assert_int_equal(witness_record_check(&r, &call), WITNESS_CAUSE_FOREIGN);
+    assert_int_equal(read_as(&r, &call, &got), WITNESS_CAUSE_FOREIGN);
     call.witness_uuid = r.witness_uuid;
     call.cluster_uuid = uuid_of(5);
-    assert_int_equal(witness_record_check(&r, &call), WITNESS_CAUSE_FOREIGN);
+    assert_int_equal(read_as(&r, &call, &got), WITNESS_CAUSE_FOREIGN);
+    assert_int_equal(witness_record_read((struct slice){(const uint8_t *)"<html>", 6}, &call, &got),
+                     WITNESS_CAUSE_FOREIGN);
+    assert_int_equal(witness_record_read((struct slice){(const uint8_t *)"sequence 1\nversion 2\n", 21}, &call, &got),
+                     WITNESS_CAUSE_NEWER);
+    assert_memory_equal(&got, &none, sizeof(got));
 }
 
 static void test_what_surely_was_not_written(void **state)
@@ -201,7 +217,7 @@ static void test_every_cause_says_what_and_how_to_mend(void **state)
     (void)state;
     const struct witness_place place = {"acc.blob.core.windows.net", "acc", "ringmaster-witness",
                                         "c1c1c1c1-c1c1-c1c1-c1c1-c1c1c1c1c1c1", "/srv/witness"};
-    for (int c = WITNESS_CAUSE_NONE + 1; c < WITNESS_CAUSE_MAX; c++) {
+    for (enum witness_cause c = WITNESS_CAUSE_DNS; c < WITNESS_CAUSE_MAX; c++) {
         struct error e;
         witness_explain(WITNESS_REFUSED, c, &place, "detail", &e);
         assert_int_equal(e.code, ERR_CONDITION);
@@ -210,7 +226,7 @@ static void test_every_cause_says_what_and_how_to_mend(void **state)
         assert_null(strpbrk(e.text, "{}\n"));
         assert_null(strpbrk(e.remedy, "{}\n"));
         assert_non_null(strstr(e.text, " (detail)"));
-        for (int other = 0; other < c; other++)
+        for (enum witness_cause other = WITNESS_CAUSE_NONE; other < c; other++)
             assert_string_not_equal(witness_cause_name(c), witness_cause_name(other));
     }
     struct error e;
