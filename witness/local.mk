@@ -13,7 +13,9 @@ libringmaster_io_a_SOURCES += witness/io/answer.c witness/io/answer.h
 libringmaster_io_a_SOURCES += witness/io/azure.c witness/io/azure.h
 libringmaster_io_a_SOURCES += witness/io/azure-url.c witness/io/azure-url.h
 libringmaster_io_a_SOURCES += witness/io/credentials.c witness/io/credentials.h
+libringmaster_io_a_SOURCES += witness/io/file.c witness/io/file.h
 libringmaster_io_a_SOURCES += witness/io/loop.h
+libringmaster_io_a_SOURCES += witness/io/share.c witness/io/share.h
 libringmaster_io_a_SOURCES += witness/io/sharedkey.c witness/io/sharedkey.h
 
 EXTRA_DIST += witness/README.md

@@ -4,6 +4,7 @@
 # tests/fuzz/run FOLDER SECONDS.
 
 fuzz_targets =
+fuzz_targets += tests/fuzz/fuzz_answer
 fuzz_targets += tests/fuzz/fuzz_apply
 fuzz_targets += tests/fuzz/fuzz_config
 fuzz_targets += tests/fuzz/fuzz_decode
@@ -27,6 +28,9 @@ TESTS += $(fuzz_targets)
 fuzz_main += tests/fuzz/replay.c
 endif
 
+tests_fuzz_fuzz_answer_SOURCES = tests/fuzz/fuzz_answer.c $(fuzz_main) tests/fuzz/fuzz.h
+tests_fuzz_fuzz_answer_LDADD = $(IO_LIBS)
+tests_fuzz_fuzz_answer_LDFLAGS = $(fuzz_link)
 tests_fuzz_fuzz_apply_SOURCES = tests/fuzz/fuzz_apply.c $(fuzz_main) tests/fuzz/fuzz.h tests/fuzz/fuzz_core.h
 tests_fuzz_fuzz_apply_LDADD = $(IO_LIBS)
 tests_fuzz_fuzz_apply_LDFLAGS = $(fuzz_link)

@@ -55,6 +55,7 @@ unit_tests += tests/unit/test_process
 unit_tests += tests/unit/test_store
 unit_tests += tests/unit/test_witness_azure
 unit_tests += tests/unit/test_witness_azurite
+unit_tests += tests/unit/test_witness_file
 unit_tests += tests/unit/test_witness_record
 unit_tests += tests/unit/test_worker
 check_PROGRAMS += $(unit_tests)
@@ -109,7 +110,6 @@ tests_unit_test_ipc_CPPFLAGS = $(AM_CPPFLAGS) $(QB_CFLAGS)
 # Adapters of witness/io.
 tests_unit_test_witness_azure_LDADD = $(IO_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_witness_azure_CPPFLAGS = $(AM_CPPFLAGS) $(OPENSSL_CFLAGS)
-tests/unit/test_witness_azure.log: tests/witness/witness-proxy
 tests_unit_test_witness_azurite_LDADD = $(IO_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_witness_azurite_CPPFLAGS = $(AM_CPPFLAGS) $(OPENSSL_CFLAGS) $(CURL_CFLAGS)
-tests/unit/test_witness_azurite.log: tests/witness/witness-proxy
+tests_unit_test_witness_file_LDADD = $(IO_LIBS) $(CMOCKA_LIBS)
