@@ -42,6 +42,7 @@ enum purpose {
     FOR_ISSUE,
     FOR_FETCH,
     FOR_COROSYNC,
+    FOR_WITNESS, /* db_call */
 };
 struct pending {
     uint64_t id;
@@ -53,6 +54,7 @@ struct pending {
     char address[ADDRESS_MAX];
     char op_id[HOOK_OP_ID_MAX];
     int64_t until_ms; /* FOR_OP_TOKEN: expiry, wall clock */
+    uint64_t db_call; /* FOR_WITNESS: the database's own id */
 };
 
 /* Who waits for a proposal's outcome. */

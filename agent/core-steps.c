@@ -101,7 +101,9 @@ int core_apply_entry(void *ctx, struct tables *t, const struct entry *e, struct 
     case ENTRY_NOOP:
     case ENTRY_REPLICA_ADD:
     case ENTRY_REPLICA_WEIGHT:
-    case ENTRY_REPLICA_REMOVE: return 0; /* the database's own */
+    case ENTRY_REPLICA_REMOVE:
+    case ENTRY_WITNESS_NAME:
+    case ENTRY_WITNESS_WEIGHT: return 0; /* the database's own */
     case ENTRY_CLUSTER_INIT:
     case ENTRY_NODE_JOIN:
     case ENTRY_NODE_FACTS:

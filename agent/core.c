@@ -29,6 +29,7 @@ void core_action_done(struct core_action *a)
     core_wipe(a->text); /* of a join: a token */
     free(a->text2);
     free(a->peers);
+    free(a->witness);
     *a = (struct core_action){0};
 }
 
@@ -288,6 +289,24 @@ static void stop(struct core *c, const struct error *e, bool permanent)
     a->permanent = permanent;
 }
 
+static void call_witness(struct core *c, struct db_out *o)
+{
+    struct pending *p;
+    struct core_action *a = core_act_for(c, ACT_WITNESS, FOR_WITNESS, &p);
+    p->db_call = o->call->id;
+    a->witness = o->call;
+    o->call = NULL;
+}
+
+static void take_witness(struct core *c, const struct pending *p, const struct db_witness_outcome *outcome)
+{
+    struct db_witness_outcome o = *outcome;
+    o.id = p->db_call;
+    if (c->db && c->phase == PHASE_MEMBER)
+        db_witness_done(c->db, c->now_ms, &o);
+    c->look = true;
+}
+
 static void take_db_outputs(struct core *c)
 {
     struct db_out o;
@@ -301,6 +320,7 @@ static void take_db_outputs(struct core *c)
         case DB_FETCH: fetch(c, o.from_nodeid); break;
         case DB_APPLIED: applied(c, &o); break;
         case DB_FATAL: stop(c, &o.result.error, true); break;
+        case DB_WITNESS: call_witness(c, &o); break;
         }
         db_out_done(&o);
     }
@@ -458,6 +478,7 @@ static void take_outcome(struct core *c, const struct core_event *ev)
     case FOR_VM: core_step_vm_outcome(c, ev->id, ev->vm); break;
     case FOR_HOOK: core_step_hook_outcome(c, ev->id, ev->hook); break;
     case FOR_FETCH: take_fetched(c, ev); break;
+    case FOR_WITNESS: take_witness(c, &p, ev->witness); break;
     case FOR_ISSUE:
         if (ev->error.code)
             log_warn(c->log, "join: %s", ev->error.text);
@@ -648,7 +669,8 @@ static void route(struct core *c, const struct core_event *ev)
     case EV_ISSUED:
     case EV_MEMBERSHIP:
     case EV_FETCHED:
-    case EV_COROSYNC: take_outcome(c, ev); break;
+    case EV_COROSYNC:
+    case EV_WITNESS: take_outcome(c, ev); break;
     }
 }
 

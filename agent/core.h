@@ -5,7 +5,7 @@
  *  cpg ─┐                                 ┌─> SEND on CPG, PERSIST
  *  timer├─> core_step(core, event) ───────┼─> REPLY to IPC, TLS_REPLY
  *  IPC ─┤     no I/O, no clock,           ├─> VM, HOOK, FACTS, TOKEN, ISSUE, FOUND, JOIN, FETCH, COROSYNC
- *  TLS ─┤     no globals, no random       └─> STOP
+ *  TLS ─┤     no globals, no random       └─> WITNESS, STOP
  *  done ┘             ^                             │
  *                     └── the outcome comes back as an event with the action's id ──┘
  *
@@ -48,6 +48,7 @@ enum core_event_type {
     EV_MEMBERSHIP, /* of FOUND and JOIN: membership */
     EV_FETCHED,   /* bytes, error */
     EV_COROSYNC,  /* error */
+    EV_WITNESS,   /* witness */
 };
 
 enum core_access { ACCESS_NONE = 0, ACCESS_READ = 1, ACCESS_ADMIN = 2 };
@@ -74,6 +75,7 @@ struct core_event {
     const struct host_facts *facts;
     const struct token_outcome *token;
     const struct membership_outcome *membership;
+    const struct db_witness_outcome *witness;
 };
 /* Events are borrowed by core_step: whoever made one frees what it points to. */
 
@@ -91,6 +93,7 @@ enum core_action_type {
     ACT_JOIN,      /* text: the join token file's text: ask a member, install what it hands over */
     ACT_FETCH,     /* address, port: get a snapshot over TLS from that member */
     ACT_COROSYNC,  /* text, corosync_verb */
+    ACT_WITNESS,   /* witness: read it, or write it if its etag is still that one */
     ACT_STOP,      /* error: the process ends; systemd restarts it unless permanent */
 };
 
@@ -120,6 +123,7 @@ struct core_action {
     char *peers;
     int64_t valid_ms;
     enum corosync_verb corosync;
+    struct db_witness_call *witness; /* owned */
     bool permanent;
 };
 void core_action_done(struct core_action *a);

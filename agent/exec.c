@@ -98,6 +98,7 @@ struct exec_job {
     struct host_facts facts;
     struct token_outcome token;
     struct membership_outcome membership;
+    struct db_witness_outcome witness;
 };
 
 struct store_job {
@@ -442,6 +443,15 @@ static void run_corosync(struct worker_job *job)
     corosync_apply(j->a.corosync, j->a.text, &j->ev.error);
 }
 
+/* No kind of witness has a performer yet, so none was written to. */
+static void run_witness(struct worker_job *job)
+{
+    struct exec_job *j = (struct exec_job *)job;
+    j->ev.witness = &j->witness;
+    j->witness.result = DB_WITNESS_UNREACHABLE;
+    STR_COPY(j->witness.text, "witness: this release cannot reach one");
+}
+
 static void run_issue(struct worker_job *job)
 {
     struct exec_job *j = (struct exec_job *)job;
@@ -475,6 +485,7 @@ static const struct performer {
     [ACT_JOIN] = {POOL_WORK, run_join, EV_MEMBERSHIP},
     [ACT_FETCH] = {POOL_WORK, run_fetch, EV_FETCHED},
     [ACT_COROSYNC] = {POOL_COROSYNC, run_corosync, EV_COROSYNC},
+    [ACT_WITNESS] = {POOL_WORK, run_witness, EV_WITNESS},
 };
 
 static void job_free(struct exec_job *j)

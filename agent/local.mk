@@ -26,6 +26,7 @@ libringmaster_core_a_SOURCES += agent/db/replicate.c
 libringmaster_core_a_SOURCES += agent/db/requests.c
 libringmaster_core_a_SOURCES += agent/db/snapshot.c
 libringmaster_core_a_SOURCES += agent/db/votes.c
+libringmaster_core_a_SOURCES += agent/db/witness.c
 
 # L3, adapters: agent/io/*.c:
 # libringmaster_io_a_SOURCES += agent/io/x.c agent/io/x.h

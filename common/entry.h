@@ -15,6 +15,8 @@ enum entry_kind {
     ENTRY_REPLICA_ADD = 10,    /* uuid, u32 nodeid: a non-voter, weight 0 */
     ENTRY_REPLICA_WEIGHT = 11, /* uuid, u8 weight */
     ENTRY_REPLICA_REMOVE = 12, /* uuid: weight must be 0 */
+    ENTRY_WITNESS_NAME = 13,   /* uuid (nil: none): the witness must weigh 0, and so does the new one */
+    ENTRY_WITNESS_WEIGHT = 14, /* uuid, u8 weight */
     /* agent/cluster */
     ENTRY_CLUSTER_INIT = 20,
     ENTRY_NODE_JOIN = 21,  /* a replica was admitted to a slot with a token */

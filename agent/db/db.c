@@ -25,6 +25,8 @@ static void load(struct db *db, struct db_image *image)
 {
     db->term = image->term;
     db->voted_for = image->voted_for;
+    db->w.seen_of = image->witness;
+    db->w.seen = image->witness_sequence;
     db->commit_hint = image->commit_index;
     db->applied = image->applied_index;
     if (image->tables != NULL)
@@ -162,6 +164,7 @@ void db_group(struct db *db, int64_t now_ms, const uint32_t *nodeids, size_t n)
     if (!enter(db, now_ms))
         return;
     db->n_view = n < DB_VIEW_MAX ? n : DB_VIEW_MAX;
+    db->w.view_ms = db->now;
     for (size_t i = 0; i < db->n_view; i++)
         db->view[i] = nodeids[i];
     forget_absent(db);
@@ -277,6 +280,7 @@ void db_send(struct db *db, struct db_msg *m)
 static void flush(struct db *db)
 {
     db_propose_flush(db);
+    db_witness_step(db);
     db_repl_flush(db);
     db_persist_flush(db);
 }
@@ -297,6 +301,8 @@ bool db_take_out(struct db *db, struct db_out *ret)
 void db_out_done(struct db_out *o)
 {
     buf_done(&o->bytes);
+    free(o->call);
+    o->call = NULL;
     db_batch_free(o->batch);
     o->batch = NULL;
 }

@@ -2,12 +2,13 @@
 /* The replicated database: Raft's rules with a CPG group as transport and failure detector (design: replicated
  * database, rules 1-5). Pure: no I/O, no clock, no randomness of its own. Times are monotonic milliseconds handed in.
  *
- *       db_tick  db_group  db_message  db_persisted  db_propose  db_snapshot_install
+ *       db_tick  db_group  db_message  db_persisted  db_propose  db_snapshot_install  db_witness_done
  *                               │
  *                               v                     ┌─> SEND     multicast these bytes
  *                          struct db ── db_take_out ──┼─> PERSIST  write this batch, in order, then db_persisted(seq)
  *                               │                     ├─> FETCH    get a snapshot over TLS from that node
  *                               │                     ├─> APPLIED  a proposal of this node has its outcome
+ *                               │                     ├─> WITNESS  read or write the witness, then db_witness_done()
  *                               v                     └─> FATAL    this node must stop
  *                        machine.apply()
  *
@@ -38,11 +39,13 @@ enum {
     DB_REQUESTS_KEPT = 10000,  /* outcomes by request id, replicated */
     DB_LOG_KEPT = 5000,        /* entries kept behind the applied index for followers that lag */
     DB_BATCH_BYTES_MAX = 512 * 1024,
+    DB_WITNESS_BUDGET_MS = 20000, /* a candidate waits so long for its outcome */
     DB_LAG_SNAPSHOT = 2000, /* a follower further behind than this fetches a snapshot over TLS */
 };
 
 /* Arithmetic (votes.c). */
 unsigned db_config_total(const struct db_config *c);
+unsigned db_config_nodes(const struct db_config *c); /* without the witness */
 bool db_config_is_quorum(const struct db_config *c, unsigned weight); /* strictly more than half of the total */
 const struct db_replica *db_config_find(const struct db_config *c, const struct uuid *id); /* NULL: not in it */
 
@@ -52,6 +55,8 @@ const struct db_replica *db_config_find(const struct db_config *c, const struct 
 void db_encode_replica_add(struct buf *b, const struct uuid *id, uint32_t nodeid);
 void db_encode_replica_weight(struct buf *b, const struct uuid *id, uint8_t weight);
 void db_encode_replica_remove(struct buf *b, const struct uuid *id);
+void db_encode_witness_name(struct buf *b, const struct uuid *witness);
+void db_encode_witness_weight(struct buf *b, const struct uuid *witness, uint8_t weight);
 
 /* Applies one committed entry to the tables and fills *ret. 0, or ERR_UNKNOWN_KIND: this node must stop.
  * Not called for ENTRY_NOOP and ENTRY_REPLICA_*, nor twice for a request id; TABLE_REQUEST is the database's own. */
@@ -92,6 +97,11 @@ void db_group(struct db *db, int64_t now_ms, const uint32_t *nodeids, size_t n);
 void db_message(struct db *db, int64_t now_ms, uint32_t from_nodeid, struct slice bytes); /* own ones too: ignored */
 void db_persisted(struct db *db, int64_t now_ms, uint64_t seq);
 
+/* The outcome of a WITNESS call; one that is no longer wanted is dropped by its id. */
+void db_witness_done(struct db *db, int64_t now_ms, const struct db_witness_outcome *o);
+/* A candidate goes for the witness this much later: its partition is not of the preferred site. 0 at first. */
+void db_set_witness_delay(struct db *db, int64_t delay_ms);
+
 /* Proposes an entry from any node: it is forwarded to the leader and sent again until its outcome is applied here or
  * the deadline passes (outcome unknown: ERR_TIMEOUT, or ERR_NO_QUORUM when there was no leader). The outcome comes as
  * DB_APPLIED with this request id. payload is copied. ERR_TOO_BIG above ENTRY_SIZE_MAX. A request id that was applied
@@ -113,12 +123,13 @@ int db_snapshot_install(struct db *db, int64_t now_ms, struct slice bytes);
 void db_fetch_failed(struct db *db, int64_t now_ms); /* ask again later */
 
 /* Outputs, in order. */
-enum db_out_type { DB_SEND = 1, DB_PERSIST, DB_FETCH, DB_APPLIED, DB_FATAL };
+enum db_out_type { DB_SEND = 1, DB_PERSIST, DB_FETCH, DB_APPLIED, DB_FATAL, DB_WITNESS };
 struct db_out {
     enum db_out_type type;
     struct buf bytes;           /* SEND; owned */
     struct db_batch *batch;     /* PERSIST; owned */
     uint32_t from_nodeid;       /* FETCH */
+    struct db_witness_call *call; /* WITNESS; owned */
     struct uuid request_id;     /* APPLIED */
     struct apply_result result; /* APPLIED: result or ERR_TIMEOUT/ERR_NO_QUORUM; FATAL: why */
 };
@@ -145,6 +156,17 @@ struct db_progress {
     uint64_t match; /* leader only */
 };
 struct db_progress db_replica_progress(const struct db *db, const struct uuid *id);
+/* What this node knows of the witness. */
+struct db_witness_view {
+    bool is_known;   /* leader: the tag carries its term and it, so the witness may count */
+    bool is_doubted; /* leader: a write of it may land yet, or have landed */
+    bool is_current; /* leader: is_known, not is_doubted, and its members are the live, caught-up voters */
+    bool is_reachable; /* the last call had an answer of the witness */
+    struct db_tag tag; /* as last read or written; sequence 0: never */
+    char trouble[DB_WITNESS_TEXT_MAX]; /* why it does not vote for this node; "": nothing is known to be wrong */
+};
+void db_witness(const struct db *db, struct db_witness_view *ret);
+
 /* The replica that runs on nodeid as its hello said; false: not heard of. */
 bool db_replica_at(const struct db *db, uint32_t nodeid, struct uuid *ret);
 

@@ -45,6 +45,7 @@ static void enter_term(struct db *db, uint64_t term)
     db->grant_due = false;
     db->verified = 0;
     db->acked = 0;
+    db_witness_forget(db);
 }
 
 void db_election_follow(struct db *db, uint64_t term)
@@ -54,6 +55,7 @@ void db_election_follow(struct db *db, uint64_t term)
     if (db->role == DB_LEADER)
         log_notice(db->p.log, "no longer leader (term %llu) -> follower", (unsigned long long)db->term);
     db->role = DB_FOLLOWER;
+    db_witness_forget(db);
     db->transfer = false;
     forget_leader(db);
     db->campaign_ms = election_timeout(db);
@@ -61,8 +63,10 @@ void db_election_follow(struct db *db, uint64_t term)
 
 static void clear_votes(struct db *db)
 {
-    for (size_t i = 0; i < db->config.n; i++)
+    for (size_t i = 0; i < db->config.n; i++) {
         db->peers[i].vote = DB_VOTE_NONE;
+        db->peers[i].is_equal = false;
+    }
 }
 
 static void set_vote(struct db *db, const struct uuid *id, bool yes)
@@ -105,6 +109,7 @@ static void start_prevote(struct db *db)
     clear_votes(db);
     set_vote(db, &db->p.self, true);
     db->campaign_ms = draw(db, DB_PREVOTE_MS, DB_PREVOTE_MS);
+    db->w.asked_ms = db->now;
     log_debug(db->p.log, "no leader -> pre-vote in term %llu", (unsigned long long)db->term);
     if (db_votes_won(db))
         start_vote(db, false);
@@ -121,6 +126,8 @@ static void give_up(struct db *db)
 
 static void count_votes(struct db *db)
 {
+    if (db->role == DB_CANDIDATE && !db->vote_sent)
+        return;
     if (db_votes_won(db)) {
         if (db->role == DB_PRECANDIDATE)
             start_vote(db, false);
@@ -129,6 +136,21 @@ static void count_votes(struct db *db)
     } else if (db_votes_lost(db)) {
         give_up(db);
     }
+}
+
+void db_election_recount(struct db *db)
+{
+    if (db->role == DB_PRECANDIDATE || db->role == DB_CANDIDATE)
+        count_votes(db);
+}
+
+void db_election_outdone(struct db *db, uint64_t term)
+{
+    bool led = db->role == DB_LEADER;
+    log_notice(db->p.log, "the witness is of term %llu -> follow", (unsigned long long)term);
+    db_election_follow(db, term);
+    if (!led)
+        db->campaign_ms = draw(db, 0, DB_CAMPAIGN_MS_MAX);
 }
 
 /* "A new leader commits an entry of its own term first." */
@@ -144,6 +166,7 @@ void db_election_lead(struct db *db)
     db->cast_next = db->first_index;
     db->cast_commit = 0;
     db->heartbeat_ms = db->now;
+    db->w.commit_ms = db->now;
     for (size_t i = 0; i < db->config.n; i++)
         db->peers[i] = (struct db_peer){
             .id = db->peers[i].id, .heard_ms = db->now, .sent_ms = INT64_MIN / 2, .offered_ms = INT64_MIN / 2};
@@ -170,7 +193,7 @@ void db_election_tick(struct db *db)
 {
     if (db->role == DB_LEADER) {
         leader_tick(db);
-    } else if (db->now >= db->campaign_ms) {
+    } else if (db->now >= db->campaign_ms && !db_witness_is_awaited(db)) {
         if (db_may_campaign(db))
             start_prevote(db);
         else
@@ -206,7 +229,10 @@ void db_election_hello(struct db *db, const struct db_msg *m)
 static void send_grant(struct db *db)
 {
     db->grant_due = false;
-    struct db_msg m = {.type = DB_MSG_VOTE_REPLY, .to = db->voted_for, .yes = true};
+    uint64_t last = db->durable.last, term = 0;
+    if (!db_log_term(&db->log, last, &term))
+        last = 0; /* behind the log's base: it is not what the candidate holds */
+    struct db_msg m = {.type = DB_MSG_VOTE_REPLY, .to = db->voted_for, .yes = true, .index = last, .index_term = term};
     db_send(db, &m);
 }
 
@@ -217,6 +243,7 @@ void db_election_persisted(struct db *db)
         return;
     if (db->role == DB_CANDIDATE && !db->vote_sent) {
         db->vote_sent = true;
+        db->w.asked_ms = db->now;
         db->campaign_ms = election_timeout(db);
         set_vote(db, &db->p.self, true);
         ask(db, DB_MSG_VOTE);
@@ -337,6 +364,9 @@ void db_on_vote_reply(struct db *db, const struct db_msg *m)
         db->campaign_ms = draw(db, 0, DB_CAMPAIGN_MS_MAX);
     } else if (m->term == db->term && db->role == DB_CANDIDATE && db->vote_sent) {
         set_vote(db, &m->from, m->yes);
+        struct db_peer *p = db_peer_find(db, &m->from);
+        if (p != NULL)
+            p->is_equal = m->index == db_log_last(&db->log) && m->index_term == db_log_last_term(&db->log);
         count_votes(db);
     }
 }
@@ -399,11 +429,14 @@ void db_on_timeout_now(struct db *db, const struct db_msg *m)
         start_vote(db, true);
 }
 
-/* "The leader goes on until the entry is committed (counting without itself), then steps down." */
+/* "The leader goes on until the entry is committed (counting without itself), then steps down": not before the witness
+ * names somebody who votes, or nobody could be given it. */
 void db_election_evicted(struct db *db)
 {
     const struct db_replica *self = db_config_find(&db->config, &db->p.self);
     if (db->role != DB_LEADER || db->config_index > db->commit || (self != NULL && self->weight > 0))
+        return;
+    if (!db_witness_frees(db))
         return;
     log_notice(db->p.log, "this node has no vote any more -> step down");
     db_repl_flush(db); /* the others learn that it is committed */

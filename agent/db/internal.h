@@ -6,7 +6,7 @@
  *   votes.c     the arithmetic, the configuration    apply.c      committed entries into the tables, compaction
  *   message.c   the codec of every message           propose.c    proposals of this node and of others
  *   persist.c   batches, what is durable             snapshot.c   offer, install, quarantine
- *   requests.c  kept outcomes
+ *   requests.c  kept outcomes                     witness.c    the voter without a log
  *
  * Roles and allowed moves (election.c is the only file that assigns db->role):
  *
@@ -24,7 +24,8 @@
  *   I4  durable.last <= last, and entries up to durable.last are on disk as they stand in memory.
  *   I5  a vote leaves only when durable.{term, voted_for} hold it; an acknowledgement never exceeds durable.last;
  *       the leader's own match is durable.last. Nothing is queued to wait: what may be said is derived from `durable`.
- *   I6  at most one configuration entry lies above commit, except the two of the bootstrap. */
+ *   I6  at most one configuration entry lies above commit, except the two of the bootstrap.
+ *   I7  a write to the witness leaves only when durable.{term, voted_for} name this node's own candidacy. */
 #pragma once
 
 #include <assert.h>
@@ -41,6 +42,12 @@ enum {
     DB_OFFER_MS = 1000,      /* a snapshot is offered, or asked for, again */
     DB_CHUNKS_MAX = 16,      /* messages of one round of repair */
     DB_CONFIG_AGAIN_MS = 50, /* a configuration entry must wait for the previous one */
+    DB_WITNESS_QUIET_MS = 1500,    /* a member that is not heard, or that keeps a commit waiting, this long is dropped */
+    DB_WITNESS_FRESH_MS = 2000,    /* what a candidate-to-be has read says so long whether it would be granted */
+    DB_WITNESS_PATIENCE_MS = 300,  /* nodes of the view that have not answered are given this long before */
+    DB_LAST_RESORT_MS = 2 * DB_ELECTION_MS_MIN,
+    DB_WITNESS_AGAIN_MS = 300,     /* after a call that failed … */
+    DB_WITNESS_AGAIN_MS_MAX = 3000, /* … doubled up to this */
 };
 
 /* ---- log.c: entries base_index+1 … base_index+n, contiguous --------------------------------------------------- */
@@ -86,12 +93,14 @@ struct db_msg {
     struct uuid cluster, from, to; /* to nil: everyone */
     uint64_t term;
     bool yes; /* HELLO: leads; VOTE: transfer; replies: granted; APPEND: quorate; ACK: false = refused */
-    uint64_t index, index_term; /* HELLO, PREVOTE, VOTE: last entry; APPEND: the entry before; OFFER: snapshot */
+    uint64_t index, index_term; /* HELLO, PREVOTE, VOTE, VOTE_REPLY: last entry; APPEND: the entry before; OFFER: snapshot */
     uint64_t commit;            /* APPEND */
     uint64_t match, verified;   /* ACK: durable, in memory (refused: where to go on) */
     uint64_t hash_index;        /* APPEND: 0 = no hash */
     struct hash hash;
-    struct entry *entries; /* APPEND, PROPOSE; the array is owned, payloads are borrowed from the message */
+    struct uuid witness;       /* APPEND: of this witness … */
+    uint64_t witness_sequence; /* … the highest sequence that the leader saw */
+    struct entry *entries;     /* APPEND, PROPOSE; the array is owned, payloads are borrowed from the message */
     size_t n_entries;
 };
 size_t db_msg_entry_size(const struct entry *e); /* what one entry adds to a message */
@@ -123,11 +132,40 @@ enum db_role { DB_FOLLOWER, DB_PRECANDIDATE, DB_CANDIDATE, DB_LEADER };
 struct db_peer {
     struct uuid id;
     enum { DB_VOTE_NONE, DB_VOTE_YES, DB_VOTE_NO } vote;
+    bool is_equal; /* candidate: its durable log was this node's when it voted */
     uint64_t match; /* durable there; leader only, as all below */
     int64_t heard_ms;
     bool repairing;                /* behind what was multicast: gets chunks of its own */
     uint64_t sent_from, sent_upto; /* what its last chunks held */
     int64_t sent_ms, offered_ms;
+};
+
+/* witness.c; its opening comment says the rules. */
+struct db_witness {
+    struct uuid of; /* the witness that the rest is about */
+    /* Persisted: */
+    struct uuid seen_of;
+    uint64_t seen;
+    /* As last read or written; no etag: it must be read (again). */
+    struct db_tag tag;
+    char etag[DB_ETAG_MAX];
+    int64_t read_ms;
+    bool is_known; /* tag is of this node's candidacy in this term, seen by its own nonce */
+    /* Of the newest write of this term, while its outcome is open. */
+    bool is_sent;
+    bool is_doubted; /* an attempt of it had no clear outcome */
+    struct db_tag next;
+    char next_etag[DB_ETAG_MAX];
+    /* The call under way. */
+    uint64_t call, last_call;
+    enum db_witness_verb verb;
+    int64_t again_ms, pause_ms;
+    int64_t asked_ms, budget_ms; /* candidate: it asked for votes; this candidacy waits no longer for the witness */
+    int64_t view_ms, delay_ms;   /* of the newest view; how long after it the witness is left to others */
+    uint64_t commit;             /* leader: has been … */
+    int64_t commit_ms;           /* … since then */
+    bool is_reachable;
+    char trouble[DB_WITNESS_TEXT_MAX];
 };
 
 struct db_pending {
@@ -181,6 +219,8 @@ struct db {
     bool transfer_sent;
     int64_t transfer_end_ms;
 
+    struct db_witness w;
+
     /* replicate.c */
     struct db_peer peers[DB_REPLICAS_MAX]; /* parallel to config.replicas */
     uint64_t first_index;                  /* leader: its no-op */
@@ -230,6 +270,7 @@ void db_config_reload(struct db *db);                                /* config, 
 void db_peers_sync(struct db *db);
 struct db_peer *db_peer_find(struct db *db, const struct uuid *id);
 bool db_votes_won(const struct db *db);
+bool db_votes_need_witness(const struct db *db); /* with its vote they would win, and without it they do not */
 bool db_votes_lost(const struct db *db);        /* a majority can no longer be reached */
 bool db_votes_heard(const struct db *db);       /* the leader heard a majority within an election time-out */
 uint64_t db_votes_durable(const struct db *db); /* the highest index that a majority has on disk */
@@ -245,7 +286,9 @@ bool db_election_is_rival(const struct db *db, const struct db_msg *m, uint32_t 
 void db_election_heard_leader(struct db *db, const struct db_msg *m, uint32_t nodeid);
 void db_election_lead(struct db *db);
 bool db_election_leader_alive(const struct db *db);
-void db_election_evicted(struct db *db); /* leader: its own eviction is committed */
+void db_election_recount(struct db *db);
+void db_election_outdone(struct db *db, uint64_t term); /* the witness is of a higher term */
+void db_election_evicted(struct db *db); /* leader: has its own eviction been committed? */
 void db_election_transfer_ack(struct db *db, const struct db_peer *peer);
 void db_on_prevote(struct db *db, const struct db_msg *m);
 void db_on_prevote_reply(struct db *db, const struct db_msg *m);
@@ -260,6 +303,21 @@ void db_repl_persisted(struct db *db);
 void db_repl_send_ack(struct db *db, bool ok, uint64_t verified);
 void db_on_append(struct db *db, const struct db_msg *m, uint32_t nodeid);
 void db_on_ack(struct db *db, const struct db_msg *m);
+
+void db_repl_advance(struct db *db);
+
+/* witness.c */
+void db_witness_step(struct db *db);
+void db_witness_forget(struct db *db);                /* a new role or term: nothing is known, nothing is waited for */
+bool db_witness_says_yes(const struct db *db);        /* to this candidate, or candidate-to-be */
+bool db_witness_may_say_yes(const struct db *db);
+bool db_witness_is_awaited(const struct db *db);      /* candidate: its outcome is worth waiting for */
+/* Leader: all in `need` are among those for which pick() holds. */
+bool db_witness_is_covered(const struct db *db, bool (*pick)(const struct db *db, const struct db_peer *p, uint64_t arg),
+                           uint64_t arg);
+bool db_witness_is_current(const struct db *db);
+bool db_witness_frees(const struct db *db); /* a leader without a vote may go: another node will be given the witness */
+void db_witness_note(struct db *db, const struct uuid *witness, uint64_t sequence);
 
 /* apply.c */
 void db_apply_committed(struct db *db);

@@ -4,7 +4,9 @@
  *
  *   u8 'R'  u8 version (1)  u8 type  uuid cluster  uuid from  uuid to (nil: everyone)  u64 term  u8 yes
  *   HELLO PREVOTE VOTE             u64 index  u64 index_term
+ *   VOTE_REPLY                     u64 index  u64 index_term (of what is durable there)
  *   APPEND                         u64 index  u64 index_term  u64 commit  u64 hash_index  [32]hash  entries
+ *                                  uuid witness  u64 witness_sequence
  *   ACK                            u64 match  u64 verified
  *   OFFER                          u64 index
  *   PROPOSE                        entries
@@ -65,6 +67,7 @@ void db_msg_encode(const struct db_msg *m, struct buf *b)
     case DB_MSG_HELLO:
     case DB_MSG_PREVOTE:
     case DB_MSG_VOTE:
+    case DB_MSG_VOTE_REPLY:
         wire_put_u64(b, m->index);
         wire_put_u64(b, m->index_term);
         break;
@@ -75,6 +78,8 @@ void db_msg_encode(const struct db_msg *m, struct buf *b)
         wire_put_u64(b, m->hash_index);
         buf_add(b, m->hash.b, HASH_SIZE);
         put_entries(b, m);
+        wire_put_uuid(b, &m->witness);
+        wire_put_u64(b, m->witness_sequence);
         break;
     case DB_MSG_ACK:
         wire_put_u64(b, m->match);
@@ -83,7 +88,6 @@ void db_msg_encode(const struct db_msg *m, struct buf *b)
     case DB_MSG_OFFER: wire_put_u64(b, m->index); break;
     case DB_MSG_PROPOSE: put_entries(b, m); break;
     case DB_MSG_PREVOTE_REPLY:
-    case DB_MSG_VOTE_REPLY:
     case DB_MSG_TIMEOUT_NOW: break;
     }
 }
@@ -114,6 +118,10 @@ static void get_append(struct wire_reader *r, struct db_msg *m)
     if (m->index > UINT64_MAX / 2)
         r->err = ERR_MALFORMED;
     get_entries(r, m);
+    if (r->err == 0 && r->p < r->end) { /* earlier releases do not say it */
+        m->witness = wire_get_uuid(r);
+        m->witness_sequence = wire_get_u64(r);
+    }
 }
 
 static void get_body(struct wire_reader *r, struct db_msg *m)
@@ -132,8 +140,13 @@ static void get_body(struct wire_reader *r, struct db_msg *m)
         break;
     case DB_MSG_OFFER: m->index = wire_get_u64(r); break;
     case DB_MSG_PROPOSE: get_entries(r, m); break;
-    case DB_MSG_PREVOTE_REPLY:
     case DB_MSG_VOTE_REPLY:
+        if (r->p < r->end) { /* earlier releases do not say it */
+            m->index = wire_get_u64(r);
+            m->index_term = wire_get_u64(r);
+        }
+        break;
+    case DB_MSG_PREVOTE_REPLY:
     case DB_MSG_TIMEOUT_NOW: break;
     }
 }

@@ -61,6 +61,8 @@ static struct db_batch *make_batch(struct db *db)
     b->replace = db->replace;
     b->term = db->term;
     b->voted_for = db->voted_for;
+    b->witness = db->w.seen_of;
+    b->witness_sequence = db->w.seen;
     b->commit_index = db->commit > db->commit_hint ? db->commit : db->commit_hint;
     fill_entries(db, b);
     b->applied_index = db->applied;

@@ -17,13 +17,56 @@ struct db_replica {
 struct db_config {
     struct db_replica replicas[DB_REPLICAS_MAX];
     size_t n;
-    uint8_t witness_weight; /* 0 until a witness exists */
+    struct uuid witness; /* nil: there is none */
+    uint8_t witness_weight;
+};
+
+/* What the witness holds (design: the witness as a voter: the tag). It votes and keeps no log: "think of it as a Raft
+ * voter whose log is what every node in `members` has". */
+enum { DB_TAG_MEMBERS_MAX = 20, DB_ETAG_MAX = 128, DB_WITNESS_TEXT_MAX = 160 }; /* as witness/port.h */
+struct db_tag {
+    uint64_t sequence; /* every write raises it by one */
+    struct uuid cluster, witness;
+    uint64_t term;
+    struct uuid leader;
+    struct uuid nonce; /* of the write: tells one's own from any other */
+    bool forced;
+    struct uuid members[DB_TAG_MEMBERS_MAX]; /* replicas; any subset of those that may stand here is safe */
+    size_t n_members;
+};
+
+/* One request to the witness, and what became of it: each call has exactly one outcome, a time-out is one. */
+enum db_witness_verb { DB_WITNESS_GET = 1, DB_WITNESS_PUT };
+struct db_witness_call {
+    uint64_t id;
+    enum db_witness_verb verb;
+    struct uuid witness;
+    char etag[DB_ETAG_MAX]; /* PUT: write only if it is still this one */
+    struct db_tag tag;      /* PUT */
+};
+enum db_witness_result {
+    DB_WITNESS_DONE = 1,
+    DB_WITNESS_LOST,        /* PUT: the etag is another one by now */
+    DB_WITNESS_MISSING,     /* there is no such object: not written */
+    DB_WITNESS_REFUSED,     /* by the service (rights, a malformed record): not written. A sequence that was rolled back
+                             * is DONE: the database judges it */
+    DB_WITNESS_UNKNOWN,     /* time-out, 5xx: a write may have landed, or may land yet */
+    DB_WITNESS_UNREACHABLE, /* no connection: surely not written */
+};
+struct db_witness_outcome {
+    uint64_t id;
+    enum db_witness_result result;
+    char etag[DB_ETAG_MAX];         /* DONE */
+    struct db_tag tag;              /* GET DONE */
+    char text[DB_WITNESS_TEXT_MAX]; /* why not, for an admin */
 };
 
 /* What the store gives back at start, and what PERSIST changes. */
 struct db_image {
     uint64_t term;
     struct uuid voted_for; /* nil: nobody in this term */
+    struct uuid witness;   /* the highest sequence that was seen of this witness: one below is a rolled-back one */
+    uint64_t witness_sequence;
     uint64_t commit_index;
     uint64_t applied_index;         /* of the tables below */
     struct tables *tables;          /* owned; NULL in an empty image */
@@ -40,6 +83,8 @@ struct db_batch {
     bool replace; /* a snapshot: forget all rows and entries first; rows then holds the whole state */
     uint64_t term;
     struct uuid voted_for;
+    struct uuid witness;
+    uint64_t witness_sequence;
     uint64_t commit_index;
     uint64_t truncate_from; /* delete entries with index >= this first; 0: none */
     struct entry *entries;  /* then add these; owned, payloads too */

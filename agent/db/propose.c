@@ -21,13 +21,16 @@ bool db_config_settled(const struct db *db)
 
 /* ---- leader ---------------------------------------------------------------------------------------------------- */
 
-/* A vote goes to who has the log: else the cluster could come to need a node that cannot answer. */
+/* A vote goes to who has the log: else the cluster could come to need a node that cannot answer. The witness's "rise is
+ * appended only with the tag of the own term known and members = the live, caught-up nodes". */
 static bool is_ripe(const struct db *db, const struct entry *e)
 {
     if (!db_is_config_kind(e->kind))
         return true;
     struct wire_reader r = wire_reader(e->payload);
     struct uuid id = wire_get_uuid(&r);
+    if (e->kind == ENTRY_WITNESS_WEIGHT)
+        return db_config_settled(db) && (wire_get_u8(&r) == 0 || db_witness_is_current(db));
     bool raises = e->kind == ENTRY_REPLICA_WEIGHT && wire_get_u8(&r) > 0;
     bool is_member = db_config_find(&db->config, &id) != NULL;
     return db_config_settled(db) && (!raises || !is_member || db_replica_progress(db, &id).caught_up);

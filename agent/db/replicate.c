@@ -32,7 +32,8 @@ void db_repl_append_own(struct db *db, struct entry *e)
 static uint64_t send_append(struct db *db, const struct uuid *to, uint64_t from, uint64_t upto)
 {
     struct db_msg m = {
-        .type = DB_MSG_APPEND, .to = *to, .yes = db_votes_heard(db), .index = from - 1, .commit = db->commit};
+        .type = DB_MSG_APPEND, .to = *to, .yes = db_votes_heard(db), .index = from - 1, .commit = db->commit,
+        .witness = db->w.seen_of, .witness_sequence = db->w.seen};
     bool known = db_log_term(&db->log, from - 1, &m.index_term);
     assert(known);
     size_t room = message_bytes(db) - DB_MSG_OVERHEAD, n = 0;
@@ -100,7 +101,7 @@ static void repair(struct db *db, struct db_peer *p, uint64_t next)
 
 /* ---- leader: counting ------------------------------------------------------------------------------------------ */
 
-static void advance_commit(struct db *db)
+void db_repl_advance(struct db *db)
 {
     if (db->role != DB_LEADER)
         return;
@@ -137,7 +138,7 @@ void db_on_ack(struct db *db, const struct db_msg *m)
         repair(db, p, next);
     else if (m->yes && next >= db->cast_next)
         p->repairing = false;
-    advance_commit(db);
+    db_repl_advance(db);
 }
 
 /* The leader's own match is what is durable here. */
@@ -146,7 +147,7 @@ static void count_own(struct db *db)
     struct db_peer *self = db_peer_find(db, &db->p.self);
     if (self != NULL)
         self->match = db->durable.last;
-    advance_commit(db);
+    db_repl_advance(db);
 }
 
 /* ---- follower -------------------------------------------------------------------------------------------------- */
@@ -276,6 +277,8 @@ void db_on_append(struct db *db, const struct db_msg *m, uint32_t nodeid)
         return;
     }
     db_election_heard_leader(db, m, nodeid);
+    if (uuid_eq(&m->witness, &db->config.witness))
+        db_witness_note(db, &m->witness, m->witness_sequence);
     if (!uuid_is_nil(&m->to) && !uuid_eq(&m->to, &db->p.self))
         return;
     uint64_t hint = 0;

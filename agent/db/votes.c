@@ -5,15 +5,20 @@
  * sum." "A change of weight is one entry that changes one weight by one, so that consecutive majorities share a voter.
  * It takes effect on append (and reverts on truncation)."
  *
- * Every sum over voters is made here, and each has the seam where the witness will count: witness_counts(). */
+ * Every sum over voters is made here. What the witness adds to each is decided in witness.c. */
 #include "agent/db/internal.h"
 
-unsigned db_config_total(const struct db_config *c)
+unsigned db_config_nodes(const struct db_config *c)
 {
-    unsigned total = c->witness_weight;
+    unsigned total = 0;
     for (size_t i = 0; i < c->n; i++)
         total += c->replicas[i].weight;
     return total;
+}
+
+unsigned db_config_total(const struct db_config *c)
+{
+    return db_config_nodes(c) + c->witness_weight;
 }
 
 bool db_config_is_quorum(const struct db_config *c, unsigned weight)
@@ -48,9 +53,27 @@ void db_encode_replica_remove(struct buf *b, const struct uuid *id)
     wire_put_uuid(b, id);
 }
 
+void db_encode_witness_name(struct buf *b, const struct uuid *witness)
+{
+    wire_put_uuid(b, witness);
+}
+
+void db_encode_witness_weight(struct buf *b, const struct uuid *witness, uint8_t weight)
+{
+    wire_put_uuid(b, witness);
+    wire_put_u8(b, weight);
+}
+
 bool db_is_config_kind(uint16_t kind)
 {
-    return kind == ENTRY_REPLICA_ADD || kind == ENTRY_REPLICA_WEIGHT || kind == ENTRY_REPLICA_REMOVE;
+    switch (kind) {
+    case ENTRY_REPLICA_ADD:
+    case ENTRY_REPLICA_WEIGHT:
+    case ENTRY_REPLICA_REMOVE:
+    case ENTRY_WITNESS_NAME:
+    case ENTRY_WITNESS_WEIGHT: return true;
+    default: return false;
+    }
 }
 
 static struct db_replica *find_mutable(struct db_config *c, const struct uuid *id)
@@ -76,7 +99,7 @@ static int apply_weight(struct db_config *c, const struct uuid *id, uint8_t weig
         return error_set(ret, ERR_NO_OBJECT, "replica %s is not a member", uuid_str(id).s);
     if (weight > 1)
         return error_set(ret, ERR_CONDITION, "a weight is 0 or 1, not %u", weight);
-    if (r->weight > weight && db_config_total(c) == 1)
+    if (r->weight > weight && db_config_nodes(c) == 1) /* the witness alone could never commit */
         return error_set(ret, ERR_CONDITION, "replica %s is the last voter", uuid_str(id).s);
     r->weight = weight;
     return 0;
@@ -95,24 +118,51 @@ static int apply_remove(struct db_config *c, const struct uuid *id, struct error
     return 0;
 }
 
+/* "Replacing a witness: old weight -> 0, create the new one, new weight -> 1." */
+static int apply_witness_name(struct db_config *c, const struct uuid *id, struct error *ret)
+{
+    if (c->witness_weight != 0)
+        return error_set(ret, ERR_CONDITION, "the witness still has a vote: its weight goes to 0 first");
+    c->witness = *id;
+    return 0;
+}
+
+static int apply_witness_weight(struct db_config *c, const struct uuid *id, uint8_t weight, struct error *ret)
+{
+    if (uuid_is_nil(id) || !uuid_eq(id, &c->witness))
+        return error_set(ret, ERR_NO_OBJECT, "%s is not the cluster's witness", uuid_str(id).s);
+    if (weight > 1)
+        return error_set(ret, ERR_CONDITION, "a weight is 0 or 1, not %u", weight);
+    c->witness_weight = weight;
+    return 0;
+}
+
 int db_config_apply(struct db_config *c, const struct entry *e, struct error *ret)
 {
     struct wire_reader r = wire_reader(e->payload);
     struct uuid id = wire_get_uuid(&r);
     uint32_t nodeid = e->kind == ENTRY_REPLICA_ADD ? wire_get_u32(&r) : 0;
-    uint8_t weight = e->kind == ENTRY_REPLICA_WEIGHT ? wire_get_u8(&r) : 0;
+    bool has_weight = e->kind == ENTRY_REPLICA_WEIGHT || e->kind == ENTRY_WITNESS_WEIGHT;
+    uint8_t weight = has_weight ? wire_get_u8(&r) : 0;
     if (wire_err(&r) != 0)
         return error_set(ret, ERR_USAGE, "a configuration entry (kind %u) does not parse", e->kind);
     switch (e->kind) {
     case ENTRY_REPLICA_ADD: return apply_add(c, &id, nodeid, ret);
     case ENTRY_REPLICA_WEIGHT: return apply_weight(c, &id, weight, ret);
+    case ENTRY_WITNESS_NAME: return apply_witness_name(c, &id, ret);
+    case ENTRY_WITNESS_WEIGHT: return apply_witness_weight(c, &id, weight, ret);
     default: return apply_remove(c, &id, ret);
     }
 }
 
+/* u8 of the witness: bit 0 its weight, bit 1: there is one, its uuid follows  u32 n, n × (uuid, u32 nodeid, u8 weight).
+ * Without a witness this is what releases before it wrote. */
 void db_config_encode(const struct db_config *c, struct buf *b)
 {
-    wire_put_u8(b, c->witness_weight);
+    bool has_witness = !uuid_is_nil(&c->witness);
+    wire_put_u8(b, (uint8_t)(c->witness_weight | (has_witness ? 2 : 0)));
+    if (has_witness)
+        wire_put_uuid(b, &c->witness);
     wire_put_u32(b, (uint32_t)c->n);
     for (size_t i = 0; i < c->n; i++) {
         wire_put_uuid(b, &c->replicas[i].id);
@@ -123,9 +173,12 @@ void db_config_encode(const struct db_config *c, struct buf *b)
 
 void db_config_decode(struct wire_reader *r, struct db_config *ret)
 {
-    *ret = (struct db_config){.witness_weight = wire_get_u8(r)};
+    uint8_t witness = wire_get_u8(r);
+    *ret = (struct db_config){.witness_weight = witness & 1};
+    if (witness & 2)
+        ret->witness = wire_get_uuid(r);
     uint32_t n = wire_get_count(r, 21);
-    if (n > DB_REPLICAS_MAX || ret->witness_weight > 1)
+    if (n > DB_REPLICAS_MAX || witness > 3 || (witness & 2) == (uuid_is_nil(&ret->witness) ? 2 : 0))
         r->err = ERR_MALFORMED;
     for (uint32_t i = 0; i < n && r->err == 0; i++) {
         struct uuid id = wire_get_uuid(r);
@@ -173,67 +226,72 @@ struct db_peer *db_peer_find(struct db *db, const struct uuid *id)
     return NULL;
 }
 
-/* The weight that the witness adds to a sum: nothing until the tag of the own term is known, and there is none yet. */
-static unsigned witness_counts(const struct db *db)
+/* Quorum of the nodes for which pick() holds, with the witness or without. */
+static bool quorum_of(const struct db *db, bool (*pick)(const struct db *db, const struct db_peer *p, uint64_t arg),
+                      uint64_t arg, bool with_witness)
 {
-    (void)db;
-    return 0;
-}
-
-/* Quorum of the voters for which pick() holds. */
-static bool quorum_of(const struct db *db, bool (*pick)(const struct db *db, const struct db_peer *p), unsigned witness)
-{
-    unsigned weight = witness;
+    unsigned weight = with_witness ? db->config.witness_weight : 0;
     for (size_t i = 0; i < db->config.n; i++)
-        if (pick(db, &db->peers[i]))
+        if (pick(db, &db->peers[i], arg))
             weight += db->config.replicas[i].weight;
     return db_config_is_quorum(&db->config, weight);
 }
 
-static bool said_yes(const struct db *db, const struct db_peer *p)
+static bool said_yes(const struct db *db, const struct db_peer *p, uint64_t arg)
 {
     (void)db;
+    (void)arg;
     return p->vote == DB_VOTE_YES;
 }
 
-static bool may_still_say_yes(const struct db *db, const struct db_peer *p)
+static bool may_still_say_yes(const struct db *db, const struct db_peer *p, uint64_t arg)
 {
     (void)db;
+    (void)arg;
     return p->vote != DB_VOTE_NO;
 }
 
-static bool heard_lately(const struct db *db, const struct db_peer *p)
+static bool heard_lately(const struct db *db, const struct db_peer *p, uint64_t arg)
 {
+    (void)arg;
     return uuid_eq(&p->id, &db->p.self) || db->now - p->heard_ms < DB_ELECTION_MS_MIN;
+}
+
+static bool reaches(const struct db *db, const struct db_peer *p, uint64_t index)
+{
+    (void)db;
+    return p->match >= index;
 }
 
 bool db_votes_won(const struct db *db)
 {
-    return quorum_of(db, said_yes, witness_counts(db));
+    return quorum_of(db, said_yes, 0, db_witness_says_yes(db));
+}
+
+bool db_votes_need_witness(const struct db *db)
+{
+    return !quorum_of(db, said_yes, 0, false) && quorum_of(db, said_yes, 0, true);
 }
 
 bool db_votes_lost(const struct db *db)
 {
-    return !quorum_of(db, may_still_say_yes, db->config.witness_weight);
+    return !quorum_of(db, may_still_say_yes, 0, db_witness_may_say_yes(db));
 }
 
 bool db_votes_heard(const struct db *db)
 {
-    return quorum_of(db, heard_lately, witness_counts(db));
+    return quorum_of(db, heard_lately, 0, db_witness_is_covered(db, heard_lately, 0));
 }
 
-/* The highest match that, with all that reach at least as far, is a quorum. */
+/* The highest match that, with all that reach at least as far, is a quorum: "committed iff weight(S) + witness is
+ * strictly more than half". */
 uint64_t db_votes_durable(const struct db *db)
 {
     uint64_t best = 0;
     for (size_t i = 0; i < db->config.n; i++) {
-        uint64_t candidate = db->peers[i].match;
-        unsigned weight = witness_counts(db);
-        for (size_t k = 0; k < db->config.n; k++)
-            if (db->peers[k].match >= candidate)
-                weight += db->config.replicas[k].weight;
-        if (candidate > best && db_config_is_quorum(&db->config, weight))
-            best = candidate;
+        uint64_t index = db->peers[i].match;
+        if (index > best && quorum_of(db, reaches, index, db_witness_is_covered(db, reaches, index)))
+            best = index;
     }
     return best;
 }
@@ -247,6 +305,14 @@ static void config_before(const struct db *db, struct db_config *ret)
             (void)db_config_apply(ret, &db->log.e[i], NULL);
 }
 
+/* The witness may name nobody but nodes that have no vote any more: then only they can be given it. They go for it when
+ * all others had the time, and hand over (db_election_evicted). */
+static bool is_last_resort(const struct db *db)
+{
+    int64_t since = db->leader_heard_ms > db->w.view_ms ? db->leader_heard_ms : db->w.view_ms;
+    return db->config.witness_weight > 0 && db->now - since >= DB_LAST_RESORT_MS;
+}
+
 /* A voter campaigns. So does a replica whose vote is taken away by an entry that may not be committed: it can be the
  * only one whose log reaches far enough to win, and counts without itself. One that was removed, that never was a
  * member or that does not trust its tables does not. */
@@ -255,7 +321,7 @@ bool db_may_campaign(const struct db *db)
     const struct db_replica *self = db_config_find(&db->config, &db->p.self);
     if (self == NULL || db->quarantined)
         return false;
-    if (self->weight > 0)
+    if (self->weight > 0 || is_last_resort(db))
         return true;
     if (db->config_index <= db->commit)
         return false;

@@ -35,7 +35,7 @@ static const char *const statements[ST_N] = {
                    "ON CONFLICT (tbl, key) DO UPDATE SET value = excluded.value",
     [ST_ROW_DEL] = "DELETE FROM row WHERE tbl = ? AND key = ?",
     [ST_STATE_PUT] = "UPDATE state SET term = ?, voted_for = ?, commit_index = ?, applied_index = ?, base_index = ?, "
-                     "base_term = ?, base_chain = ?, base_config = ?, digest = ?",
+                     "base_term = ?, base_chain = ?, base_config = ?, digest = ?, witness = ?, witness_sequence = ?",
 };
 
 static const char schema[] =
@@ -48,6 +48,12 @@ static const char schema[] =
     " chain BLOB NOT NULL) STRICT;"
     "CREATE TABLE row (tbl INTEGER NOT NULL, key TEXT NOT NULL, value BLOB NOT NULL, PRIMARY KEY (tbl, key))"
     " STRICT, WITHOUT ROWID;";
+
+/* Columns that came later. A release that does not know them leaves them alone: none of its statements names all. */
+static const char *const later_columns[][2] = {
+    {"witness", "ALTER TABLE state ADD COLUMN witness BLOB NOT NULL DEFAULT x'00000000000000000000000000000000';"},
+    {"witness_sequence", "ALTER TABLE state ADD COLUMN witness_sequence INTEGER NOT NULL DEFAULT 0;"},
+};
 
 struct store {
     sqlite3 *db; /* NULL until the file exists */
@@ -62,7 +68,8 @@ struct store {
     uint64_t last_index;
     struct hash last_chain;
     struct hash digest;
-    struct uuid voted_for;
+    struct uuid voted_for, witness;
+    uint64_t witness_sequence;
     uint64_t seq; /* of the last batch */
     int wal_pages;
     bool committed; /* by this process */
@@ -208,6 +215,7 @@ static struct hash row_hash(enum table_id table, const char *key, struct slice v
     return hash_sha256(parts, 2);
 }
 
+/* The uuid at the end is there with a witness alone: without one this is what releases before it wrote. */
 static void config_encode(const struct db_config *c, struct buf *b)
 {
     wire_put_u32(b, (uint32_t)c->n);
@@ -217,6 +225,8 @@ static void config_encode(const struct db_config *c, struct buf *b)
         wire_put_u8(b, c->replicas[i].weight);
     }
     wire_put_u8(b, c->witness_weight);
+    if (!uuid_is_nil(&c->witness))
+        wire_put_uuid(b, &c->witness);
 }
 
 static int config_decode(struct slice bytes, struct db_config *ret)
@@ -232,6 +242,8 @@ static int config_decode(struct slice bytes, struct db_config *ret)
         c.replicas[i].weight = wire_get_u8(&r);
     }
     c.witness_weight = wire_get_u8(&r);
+    if (r.p < r.end)
+        c.witness = wire_get_uuid(&r);
     if (wire_end(&r) != 0)
         return ERR_MALFORMED;
     *ret = c;
@@ -349,6 +361,22 @@ static int pragma_get(struct store *s, const char *sql, int64_t *ret, struct err
     return err;
 }
 
+static int add_columns(struct store *s, struct error *e)
+{
+    for (size_t i = 0; i < sizeof(later_columns) / sizeof(later_columns[0]); i++) {
+        char sql[128];
+        int64_t has;
+        snprintf(sql, sizeof(sql), "SELECT count(*) FROM pragma_table_info('state') WHERE name = '%s'",
+                 later_columns[i][0]);
+        int err = pragma_get(s, sql, &has, e);
+        if (!err && !has)
+            err = run(s, later_columns[i][1], e);
+        if (err)
+            return err;
+    }
+    return 0;
+}
+
 static int insert_identity(struct store *s, struct error *e)
 {
     sqlite3_stmt *st = NULL;
@@ -377,6 +405,8 @@ static int create(struct store *s, struct error *e)
     if (!err)
         err = run(s, schema, e);
     if (!err)
+        err = add_columns(s, e);
+    if (!err)
         err = insert_identity(s, e);
     if (!err)
         err = run(s, pragmas, e);
@@ -396,7 +426,7 @@ static int load_state(struct store *s, struct db_image *image, bool *ret_mine, s
     sqlite3_stmt *st = NULL;
     if (sqlite3_prepare_v2(s->db,
                            "SELECT cluster, replica, term, voted_for, commit_index, applied_index, base_index, "
-                           "base_term, base_chain, base_config, digest FROM state",
+                           "base_term, base_chain, base_config, digest, witness, witness_sequence FROM state",
                            -1, &st, NULL) != SQLITE_OK ||
         sqlite3_step(st) != SQLITE_ROW) {
         int err =
@@ -410,7 +440,9 @@ static int load_state(struct store *s, struct db_image *image, bool *ret_mine, s
               column_u64(st, 4, INT64_MAX, &s->commit_index) && column_u64(st, 5, INT64_MAX, &s->applied_index) &&
               column_u64(st, 6, INT64_MAX, &s->base_index) && column_u64(st, 7, INT64_MAX, &s->base_term) &&
               column_copy(st, 8, s->base_chain.b, HASH_SIZE) && column_copy(st, 10, s->digest.b, HASH_SIZE) &&
-              config_decode(column_slice(st, 9), &image->base_config) == 0;
+              config_decode(column_slice(st, 9), &image->base_config) == 0 &&
+              column_copy(st, 11, s->witness.b, sizeof(s->witness.b)) &&
+              column_u64(st, 12, INT64_MAX, &s->witness_sequence);
     sqlite3_finalize(st);
     if (!ok)
         return damaged(s, e, "its state does not decode");
@@ -419,6 +451,8 @@ static int load_state(struct store *s, struct db_image *image, bool *ret_mine, s
     config_encode(&image->base_config, &s->base_config);
     image->term = s->term;
     image->voted_for = s->voted_for;
+    image->witness = s->witness;
+    image->witness_sequence = s->witness_sequence;
     image->commit_index = s->commit_index;
     image->applied_index = s->applied_index;
     image->base_index = s->base_index;
@@ -557,7 +591,9 @@ static int load(struct store *s, struct db_image *image, bool *ret_mine, struct 
         err = is_unfinished(s, &unfinished, e);
     if (err || unfinished)
         return err;
-    err = load_state(s, image, ret_mine, e);
+    err = add_columns(s, e);
+    if (!err)
+        err = load_state(s, image, ret_mine, e);
     if (err || !*ret_mine)
         return err;
     err = load_log(s, image, e);
@@ -574,7 +610,8 @@ static void reset(struct store *s)
 {
     s->term = s->commit_index = s->applied_index = s->base_index = s->base_term = s->last_index = 0;
     s->base_chain = s->last_chain = s->digest = (struct hash){{0}};
-    s->voted_for = (struct uuid){{0}};
+    s->voted_for = s->witness = (struct uuid){{0}};
+    s->witness_sequence = 0;
     s->base_config.len = 0;
     config_encode(&(struct db_config){0}, &s->base_config);
 }
@@ -756,6 +793,8 @@ static int write_state(struct store *s, const struct db_batch *b, struct error *
                          (unsigned long long)b->applied_index);
     s->term = b->term;
     s->voted_for = b->voted_for;
+    s->witness = b->witness;
+    s->witness_sequence = b->witness_sequence;
     s->commit_index = b->commit_index;
     s->applied_index = b->applied_index;
     sqlite3_stmt *st = s->st[ST_STATE_PUT];
@@ -768,6 +807,8 @@ static int write_state(struct store *s, const struct db_batch *b, struct error *
     bind_blob(st, 7, s->base_chain.b, sizeof(s->base_chain.b));
     bind_blob(st, 8, s->base_config.p, s->base_config.len);
     bind_blob(st, 9, s->digest.b, sizeof(s->digest.b));
+    bind_blob(st, 10, s->witness.b, sizeof(s->witness.b));
+    bind_u64(st, 11, s->witness_sequence);
     return step_done(s, st, e);
 }
 

@@ -4,7 +4,9 @@
 #include <stdarg.h>
 #include <stdio.h>
 
-enum { REQUESTS_MAX = 20000, TERMS_MAX = 20000, VARIANTS_MAX = 32 };
+#include "tests/sim/blob.h"
+
+enum { REQUESTS_MAX = 20000, TERMS_MAX = 20000, VARIANTS_MAX = 32, TAGS_MAX = 64 };
 
 struct variant { /* of an entry at one index: what some log held */
     uint64_t term, content, term_before;
@@ -42,6 +44,15 @@ struct checker {
     bool is_acknowledged[REQUESTS_MAX];
     uint64_t n_requests;
     struct shadow shadow[NET_NODES_MAX];
+    struct { /* what a node's replica said to whom */
+        struct uuid from, to;
+    } votes[TERMS_MAX][NET_NODES_MAX];
+    const struct blob *blob;
+    struct db_tag tags[TAGS_MAX]; /* the last one of each of the last terms in which one was written */
+    size_t n_tags;
+    uint64_t counted; /* the last entry that needed the witness to be committed */
+    struct uuid counted_by;
+    uint64_t n_counted;
 };
 
 struct checker *checker_new(const struct sim_options *options)
@@ -188,6 +199,44 @@ static void check_log(struct checker *c, struct shadow *s, const struct db *db)
         check_config(c, db);
 }
 
+/* ---- the witness ----------------------------------------------------------------------------------------------- */
+
+void checker_witness(struct checker *c, const struct blob *blob)
+{
+    c->blob = blob;
+}
+
+/* The tag that db wrote as leader or candidate of its term; NULL: none has landed. */
+static const struct db_tag *own_tag(const struct checker *c, const struct db *db)
+{
+    for (size_t i = 0; i < c->n_tags; i++)
+        if (c->tags[i].term == db->term && uuid_eq(&c->tags[i].leader, &db->p.self) &&
+            uuid_eq(&c->tags[i].witness, &db->config.witness))
+            return &c->tags[i];
+    return NULL;
+}
+
+void checker_tag_written(struct checker *c, const struct db_tag *old, const struct db_tag *tag)
+{
+    struct db_tag *last = NULL;
+    if (tag->sequence != old->sequence + 1)
+        checker_fail(c, "tag: sequence %lu follows %lu", (unsigned long)tag->sequence, (unsigned long)old->sequence);
+    if (tag->term < old->term)
+        checker_fail(c, "tag: its term falls from %lu to %lu", (unsigned long)old->term, (unsigned long)tag->term);
+    if (tag->term == old->term && !uuid_eq(&tag->leader, &old->leader))
+        checker_fail(c, "tag: two leaders of term %lu", (unsigned long)tag->term);
+    for (size_t i = 0; i < c->n_tags; i++)
+        if (c->tags[i].term == tag->term && uuid_eq(&c->tags[i].witness, &tag->witness))
+            last = &c->tags[i];
+    if (last != NULL) {
+        *last = *tag;
+        return;
+    }
+    if (c->n_tags == TAGS_MAX)
+        memmove(&c->tags[0], &c->tags[1], --c->n_tags * sizeof(c->tags[0]));
+    c->tags[c->n_tags++] = *tag;
+}
+
 /* ---- leaders --------------------------------------------------------------------------------------------------- */
 
 static void check_holds(struct checker *c, const struct db *db, uint64_t index)
@@ -209,11 +258,30 @@ static uint64_t committed_by(const struct checker *c, uint64_t term)
     return index;
 }
 
+static void check_elected(struct checker *c, const struct db *db)
+{
+    const struct db_replica *self = db_config_find(&db->config, &db->p.self); /* its own vote leaves in this step */
+    unsigned weight = self != NULL ? self->weight : 0;
+    unsigned witness = own_tag(c, db) != NULL ? db->config.witness_weight : 0;
+    if (c->options->only_results)
+        return;
+    for (size_t i = 0; i < NET_NODES_MAX; i++) {
+        const struct db_replica *r = db_config_find(&db->config, &c->votes[db->term][i].from);
+        if (r != NULL && r != self && uuid_eq(&c->votes[db->term][i].to, &db->p.self))
+            weight += r->weight;
+    }
+    c->n_counted += !db_config_is_quorum(&db->config, weight);
+    if (!db_config_is_quorum(&db->config, weight + witness))
+        checker_fail(c, "elected: the leader of term %lu has %u votes of %u", (unsigned long)db->term, weight,
+                     db_config_total(&db->config));
+}
+
 static void check_leader(struct checker *c, struct shadow *s, const struct db *db)
 {
     if (db->role != DB_LEADER || s->led == db->term || db->term >= TERMS_MAX)
         return;
     s->led = db->term;
+    check_elected(c, db);
     struct uuid *known = &c->leaders[db->term];
     if (!uuid_is_nil(known) && !uuid_eq(known, &db->p.self))
         checker_fail(c, "one leader: two in term %lu", (unsigned long)db->term);
@@ -266,12 +334,62 @@ static unsigned weight_on_disk(const struct db_config *config, const struct entr
     return weight;
 }
 
+static bool members_have(const struct db_tag *tag, const struct entry *e, const struct checker_node *nodes, size_t n)
+{
+    for (size_t m = 0; m < tag->n_members; m++) {
+        bool has = false;
+        for (size_t i = 0; i < n; i++)
+            has |= uuid_eq(&nodes[i].replica, &tag->members[m]) && has_on_disk(nodes[i].disk, e->index, e->term);
+        if (!has)
+            return false;
+    }
+    return true;
+}
+
+/* Does the witness hold an entry of this leader: have all members of its tag it, and of any that may replace it? */
+static bool witness_has(const struct checker *c, const struct db *db, const struct entry *e,
+                        const struct checker_node *nodes, size_t n)
+{
+    const struct db_tag *tag = own_tag(c, db);
+    struct db_tag late;
+    if (tag == NULL || !members_have(tag, e, nodes, n))
+        return false;
+    for (size_t i = 0; blob_under_way(c->blob, i, &late); i++)
+        if (late.term == db->term && uuid_eq(&late.leader, &db->p.self) && uuid_eq(&late.witness, &tag->witness) &&
+            !members_have(&late, e, nodes, n))
+            return false;
+    return true;
+}
+
+/* "Every member holds all commits that counted the witness." A member whose disk was lost is nobody any more. */
+static void check_members(struct checker *c, const struct checker_node *nodes, size_t n)
+{
+    const struct db_tag *tag = c->blob != NULL ? blob_tag(c->blob, &c->counted_by) : NULL;
+    if (tag == NULL || c->counted == 0 || blob_is_rolled_back(c->blob) || c->options->only_results)
+        return;
+    const struct entry e = {.index = c->counted, .term = c->at[c->counted]->term};
+    for (size_t m = 0; m < tag->n_members; m++)
+        for (size_t i = 0; i < n; i++)
+            if (uuid_eq(&nodes[i].replica, &tag->members[m]) && !has_on_disk(nodes[i].disk, e.index, e.term))
+                checker_fail(c, "members: node %zu lacks entry %lu, which the witness counted for", i + 1,
+                             (unsigned long)e.index);
+}
+
 static void check_on_disk(struct checker *c, const struct shadow *s, const struct db *db, const struct entry *e,
                           const struct checker_node *nodes, size_t n)
 {
     if (c->options->only_results)
         return;
     unsigned weight = weight_on_disk(&db->config, e, nodes, n), before = weight_on_disk(&s->config, e, nodes, n);
+    if (db_config_is_quorum(&db->config, weight) || db_config_is_quorum(&s->config, before))
+        return;
+    if (witness_has(c, db, e, nodes, n)) {
+        weight += db->config.witness_weight;
+        before += s->config.witness_weight;
+        c->counted = e->index;
+        c->counted_by = db->config.witness;
+        c->n_counted++;
+    }
     if (!db_config_is_quorum(&db->config, weight) && !db_config_is_quorum(&s->config, before))
         checker_fail(c, "on disk: entry %lu is committed with weight %u of %u on disk", (unsigned long)e->index, weight,
                      db_config_total(&db->config));
@@ -383,6 +501,7 @@ void checker_step(struct checker *c, size_t node, const struct checker_node *nod
     s->config = db->config;
     check_changes(c, db);
     check_kept(c, s, db);
+    check_members(c, nodes, n);
 }
 
 /* ---- what is said ---------------------------------------------------------------------------------------------- */
@@ -419,6 +538,16 @@ static void note_acknowledged(struct shadow *s, const struct db_msg *m)
     s->acked = m->match > s->acked ? m->match : s->acked;
 }
 
+static void note_vote(struct checker *c, const struct checker_node *node, const struct db_msg *m)
+{
+    bool is_own = m->type == DB_MSG_VOTE;
+    if ((!is_own && (m->type != DB_MSG_VOTE_REPLY || !m->yes)) || m->term >= TERMS_MAX)
+        return;
+    size_t i = node->db->p.nodeid - 1;
+    c->votes[m->term][i].from = m->from;
+    c->votes[m->term][i].to = is_own ? m->from : m->to;
+}
+
 void checker_sends(struct checker *c, const struct checker_node *node, struct slice bytes)
 {
     struct db_msg m;
@@ -426,6 +555,7 @@ void checker_sends(struct checker *c, const struct checker_node *node, struct sl
         return;
     check_said(c, &node->disk->image, &m);
     check_one_vote(c, &c->shadow[node->db->p.nodeid - 1], &m);
+    note_vote(c, node, &m);
     if (m.type == DB_MSG_ACK)
         note_acknowledged(&c->shadow[node->db->p.nodeid - 1], &m);
     db_msg_done(&m);
@@ -463,6 +593,11 @@ void checker_end(struct checker *c, uint64_t applied)
 const struct db_config *checker_config(const struct checker *c)
 {
     return &c->config;
+}
+
+uint64_t checker_counted(const struct checker *c)
+{
+    return c->n_counted;
 }
 
 uint64_t checker_commit(const struct checker *c)

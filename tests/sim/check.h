@@ -15,8 +15,12 @@
  *                   uncommitted, after a commit of its own term
  *   said            what a vote or an acknowledgement claims is on the disk of who says it
  *   one vote        a replica votes for one candidate a term, across restarts
+ *   elected         a leader has the votes of a majority of its configuration; the witness's is its tag of that term
+ *   tag             the witness's sequence rises by one and its term never falls; a term has one leader
+ *   members         whoever the tag names as a member has on disk all that was committed by counting the witness; so has
+ *                   whoever a write that may still land names; and nothing is counted before the tag is the leader's own
  *
- * The last five judge by rule, before harm is done; sim_options.only_results leaves them out. Matching is proved by
+ * The last eight judge by rule, before harm is done; sim_options.only_results leaves them out. Matching is proved by
  * induction: an entry of an index and term is always the same and always follows the same term. Requests are numbers
  * (request_uuid). */
 #pragma once
@@ -26,6 +30,7 @@
 #include "tests/sim/net.h"
 #include "tests/sim/sim.h"
 
+struct blob;
 struct checker;
 
 struct checker *checker_new(const struct sim_options *options);
@@ -36,6 +41,9 @@ const char *checker_fault(const struct checker *c);
 void checker_fail(struct checker *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 /* A node took a step, or goes on after a start (then nothing of its former life is expected). disks: of all nodes. */
+/* The simulated witness: written when a write lands. Without checker_witness() there is none. */
+void checker_witness(struct checker *c, const struct blob *blob);
+void checker_tag_written(struct checker *c, const struct db_tag *old, const struct db_tag *tag);
 struct checker_node {
     const struct db *db; /* NULL: down */
     const struct disk *disk;
@@ -52,6 +60,7 @@ void checker_end(struct checker *c, uint64_t applied);
 /* What is committed, as nobody in the cluster can know it. */
 const struct db_config *checker_config(const struct checker *c);
 uint64_t checker_commit(const struct checker *c);
+uint64_t checker_counted(const struct checker *c); /* entries and elections that needed the witness */
 
 struct uuid request_uuid(uint64_t number);
 uint64_t request_number(const struct uuid *id); /* 0: not one of these */

@@ -1,9 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Databases under faults. A seed draws a cluster (2 to 5 slots, speeds of net and disks, limits) and then, in virtual
- * time, clients     propose at any node, and try again after a time-out with the same request id an admin    adds,
- * raises, lowers, removes and replaces replicas, several at once, and hands leadership over faults      crash (also in
- * the middle of a node's outputs), restart, pause, partition, loss, slow disks After FAULTS_MS everything heals; then
- * there must be one leader and one state within SETTLE_MS, and a proposal must still succeed. */
+ * time,
+ *   clients   propose at any node, and try again after a time-out with the same request id
+ *   an admin  adds, raises, lowers, removes and replaces replicas, several at once, and hands leadership over
+ *   faults    crash (also in the middle of a node's outputs), restart, pause, partition, loss, slow disks
+ * In half of the seeds there is a witness as well: the admin names, raises, lowers and replaces it; it cannot be reached
+ * from some nodes, says neither yes nor no to writes that land late, and is rolled back to what all nodes know to be old.
+ * Most of these clusters have two halves (1+1, 2+2) that lose one another. After FAULTS_MS everything heals; then there
+ * must be one leader and one state within SETTLE_MS, and a proposal must still succeed. */
+#include "tests/sim/blob.h"
 #include "tests/sim/check.h"
 
 #include <stdarg.h>
@@ -17,6 +22,7 @@ enum {
     TICK_MS = 50,
     RETRIES_MAX = 256,
     INBOX_MAX = 4096,
+    HELD_MAX = 8,
 };
 
 struct slot {
@@ -34,6 +40,9 @@ struct slot {
     int outputs_left; /* crashes when it falls to 0; < 0: does not */
     bool is_doomed;
     uint64_t led, voted; /* the last term in which it was seen to lead, or to have voted */
+    uint32_t life;
+    struct blob_event held[HELD_MAX]; /* outcomes of the witness that came while it was paused */
+    size_t n_held;
 };
 
 struct plan {
@@ -43,6 +52,9 @@ struct plan {
     uint64_t log_kept, lag_snapshot;
     size_t message_max, payload_max;
     bool is_storm; /* all slots vote, and leaders die young */
+    bool has_witness;
+    bool has_halves; /* and they are what falls apart */
+    struct blob_params blob;
 };
 
 struct sim {
@@ -53,6 +65,10 @@ struct sim {
     struct slot slot[SLOTS_MAX];
     struct net *net;
     struct checker *check;
+    struct blob *blob; /* NULL: there is no witness */
+    struct prng witness_prng; /* seeds without one play as if there were none */
+    struct uuid witness;
+    int64_t witness_ms;
     struct log_sink log[SLOTS_MAX];
     struct sink_ctx {
         struct sim *sim;
@@ -86,6 +102,27 @@ static int64_t soon(struct sim *s, int64_t ms_max)
 #define PICK(s, ...)                                                                                                   \
     ((const int64_t[]){__VA_ARGS__}[draw((s), sizeof((const int64_t[]){__VA_ARGS__}) / sizeof(int64_t))])
 
+static void plan_witness(struct sim *s, struct plan *p)
+{
+    static const size_t sizes[] = {2, 2, 2, 3, 4, 4, 4, 5};
+    static const int64_t delays[] = {10, 40, 80, 400};
+    static const unsigned unknown[] = {0, 50, 400};
+    struct prng *r = &s->witness_prng;
+    p->n = sizes[prng_below(r, 8)];
+    p->fsync_ms_max = p->fsync_ms_max > 100 ? 40 : p->fsync_ms_max; /* else there is no time for what is to be seen */
+    p->net.notice_ms_max = p->net.notice_ms_max > 200 && prng_below(r, 4) != 0 ? 60 : p->net.notice_ms_max;
+    p->net.delay_ms_max = p->net.delay_ms_max > 40 ? 10 : p->net.delay_ms_max;
+    p->net.loss = prng_below(r, 4) != 0 ? 0 : p->net.loss;
+    p->has_halves = prng_below(r, 100) < 75;
+    p->is_storm = prng_below(r, 100) < 60;
+    p->admin_ms_max = p->is_storm ? 150 : p->admin_ms_max < 600 ? p->admin_ms_max : 600;
+    p->fault_ms_max = p->is_storm && p->fault_ms_max > 1000 ? 1000 : p->fault_ms_max;
+    p->blob = (struct blob_params){.delay_ms_max = delays[prng_below(r, 4)],
+                                   .late_ms_max = 6000,
+                                   .unknown = unknown[prng_below(r, 3)],
+                                   .refused = prng_below(r, 4) == 0 ? 50 : 0};
+}
+
 static struct plan make_plan(struct sim *s)
 {
     struct plan p = {.n = 2 + draw(s, SLOTS_MAX - 1)};
@@ -101,7 +138,10 @@ static struct plan make_plan(struct sim *s)
     p.message_max = (size_t)PICK(s, 900, 4000, 1 << 20);
     p.payload_max = (size_t)PICK(s, 30, 500);
     p.is_storm = chance(s, 40);
-    if (p.is_storm) {
+    p.has_witness = prng_below(&s->witness_prng, 2) != 0;
+    if (p.has_witness) {
+        plan_witness(s, &p);
+    } else if (p.is_storm) {
         p.n = 3 + 2 * draw(s, 2);
         p.admin_ms_max = 200;
         p.fault_ms_max = PICK(s, 300, 1000);
@@ -180,6 +220,8 @@ static void crash(struct sim *s, size_t i)
     for (size_t k = 0; k < n->n_inbox; k++)
         net_event_done(&n->inbox[k]);
     n->n_inbox = 0;
+    n->n_held = 0;
+    n->life++;
     n->fetch_ms = INT64_MAX;
     n->paused_ms = 0;
     n->is_doomed = false;
@@ -255,6 +297,11 @@ static void perform(struct sim *s, size_t i, struct db_out *o)
         n->fetch_ms = soon(s, 300);
         break;
     case DB_APPLIED: on_outcome(s, o); break;
+    case DB_WITNESS:
+        say(s, "node %zu: call %lu: %s the witness", i + 1, (unsigned long)o->call->id,
+            o->call->verb == DB_WITNESS_GET ? "reads" : "writes");
+        blob_call(s->blob, s->now, i, n->life, o->call);
+        break;
     case DB_FATAL: checker_fail(s->check, "node %zu stops: %s", i + 1, o->result.error.text); break;
     }
 }
@@ -335,6 +382,28 @@ static void on_net(struct sim *s, struct net_event *e)
         net_event_done(e);
 }
 
+static void tell_outcome(struct sim *s, const struct blob_event *e)
+{
+    static const char *const results[] = {"", "done", "lost", "missing", "refused", "unknown", "unreachable"};
+    struct slot *n = &s->slot[e->node];
+    if (n->db == NULL || n->life != e->life)
+        return;
+    say(s, "node %zu: call %lu: %s, term %lu, sequence %lu", e->node + 1, (unsigned long)e->outcome.id,
+        results[e->outcome.result], (unsigned long)e->outcome.tag.term, (unsigned long)e->outcome.tag.sequence);
+    db_witness_done(n->db, s->now, &e->outcome);
+    after_step(s, e->node);
+}
+
+static void on_blob(struct sim *s, const struct blob_event *e)
+{
+    struct slot *n = &s->slot[e->node];
+    bool is_paused = n->db != NULL && n->life == e->life && s->now < n->paused_ms;
+    if (is_paused && n->n_held < HELD_MAX)
+        n->held[n->n_held++] = *e;
+    else if (!is_paused)
+        tell_outcome(s, e);
+}
+
 static void resume(struct sim *s, size_t i)
 {
     struct slot *n = &s->slot[i];
@@ -349,6 +418,9 @@ static void resume(struct sim *s, size_t i)
             n->n_inbox = n->n_inbox > k ? n->n_inbox : k;
     }
     n->n_inbox = 0;
+    for (size_t k = 0; k < n->n_held; k++)
+        tell_outcome(s, &n->held[k]);
+    n->n_held = 0;
 }
 
 static void finish_fetch(struct sim *s, size_t i)
@@ -479,9 +551,50 @@ static void hand_over(struct sim *s)
         }
 }
 
+static void propose_witness(struct sim *s, uint16_t kind, uint8_t weight)
+{
+    AUTO(buf_done) struct buf b = {0};
+    if (kind == ENTRY_WITNESS_NAME)
+        db_encode_witness_name(&b, &s->witness);
+    else
+        db_encode_witness_weight(&b, &s->witness, weight);
+    say(s, "admin: entry kind %u for the witness, weight %u", kind, weight);
+    propose(s, ++s->last_request, kind, buf_slice(&b));
+}
+
+static void create_witness(struct sim *s)
+{
+    const struct uuid cluster = {{0xc1}};
+    s->witness.b[0] = 0xee;
+    s->witness.b[1]++;
+    blob_create(s->blob, &cluster, &s->witness);
+}
+
+/* Up mostly where the nodes are an even number, down mostly where they are not. */
+static void change_witness(struct sim *s)
+{
+    const struct db_config *c = checker_config(s->check);
+    bool is_even = db_config_nodes(c) % 2 == 0;
+    if (c->witness_weight == 0 && chance(s, 3))
+        create_witness(s);
+    else if (c->witness_weight == 0 && !uuid_eq(&c->witness, &s->witness))
+        propose_witness(s, ENTRY_WITNESS_NAME, 0);
+    else if (c->witness_weight == 0 && chance(s, is_even ? 80 : 15))
+        propose_witness(s, ENTRY_WITNESS_WEIGHT, 1);
+    else if (c->witness_weight == 1 && chance(s, is_even ? 4 : 30))
+        propose_witness(s, ENTRY_WITNESS_WEIGHT, 0);
+}
+
 static void admin(struct sim *s)
 {
     s->admin_ms = soon(s, s->plan.admin_ms_max);
+    if (s->plan.has_witness && (s->now < STORM_MS || chance(s, 85))) {
+        const struct db_config *c = checker_config(s->check);
+        grow(s);
+        if (s->now >= STORM_MS || db_config_nodes(c) == s->plan.n || uuid_is_nil(&c->witness))
+            change_witness(s);
+        return;
+    }
     if (s->plan.is_storm && (s->now < STORM_MS || chance(s, 70))) {
         grow(s);
         return;
@@ -503,19 +616,26 @@ static bool leads(const struct slot *n)
 static void partition(struct sim *s, bool heal)
 {
     uint8_t side[NET_NODES_MAX] = {0};
-    bool of_leaders = !heal && chance(s, 40);
+    bool in_halves = !heal && s->plan.has_halves && chance(s, 70);
+    bool of_leaders = !heal && !in_halves && chance(s, 40);
     for (size_t i = 0; i < s->plan.n && !heal; i++)
-        side[i] = (uint8_t)(of_leaders ? leads(&s->slot[i]) : draw(s, 2));
+        if (in_halves)
+            side[i] = 2 * i >= s->plan.n;
+        else
+            side[i] = (uint8_t)(of_leaders ? leads(&s->slot[i]) : draw(s, 2));
     say(s, "sides: %u%u%u%u%u", side[0], side[1], side[2], side[3], side[4]);
     net_partition(s->net, s->now, side);
 }
+
+/* Seldom all at once: it is the loss of one half that shows what the witness is for. */
+static const uint8_t witness_plan_faults[16] = {0, 0, 1, 1, 2, 3, 3, 3, 3, 4, 5, 5, 5, 6, 7, 7};
 
 static void fault(struct sim *s)
 {
     size_t i = draw(s, s->plan.n);
     struct slot *n = &s->slot[i];
     s->fault_ms = soon(s, s->plan.fault_ms_max);
-    switch (draw(s, 8)) {
+    switch (s->plan.has_witness ? witness_plan_faults[draw(s, 16)] : draw(s, 8)) {
     case 0: crash(s, i); break;
     case 1: doom(s, i); break;
     case 2:
@@ -535,11 +655,62 @@ static void fault(struct sim *s)
     }
 }
 
+/* Back to a state that every disk knows to be old, late writes to it included: else nobody could tell. */
+static void roll_back(struct sim *s)
+{
+    const struct db_tag *tag = blob_tag(s->blob, &s->witness);
+    uint64_t seen = UINT64_MAX, writes = 3 + draw(s, 4);
+    for (size_t i = 0; i < s->plan.n; i++) {
+        const struct db_image *image = &s->slot[i].disk.image;
+        uint64_t own = uuid_eq(&image->witness, &s->witness) ? image->witness_sequence : 0;
+        seen = own < seen ? own : seen;
+    }
+    if (tag != NULL && tag->sequence > writes && tag->sequence - writes + 2 <= seen &&
+        blob_roll_back(s->blob, (size_t)writes))
+        say(s, "the witness is rolled back by %lu writes", (unsigned long)writes);
+}
+
+static void witness_fault(struct sim *s)
+{
+    struct blob_params p = s->plan.blob;
+    s->witness_ms = soon(s, 2000);
+    switch (draw(s, 6)) {
+    case 0:
+    case 1:
+    case 2:
+        for (size_t i = 0; i < s->plan.n; i++)
+            blob_reach(s->blob, i, chance(s, 75));
+        break;
+    case 3:
+        p.unknown = 700;
+        blob_set_params(s->blob, p);
+        break;
+    case 4: blob_set_params(s->blob, p); break;
+    default:
+        if (blob_is_rolled_back(s->blob))
+            blob_restore(s->blob);
+        else
+            roll_back(s);
+    }
+}
+
+static void heal_witness(struct sim *s)
+{
+    if (s->blob == NULL)
+        return;
+    blob_set_params(s->blob, (struct blob_params){.delay_ms_max = 50});
+    blob_restore(s->blob);
+    for (size_t i = 0; i < s->plan.n; i++)
+        blob_reach(s->blob, i, true);
+    s->witness_ms = INT64_MAX;
+}
+
 /* Faults stop: what is down comes up, and nobody proposes any more but for one last request. */
 static void quieten(struct sim *s)
 {
     say(s, "faults stop");
     partition(s, true);
+    heal_witness(s);
     s->plan.net.loss = 0;
     s->plan.net.notice_ms_max = 300;
     net_set_params(s->net, s->plan.net);
@@ -596,12 +767,18 @@ static void advance(struct sim *s)
     int64_t at = earlier(net_next_ms(s->net), earlier(s->client_ms, earlier(s->admin_ms, s->fault_ms)));
     for (size_t i = 0; i < s->plan.n; i++)
         at = earlier(at, next_of_slot(&s->slot[i]));
+    if (s->blob != NULL)
+        at = earlier(at, earlier(s->witness_ms, blob_next_ms(s->blob)));
     s->now = at > s->now ? at : s->now;
     while (net_next(s->net, s->now, &e))
         on_net(s, &e);
+    for (struct blob_event b; s->blob != NULL && blob_next(s->blob, s->now, &b);)
+        on_blob(s, &b);
     for (size_t i = 0; i < s->plan.n; i++)
         if (next_of_slot(&s->slot[i]) <= s->now)
             run_slot(s, i);
+    if (s->blob != NULL && s->witness_ms <= s->now)
+        witness_fault(s);
     if (s->client_ms <= s->now)
         client(s);
     if (s->admin_ms <= s->now)
@@ -676,6 +853,12 @@ static void set_up(struct sim *s)
     s->plan = make_plan(s);
     s->net = net_new(s->plan.n, prng_next(&s->prng), s->plan.net);
     s->check = checker_new(s->options);
+    if (s->plan.has_witness) {
+        s->blob = blob_new(prng_next(&s->witness_prng), s->plan.blob, s->check);
+        checker_witness(s->check, s->blob);
+        create_witness(s);
+        s->witness_ms = STORM_MS;
+    }
     for (size_t i = 0; i < s->plan.n; i++) {
         struct slot *n = &s->slot[i];
         s->sink[i] = (struct sink_ctx){s, i};
@@ -702,6 +885,7 @@ static void tear_down(struct sim *s)
             net_event_done(&n->inbox[k]);
     }
     net_free(s->net);
+    blob_free(s->blob);
     checker_free(s->check);
 }
 
@@ -720,6 +904,10 @@ static void say_state(const struct sim *s)
                 (unsigned long)db->applied, (unsigned long)db->commit, (unsigned long)db_log_last(&db->log),
                 (unsigned long)db_log_last_term(&db->log), (unsigned long)db->durable.last, db->n_pending,
                 db->quarantined ? ", quarantined" : "");
+        if (db != NULL && s->blob != NULL)
+            say(s, "    witness weight %u, %s, %s, sequence %lu: %s", db->config.witness_weight,
+                db->w.is_known ? "known" : "not known", db->w.is_sent ? "open" : "closed",
+                (unsigned long)db->w.tag.sequence, db->w.trouble);
         for (size_t k = 0; db != NULL && k < db->config.n; k++)
             say(s, "    replica %s weight %u match %lu", uuid_str(&db->config.replicas[k].id).s,
                 db->config.replicas[k].weight, (unsigned long)db->peers[k].match);
@@ -731,6 +919,7 @@ bool dbsim_run(uint64_t seed, const struct sim_options *options)
     struct sim *s = xcalloc(1, sizeof(*s));
     s->options = options;
     s->prng = prng_new(seed);
+    s->witness_prng = prng_new(~seed);
     set_up(s);
     say(s, "seed %lu: %zu slots, delay %ld, notice %ld, loss %u, fsync %ld", (unsigned long)seed, s->plan.n,
         (long)s->plan.net.delay_ms_max, (long)s->plan.net.notice_ms_max, s->plan.net.loss, (long)s->plan.fsync_ms_max);
@@ -740,8 +929,9 @@ bool dbsim_run(uint64_t seed, const struct sim_options *options)
     if (!is_good)
         printf("seed %lu, at %.3f s: %s\n", (unsigned long)seed, (double)s->now / 1000, fault_text);
     say_state(s);
-    say(s, "%lu proposals, %lu with an outcome, commit index %lu", (unsigned long)s->last_request,
-        (unsigned long)s->n_acknowledged, (unsigned long)checker_commit(s->check));
+    say(s, "%lu proposals, %lu with an outcome, commit index %lu, %lu counted the witness",
+        (unsigned long)s->last_request, (unsigned long)s->n_acknowledged, (unsigned long)checker_commit(s->check),
+        (unsigned long)checker_counted(s->check));
     tear_down(s);
     free(s);
     return is_good;

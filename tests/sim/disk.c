@@ -82,6 +82,8 @@ static void commit(struct disk *d, const struct db_batch *b)
     keep_entries(image, b->base_index + 1, UINT64_MAX);
     image->term = b->term;
     image->voted_for = b->voted_for;
+    image->witness = b->witness;
+    image->witness_sequence = b->witness_sequence;
     image->commit_index = b->commit_index;
     image->applied_index = b->applied_index;
     image->base_index = b->base_index;

@@ -22,6 +22,7 @@ struct node {
     struct apply_result last; /* of the newest DB_APPLIED */
     struct uuid last_id;
     size_t n_applied;
+    struct db_witness_call *call; /* the newest one; owned */
 };
 
 struct cluster {
@@ -99,6 +100,11 @@ static inline void handle_out(struct cluster *c, size_t from, struct db_out *o)
         n->n_applied++;
         break;
     case DB_FATAL: n->fatal = true; break;
+    case DB_WITNESS:
+        free(n->call);
+        n->call = o->call; /* for the test to answer: test_db_witness.c */
+        o->call = NULL;
+        break;
     }
 }
 
@@ -217,6 +223,7 @@ static inline void cluster_down(struct cluster *c)
     for (size_t i = 0; i < c->n; i++) {
         db_free(c->node[i].db);
         disk_done(&c->node[i].disk);
+        free(c->node[i].call);
     }
 }
 

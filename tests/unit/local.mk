@@ -13,6 +13,7 @@ unit_tests += tests/unit/test_daemon
 unit_tests += tests/unit/test_db_cluster
 unit_tests += tests/unit/test_db_message
 unit_tests += tests/unit/test_db_votes
+unit_tests += tests/unit/test_db_witness
 unit_tests += tests/unit/test_domxml
 unit_tests += tests/unit/test_cli_bundle
 unit_tests += tests/unit/test_cli_client
@@ -76,6 +77,7 @@ EXTRA_DIST += tests/unit/witness_world.h
 
 # The store of its nodes is the simulator's.
 tests_unit_test_db_cluster_SOURCES = tests/unit/test_db_cluster.c tests/sim/disk.c tests/sim/disk.h
+tests_unit_test_db_witness_SOURCES = tests/unit/test_db_witness.c tests/sim/disk.c tests/sim/disk.h
 
 # Of adapters.
 tests_unit_test_domxml_LDADD = $(IO_LIBS) $(CMOCKA_LIBS)

@@ -33,6 +33,7 @@ static void test_codec(void **state)
     (void)state;
     struct db_config c = voters(3, 1), out;
     c.replicas[1].weight = 0;
+    c.witness = (struct uuid){{9}};
     AUTO(buf_done) struct buf b = {0};
     db_config_encode(&c, &b);
     struct wire_reader r = wire_reader(buf_slice(&b));
@@ -40,6 +41,7 @@ static void test_codec(void **state)
     assert_int_equal(wire_end(&r), 0);
     assert_int_equal(out.n, 3);
     assert_int_equal(db_config_total(&out), 3);
+    assert_true(uuid_eq(&out.witness, &c.witness));
     assert_true(uuid_eq(&out.replicas[2].id, &c.replicas[2].id));
     for (size_t n = 0; n < b.len; n++) {
         r = wire_reader((struct slice){b.p, n});
@@ -56,6 +58,59 @@ static void test_entry_that_does_not_parse(void **state)
     struct entry e = {.kind = ENTRY_REPLICA_WEIGHT, .payload = {(const uint8_t *)"x", 1}};
     assert_int_equal(db_config_apply(&c, &e, &error), ERR_USAGE);
     assert_int_equal(db_config_total(&c), 2);
+}
+
+static int apply(struct db_config *c, uint16_t kind, void (*encode)(struct buf *b), struct error *e)
+{
+    AUTO(buf_done) struct buf b = {0};
+    encode(&b);
+    struct entry entry = {.kind = kind, .payload = buf_slice(&b)};
+    return db_config_apply(c, &entry, e);
+}
+
+static void one(struct buf *b)
+{
+    db_encode_witness_name(b, &(struct uuid){{1}});
+}
+
+static void two(struct buf *b)
+{
+    db_encode_witness_name(b, &(struct uuid){{2}});
+}
+
+static void raise_one(struct buf *b)
+{
+    db_encode_witness_weight(b, &(struct uuid){{1}}, 1);
+}
+
+static void drop_one(struct buf *b)
+{
+    db_encode_witness_weight(b, &(struct uuid){{1}}, 0);
+}
+
+static void drop_first_node(struct buf *b)
+{
+    db_encode_replica_weight(b, &(struct uuid){{1}}, 0);
+}
+
+/* "Replacing a witness: old weight -> 0, create the new one, new weight -> 1"; and the last node keeps its vote. */
+static void test_witness_entries(void **state)
+{
+    (void)state;
+    struct db_config c = voters(1, 0);
+    struct error e = {0};
+    assert_int_equal(apply(&c, ENTRY_WITNESS_WEIGHT, raise_one, &e), ERR_NO_OBJECT);
+    assert_int_equal(apply(&c, ENTRY_WITNESS_NAME, one, &e), 0);
+    assert_int_equal(apply(&c, ENTRY_WITNESS_WEIGHT, raise_one, &e), 0);
+    assert_int_equal(db_config_total(&c), 2);
+    assert_int_equal(db_config_nodes(&c), 1);
+    assert_int_equal(apply(&c, ENTRY_REPLICA_WEIGHT, drop_first_node, &e), ERR_CONDITION);
+    assert_int_equal(apply(&c, ENTRY_WITNESS_NAME, two, &e), ERR_CONDITION);
+    assert_true(uuid_eq(&c.witness, &(struct uuid){{1}}));
+    assert_int_equal(apply(&c, ENTRY_WITNESS_WEIGHT, drop_one, &e), 0);
+    assert_int_equal(apply(&c, ENTRY_WITNESS_NAME, two, &e), 0);
+    assert_int_equal(apply(&c, ENTRY_WITNESS_WEIGHT, raise_one, &e), ERR_NO_OBJECT);
+    assert_int_equal(db_config_total(&c), 1);
 }
 
 static void test_log(void **state)
@@ -114,6 +169,7 @@ int main(void)
         cmocka_unit_test(test_quorum),
         cmocka_unit_test(test_codec),
         cmocka_unit_test(test_entry_that_does_not_parse),
+        cmocka_unit_test(test_witness_entries),
         cmocka_unit_test(test_log),
         cmocka_unit_test(test_kept_outcomes),
     };

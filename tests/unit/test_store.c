@@ -199,6 +199,9 @@ static void test_truncate_and_trim(void **state)
     b->base_index = 2;
     b->base_term = 3;
     b->base_config.witness_weight = 1;
+    b->base_config.witness = (struct uuid){{3}};
+    b->witness = (struct uuid){{3}};
+    b->witness_sequence = 77;
     must_write(s, b);
     store_close(s);
 
@@ -206,6 +209,9 @@ static void test_truncate_and_trim(void **state)
     assert_int_equal(image.base_index, 2);
     assert_int_equal(image.base_term, 3);
     assert_int_equal(image.base_config.witness_weight, 1);
+    assert_int_equal(image.base_config.witness.b[0], 3);
+    assert_int_equal(image.witness.b[0], 3);
+    assert_int_equal(image.witness_sequence, 77);
     assert_int_equal(image.n_entries, 2);
     assert_int_equal(image.entries[0].index, 3);
     assert_memory_equal(image.entries[0].payload.p, "new three", 9);
