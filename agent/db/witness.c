@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The witness as a voter: "a Raft voter whose log is what every node in `members` has". The rules, each where it is kept:
+/* The witness as a voter: "a Raft voter whose log is what every node in `members` has". The rules, and where they are:
  *
  *   "Grant. X persists (T, vote for X) before the write [I7]. It may write only if the stored term is below T and one of:
  *   (a) X is in members; (b) a node of members voted for X in T; (c) X's last log term is above the stored term. New

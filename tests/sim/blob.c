@@ -13,7 +13,7 @@ struct state {
     uint64_t etag;
 };
 
-struct request { /* first it lands, then its outcome is due */
+struct request {                /* first it lands, then its outcome is due */
     int64_t land_ms, answer_ms; /* INT64_MAX: it does not land any more; has been answered */
     size_t node;
     uint32_t life;

@@ -225,7 +225,7 @@ static void test_unreachable(void **state)
     cluster_down(&w.c);
 }
 
-/* "Refuse when its sequence is below the highest seen", after a restart too, and on a node that was told by the leader. */
+/* "Refuse when its sequence is below the highest seen": after a restart too, and by a node that the leader told. */
 static void test_rolled_back(void **state)
 {
     (void)state;
