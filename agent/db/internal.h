@@ -42,7 +42,7 @@ enum {
     DB_OFFER_MS = 1000,      /* a snapshot is offered, or asked for, again */
     DB_CHUNKS_MAX = 16,      /* messages of one round of repair */
     DB_CONFIG_AGAIN_MS = 50, /* a configuration entry must wait for the previous one */
-    DB_WITNESS_QUIET_MS = 1500,    /* a member that is not heard, or that keeps a commit waiting, this long is dropped */
+    DB_WITNESS_QUIET_MS = 1500,    /* a member that was not heard, or holds a commit up, for so long is dropped */
     DB_WITNESS_FRESH_MS = 2000,    /* what a candidate-to-be has read says so long whether it would be granted */
     DB_WITNESS_PATIENCE_MS = 300,  /* nodes of the view that have not answered are given this long before */
     DB_LAST_RESORT_MS = 2 * DB_ELECTION_MS_MIN,
@@ -93,7 +93,7 @@ struct db_msg {
     struct uuid cluster, from, to; /* to nil: everyone */
     uint64_t term;
     bool yes; /* HELLO: leads; VOTE: transfer; replies: granted; APPEND: quorate; ACK: false = refused */
-    uint64_t index, index_term; /* HELLO, PREVOTE, VOTE, VOTE_REPLY: last entry; APPEND: the entry before; OFFER: snapshot */
+    uint64_t index, index_term; /* HELLO, votes: last entry; APPEND: the entry before; OFFER: snapshot */
     uint64_t commit;            /* APPEND */
     uint64_t match, verified;   /* ACK: durable, in memory (refused: where to go on) */
     uint64_t hash_index;        /* APPEND: 0 = no hash */
@@ -313,8 +313,8 @@ bool db_witness_says_yes(const struct db *db);        /* to this candidate, or c
 bool db_witness_may_say_yes(const struct db *db);
 bool db_witness_is_awaited(const struct db *db);      /* candidate: its outcome is worth waiting for */
 /* Leader: all in `need` are among those for which pick() holds. */
-bool db_witness_is_covered(const struct db *db, bool (*pick)(const struct db *db, const struct db_peer *p, uint64_t arg),
-                           uint64_t arg);
+typedef bool db_pick_fn(const struct db *db, const struct db_peer *p, uint64_t arg);
+bool db_witness_is_covered(const struct db *db, db_pick_fn *pick, uint64_t arg);
 bool db_witness_is_current(const struct db *db);
 bool db_witness_frees(const struct db *db); /* a leader without a vote may go: another node will be given the witness */
 void db_witness_note(struct db *db, const struct uuid *witness, uint64_t sequence);

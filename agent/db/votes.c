@@ -155,7 +155,8 @@ int db_config_apply(struct db_config *c, const struct entry *e, struct error *re
     }
 }
 
-/* u8 of the witness: bit 0 its weight, bit 1: there is one, its uuid follows  u32 n, n × (uuid, u32 nodeid, u8 weight).
+/* u8 of the witness (bit 0: its weight; bit 1: there is one, its uuid follows)  u32 n
+ * n × (uuid, u32 nodeid, u8 weight).
  * Without a witness this is what releases before it wrote. */
 void db_config_encode(const struct db_config *c, struct buf *b)
 {
@@ -227,8 +228,7 @@ struct db_peer *db_peer_find(struct db *db, const struct uuid *id)
 }
 
 /* Quorum of the nodes for which pick() holds, with the witness or without. */
-static bool quorum_of(const struct db *db, bool (*pick)(const struct db *db, const struct db_peer *p, uint64_t arg),
-                      uint64_t arg, bool with_witness)
+static bool quorum_of(const struct db *db, db_pick_fn *pick, uint64_t arg, bool with_witness)
 {
     unsigned weight = with_witness ? db->config.witness_weight : 0;
     for (size_t i = 0; i < db->config.n; i++)

@@ -1,20 +1,20 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The witness as a voter: "a Raft voter whose log is what every node in `members` has". The rules, and where they are:
  *
- *   "Grant. X persists (T, vote for X) before the write [I7]. It may write only if the stored term is below T and one of:
+ *   "Grant. X persists (T, vote for X) before the write [I7]. It may write only if the stored term is below T and one:
  *   (a) X is in members; (b) a node of members voted for X in T; (c) X's last log term is above the stored term. New
- *   members = X and those voters whose log equals X's. A leader elected by nodes alone may claim the tag in its own term
- *   by (c). The vote counts only once the tag is known to carry (T, leader X)."            may_write, claim, is_known
+ *   members = X and those voters whose log equals X's. A leader elected by nodes alone may claim it in its own term by
+ *   (c). The vote counts only once the tag is known to carry (T, leader X)."            may_write, claim, is_known
  *   "Skip it where nodes + witness cannot reach quorum."                                   db_votes_need_witness
  *   "The witness counts only if the tag of the own term is known and need ⊆ S."            db_witness_is_covered
  *   "Members change by a write in the same term, both ways. Adding c: acknowledged(c) >= max(commit_index, the leader's
- *   first index of its own term). When it is sent, need becomes the union of old and new; when it is known, need = new."
- *   "Unknown outcome: need stays the union. Seeing the old tag proves nothing: the write may land later. It resolves only
+ *   first index of its term). When it is sent, need becomes the union of old and new; when it is known, need = new."
+ *   "Unknown outcome: need stays the union. Seeing the old tag proves nothing: it may land later. It resolves only
  *   by seeing one's own nonce, or by a later successful write."                            take_tag, take_written
  *   "A higher term: step down." "Missing is a fault, reported, never re-created."
  *   "Refuse when its sequence is below the highest seen (rolled back)."                    is_believed
  *
- * One call is under way at a time, and one write has an open outcome at a time: it is sent again as it is, with the same
+ * One call is under way at a time, and one write has an open outcome: it is sent again as it is, with the same
  * nonce, until it is known or another write has changed the etag, so `need` is never more than one union.
  *
  *        no etag            etag            done, or own nonce read
@@ -151,8 +151,7 @@ bool db_witness_is_awaited(const struct db *db)
 }
 
 /* "need ⊆ S" */
-static bool covers(struct db *db, const struct db_tag *tag,
-                   bool (*pick)(const struct db *db, const struct db_peer *p, uint64_t arg), uint64_t arg)
+static bool covers(struct db *db, const struct db_tag *tag, db_pick_fn *pick, uint64_t arg)
 {
     for (size_t i = 0; i < tag->n_members; i++) {
         const struct db_peer *p = db_peer_find(db, &tag->members[i]);
@@ -162,8 +161,7 @@ static bool covers(struct db *db, const struct db_tag *tag,
     return true;
 }
 
-bool db_witness_is_covered(const struct db *cdb, bool (*pick)(const struct db *db, const struct db_peer *p, uint64_t arg),
-                           uint64_t arg)
+bool db_witness_is_covered(const struct db *cdb, db_pick_fn *pick, uint64_t arg)
 {
     struct db *db = (struct db *)(uintptr_t)cdb;
     const struct db_witness *w = &db->w;
@@ -389,7 +387,7 @@ static bool is_believed(struct db *db, const struct db_tag *tag)
     }
     if (!uuid_eq(&w->seen_of, &w->of) || tag->sequence >= w->seen)
         return true;
-    snprintf(text, sizeof(text), "witness: sequence %llu was rolled back, %llu was seen -> refused: replace the witness",
+    snprintf(text, sizeof(text), "witness: sequence %llu was rolled back, %llu was seen -> refused, replace it",
              (unsigned long long)tag->sequence, (unsigned long long)w->seen);
     say_trouble(db, text);
     return false;

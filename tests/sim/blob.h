@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The model of a witness: one object with conditional writes, over a network that answers late, not at all, or with an
- * error. A write may land after its caller gave up, after it crashed too. It can be taken away from a node, and be rolled
- * back to an older state, as a restored backup or a crashed emulator does. What it is told to write is judged by the
- * checker at the moment at which it lands. */
+ * error. A write may land after its caller gave up, after it crashed too. It can be taken away from a node, and be
+ * rolled back to an older state, as a restored backup or a crashed emulator does.
+ * A write is judged by the checker at the moment at which it lands. */
 #pragma once
 
 #include "agent/db/db.h"

@@ -17,8 +17,8 @@
  *   one vote        a replica votes for one candidate a term, across restarts
  *   elected         a leader has the votes of a majority of its configuration; the witness's is its tag of that term
  *   tag             the witness's sequence rises by one and its term never falls; a term has one leader
- *   members         whoever the tag names as a member has on disk all that was committed by counting the witness; so has
- *                   whoever a write that may still land names; and nothing is counted before the tag is the leader's own
+ *   members         whoever the tag names as a member has on disk all that was committed by counting the witness; so
+ *                   has whoever a write that may still land names; nothing is counted before the tag is the leader's
  *
  * The last eight judge by rule, before harm is done; sim_options.only_results leaves them out. Matching is proved by
  * induction: an entry of an index and term is always the same and always follows the same term. Requests are numbers

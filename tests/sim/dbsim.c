@@ -4,8 +4,8 @@
  *   clients   propose at any node, and try again after a time-out with the same request id
  *   an admin  adds, raises, lowers, removes and replaces replicas, several at once, and hands leadership over
  *   faults    crash (also in the middle of a node's outputs), restart, pause, partition, loss, slow disks
- * In half of the seeds there is a witness as well: the admin names, raises, lowers and replaces it; it cannot be reached
- * from some nodes, says neither yes nor no to writes that land late, and is rolled back to what all nodes know to be old.
+ * In half of the seeds there is a witness as well: the admin names, raises, lowers and replaces it; some nodes cannot
+ * reach it, it says neither yes nor no to writes that land late, and it is rolled back to what all nodes know is old.
  * Most of these clusters have two halves (1+1, 2+2) that lose one another. After FAULTS_MS everything heals; then there
  * must be one leader and one state within SETTLE_MS, and a proposal must still succeed. */
 #include "tests/sim/blob.h"
