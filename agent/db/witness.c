@@ -91,6 +91,8 @@ void db_witness_note(struct db *db, const struct uuid *witness, uint64_t sequenc
     w->seen_of = *witness;
     w->seen = sequence;
     db->meta_dirty = true;
+    if (uuid_eq(witness, &w->of) && w->tag.sequence < sequence)
+        w->etag[0] = '\0'; /* what was read is no longer so: were it so again, it would have been rolled back */
 }
 
 static bool is_fresh(const struct db *db)
