@@ -68,6 +68,14 @@ except TimeoutError:
 PY
 }
 
+# ../hurt says what is proved. A few points, evenly spread; RINGMASTER_TEST_LONG=1: all.
+hurt() { # SIGKILLs and errors of each operation
+    local sample=(--kills "$1" --errors "$2")
+    shift 2
+    [[ -z ${RINGMASTER_TEST_LONG:-} ]] || sample=()
+    "$BATS_TEST_DIRNAME/../hurt" "${sample[@]}" "$@" >&3 2>&1
+}
+
 @test "without a cut every node reaches every other" {
     whole
     reaches n1 n2
@@ -137,6 +145,18 @@ PY
     eventually 40 2 n1 "d['quorum']['votes_present']" status
     "$lab" thaw n3 corosync
     whole
+}
+
+@test "SIGKILL at the system calls of a commit, or a disk that fails there: nothing acknowledged is lost" {
+    hurt 4 1 commit-leader commit-follower
+}
+
+@test "SIGKILL at the system calls of a join, or a disk that fails there: it is a member once" {
+    hurt 3 1 join
+}
+
+@test "SIGKILL at the system calls of a snapshot's installation: it is there as a whole, or not at all" {
+    hurt 4 0 snapshot
 }
 
 @test "no VM noticed any of it but for the pause" {

@@ -117,6 +117,12 @@ as_schema() { # schema, what clusterctl printed
     [ "$output" = "[]" ]
 }
 
+@test "SIGKILL at the system calls of a raise, or a disk that fails there: one level everywhere, old or new" {
+    local sample=(--kills 2 --errors 1)
+    [[ -z ${RINGMASTER_TEST_LONG:-} ]] || sample=()
+    "$BATS_TEST_DIRNAME/../hurt" "${sample[@]}" raise-leader raise-follower >&3 2>&1
+}
+
 @test "all nodes run trixie, mixed mode is over with the raise" {
     run json n2 "sorted({n['release'] for n in d['nodes']}), d['level']['committed'], bool(d['level']['mixed'])" status
     [ "$output" = "['trixie'] 1 True" ]
