@@ -49,11 +49,15 @@ static void step_joining(const struct db *db, const struct cluster_env *env, con
     const struct db_replica *r = db_config_find(db_configuration(db), &n->replica);
     if (!db_config_settled(db))
         return;
-    if (!r)
+    if (!r) {
         propose_add(env, n);
-    else if (r->weight == 1)
+        return;
+    }
+    bool caught_up = db_replica_progress(db, &n->replica).caught_up;
+    enum cluster_vote vote = env->vote && caught_up ? env->vote(env->ctx, n->name) : VOTE_NOW;
+    if (r->weight == 1 || (caught_up && vote == VOTE_NEVER))
         propose_admin(env, NODE_ADMITTED, n);
-    else if (db_replica_progress(db, &n->replica).caught_up)
+    else if (caught_up && vote == VOTE_NOW)
         propose_weight(env, n, 1);
 }
 

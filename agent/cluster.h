@@ -119,12 +119,14 @@ void cluster_apply(struct tables *t, const struct cluster_gate *gate, const stru
 /* Leader: brings the voting configuration in line with the slots, one change at a time, and ends drains and
  * failbacks. */
 enum { EVICT_NOTICE_MS = 10000 }; /* how long an evicted node may take to leave by itself before it is cut off */
+enum cluster_vote { VOTE_NOW, VOTE_LATER, VOTE_NEVER };
 struct cluster_env {
     void *ctx;
     int64_t wall_ms;
     void (*propose)(void *ctx, enum entry_kind kind, struct buf *payload, const char *key);
     bool (*is_drained)(void *ctx, const char *node); /* no running VM and no operation on it */
     bool (*is_home)(void *ctx, const char *node);
+    enum cluster_vote (*vote)(void *ctx, const char *node); /* of a joining node that has caught up; NULL: now */
 };
 void cluster_leader_step(const struct db *db, const struct cluster_env *env);
 

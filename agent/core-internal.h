@@ -12,6 +12,7 @@
 #include "upgrade/level.h"
 #include "upgrade/run.h"
 #include "vm/vm.h"
+#include "witness/quorum.h"
 
 enum {
     CORE_KEY_MAX = 160,
@@ -137,6 +138,7 @@ struct core {
     int64_t step_at_ms;
     bool look; /* something changed: the rooms look again in this step */
 
+    const struct quorum_view *quorum; /* while the leader looks */
     struct vm_local *vm_local;
     struct vm_leader *vm_leader;
     struct upgrade_leader *upgrade_leader;
@@ -188,6 +190,12 @@ void node_views_build(struct node_views *n, struct core *c, bool with_vm_finding
 void node_views_done(struct node_views *n);
 void core_step_vm_outcome(struct core *c, uint64_t id, const struct vm_outcome *o);
 void core_step_hook_outcome(struct core *c, uint64_t id, const struct hook_outcome *o);
+
+/* core-quorum.c */
+void core_quorum_view(const struct core *c, struct quorum_view *ret);
+void core_quorum_step(struct core *c, const struct quorum_view *v); /* leader */
+struct json *core_quorum_json(const struct core *c); /* of `quorum show` */
+enum cluster_vote core_quorum_vote(const struct quorum_view *v, const char *node);
 
 /* request.c */
 void request_deferred(struct core *c); /* facts came or time ran out */

@@ -328,6 +328,8 @@ void node_views_build(struct node_views *n, struct core *c, bool with_vm_finding
     for (size_t i = 0; i < config->n; i++)
         if (db_replica_progress(c->db, &config->replicas[i].id).present)
             n->v.votes_present += config->replicas[i].weight;
+    if (n->v.quorate)
+        n->v.votes_present += config->witness_weight;
 }
 
 void node_views_done(struct node_views *n)
@@ -566,6 +568,11 @@ static bool env_is_home(void *ctx, const char *node)
     return vm_is_home(db_tables(c->db), node);
 }
 
+static enum cluster_vote env_vote(void *ctx, const char *node)
+{
+    return core_quorum_vote(((struct core *)ctx)->quorum, node);
+}
+
 static const char AWAY[] = ": is away: its agent left the membership", BACK[] = ": is back";
 
 static bool was_offline(struct core *c, const char *name, bool forget)
@@ -604,8 +611,10 @@ static void note_presence(struct core *c, const struct node_views *v)
         const struct upgrade_node *n = &v->v.nodes[i];
         struct buf b = {0};
         char text[JOURNAL_TEXT_MAX];
-        bool is_away = n->voter && !n->present;
-        if (is_away == was_offline(c, n->name, n->present || !n->voter))
+        bool is_active = n->state == UNODE_ACTIVE || n->state == UNODE_DRAINING || n->state == UNODE_PAUSED;
+        bool is_expected = n->voter || is_active; /* its vote may have been taken since it was lost */
+        bool is_away = is_expected && !n->present;
+        if (is_away == was_offline(c, n->name, n->present || !is_expected))
             continue;
         if (is_away && c->n_offline == DB_REPLICAS_MAX)
             continue;
@@ -636,11 +645,13 @@ static void look_as_leader(struct core *c, const struct node_views *v)
                               .wall_ms = c->wall_ms,
                               .propose = core_propose_keyed,
                               .is_drained = env_is_drained,
-                              .is_home = env_is_home};
+                              .is_home = env_is_home,
+                              .vote = env_vote};
     struct vm_env venv = vm_env(c);
     struct upgrade_env uenv = upgrade_env(c);
     note_presence(c, v);
     cluster_leader_step(c->db, &env);
+    core_quorum_step(c, c->quorum);
     vm_leader_step(c->vm_leader, t, &v->vms.v, c->now_ms, &venv);
     upgrade_leader_step(c->upgrade_leader, t, &v->v, c->now_ms, c->wall_ms, &uenv);
 }
@@ -656,8 +667,14 @@ void core_look(struct core *c)
     if (leads && !c->was_leader)
         become_leader(c);
     c->was_leader = leads;
+    struct quorum_view *q = xcalloc(1, sizeof *q);
+    core_quorum_view(c, q);
+    db_set_witness_delay(c->db, quorum_site_delay_ms(q));
+    c->quorum = q;
     if (leads)
         look_as_leader(c, v);
+    c->quorum = NULL;
+    free(q);
     node_views_done(v);
     free(v);
 }

@@ -4,6 +4,7 @@
 # L1, pure: agent/*.c (core, cluster, request, status …) and agent/db/*.c:
 # libringmaster_core_a_SOURCES += agent/x.c agent/x.h
 libringmaster_core_a_SOURCES += agent/core.c agent/core.h agent/core-internal.h
+libringmaster_core_a_SOURCES += agent/core-quorum.c
 libringmaster_core_a_SOURCES += agent/core-steps.c
 libringmaster_core_a_SOURCES += agent/request.c agent/request.h
 libringmaster_core_a_SOURCES += agent/status.c agent/status.h

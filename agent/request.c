@@ -229,6 +229,11 @@ static void do_level_show(struct request *r)
         answer_with(r, "level", level_json(&l, r->c->wall_ms));
 }
 
+static void do_quorum_show(struct request *r)
+{
+    answer_with(r, "quorum", core_quorum_json(r->c));
+}
+
 static void do_config_show(struct request *r)
 {
     answer_with(r, "settings", settings_json(core_tables(r->c)));
@@ -1019,6 +1024,7 @@ static const struct verb {
     {"vm.stop", ACCESS_ADMIN, FOR_MEMBERS, do_vm_stop, wait_job},
     {"vm.migrate", ACCESS_ADMIN, FOR_MEMBERS, do_vm_migrate, wait_migrate},
     {"vm.set", ACCESS_ADMIN, FOR_MEMBERS, do_vm_set, wait_vm},
+    {"quorum.show", ACCESS_READ, FOR_MEMBERS, do_quorum_show, NULL},
     {"level.show", ACCESS_READ, FOR_MEMBERS, do_level_show, NULL},
     {"level.raise", ACCESS_ADMIN, FOR_MEMBERS, do_level_raise, wait_job},
     {"upgrade.check", ACCESS_READ, FOR_MEMBERS, do_upgrade_check, NULL},

@@ -477,7 +477,8 @@ static void step_awaiting_rejoin(const struct lead *c)
 
 static void step_joining(const struct lead *c)
 {
-    if (c->n && c->n->present && c->n->voter && c->n->caught_up)
+    bool is_admitted = c->n && (c->n->voter || c->n->state != UNODE_JOINING); /* by hand it may have no vote */
+    if (is_admitted && c->n->present && c->n->caught_up)
         move_step(c, STEP_VERIFYING, "present, caught up and has its vote");
     else if (is_overdue(c, STEP_JOINING, UPGRADE_VERIFY_DEADLINE_MS))
         fail_step(c, false, RETRY, "%s joined, but did not catch up within %d minutes", c->s->node,

@@ -5,6 +5,7 @@
 # libringmaster_core_a_SOURCES += witness/x.c witness/x.h
 libringmaster_core_a_SOURCES += witness/cause.c witness/cause.def
 libringmaster_core_a_SOURCES += witness/port.h
+libringmaster_core_a_SOURCES += witness/quorum.c witness/quorum.h
 libringmaster_core_a_SOURCES += witness/record.c witness/record.h
 
 # L3, adapters: witness/io/*.c:

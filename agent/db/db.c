@@ -379,6 +379,8 @@ struct db_progress db_replica_progress(const struct db *db, const struct uuid *i
         return progress;
     uint64_t need = db->commit > db->first_index ? db->commit : db->first_index;
     progress.match = db->peers[r - db->config.replicas].match;
+    if (!uuid_eq(id, &db->p.self))
+        progress.silent_ms = db->now - db->peers[r - db->config.replicas].heard_ms;
     progress.caught_up = progress.match >= need;
     return progress;
 }

@@ -154,6 +154,7 @@ struct db_progress {
     bool present;   /* in the CPG view, and its hello named this replica */
     bool caught_up; /* acknowledged >= max(commit index, the leader's first index of its own term); leader only */
     uint64_t match; /* leader only */
+    int64_t silent_ms; /* since it acknowledged anything; leader only */
 };
 struct db_progress db_replica_progress(const struct db *db, const struct uuid *id);
 /* What this node knows of the witness. */

@@ -10,6 +10,7 @@
  * must be one leader and one state within SETTLE_MS, and a proposal must still succeed. */
 #include "tests/sim/blob.h"
 #include "tests/sim/check.h"
+#include "witness/quorum.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -54,6 +55,9 @@ struct plan {
     bool is_storm; /* all slots vote, and leaders die young */
     bool has_witness;
     bool has_halves; /* and they are what falls apart */
+    bool is_dynamic; /* the leader decides who votes, not the admin */
+    size_t lower;    /* the lower-priority node; none when there is no such one */
+    bool is_unnamed; /* there is no witness all the same */
     struct blob_params blob;
 };
 
@@ -114,6 +118,9 @@ static void plan_witness(struct sim *s, struct plan *p)
     p->net.delay_ms_max = p->net.delay_ms_max > 40 ? 10 : p->net.delay_ms_max;
     p->net.loss = prng_below(r, 4) != 0 ? 0 : p->net.loss;
     p->has_halves = prng_below(r, 100) < 75;
+    p->is_dynamic = prng_below(r, 100) < 50;
+    p->lower = prng_below(r, 2) != 0 ? prng_below(r, p->n) : SIZE_MAX;
+    p->is_unnamed = prng_below(r, 5) == 0;
     p->is_storm = prng_below(r, 100) < 60;
     p->admin_ms_max = p->is_storm ? 150 : p->admin_ms_max < 600 ? p->admin_ms_max : 600;
     p->fault_ms_max = p->is_storm && p->fault_ms_max > 1000 ? 1000 : p->fault_ms_max;
@@ -452,16 +459,20 @@ static size_t any_up(struct sim *s)
     return s->plan.n;
 }
 
-static void propose(struct sim *s, uint64_t number, uint16_t kind, struct slice payload)
+static void propose_at(struct sim *s, size_t i, uint64_t number, uint16_t kind, struct slice payload)
 {
-    size_t i = any_up(s);
-    if (i == s->plan.n)
-        return;
     struct entry e = {.request_id = request_uuid(number), .kind = kind, .level = 1, .time_ms = 5, .payload = payload};
     int err = db_propose(s->slot[i].db, s->now, &e, s->now + 500 + (int64_t)draw(s, 4000));
     if (err != 0)
         checker_fail(s->check, "a proposal was refused: %s", err_name(err));
     after_step(s, i);
+}
+
+static void propose(struct sim *s, uint64_t number, uint16_t kind, struct slice payload)
+{
+    size_t i = any_up(s);
+    if (i < s->plan.n)
+        propose_at(s, i, number, kind, payload);
 }
 
 static void put(struct sim *s, uint64_t number)
@@ -562,6 +573,52 @@ static void propose_witness(struct sim *s, uint16_t kind, uint8_t weight)
     propose(s, ++s->last_request, kind, buf_slice(&b));
 }
 
+static void view_of_quorum(const struct sim *s, const struct db *db, struct quorum_view *v)
+{
+    const struct db_config *c = db_configuration(db);
+    struct db_witness_view w;
+    db_witness(db, &w);
+    *v = (struct quorum_view){.n = s->plan.n, .is_dynamic = true, .has_witness = !uuid_is_nil(&c->witness),
+                              .witness_weight = c->witness_weight, .witness_current = w.is_current};
+    for (size_t i = 0; i < s->plan.n; i++) {
+        const struct db_replica *r = db_config_find(c, &s->slot[i].replica);
+        struct db_progress p = db_replica_progress(db, &s->slot[i].replica);
+        struct quorum_node *n = &v->nodes[i];
+        *n = (struct quorum_node){.is_member = r != NULL, .weight = r != NULL ? r->weight : 0,
+                                  .is_here = p.silent_ms < 1000, .caught_up = p.caught_up};
+        snprintf(n->name, sizeof(n->name), "n%zu", i);
+    }
+    if (s->plan.lower != SIZE_MAX)
+        snprintf(v->lower, sizeof(v->lower), "n%zu", s->plan.lower);
+}
+
+/* As agent/core-quorum.c does it. */
+static void decide_votes(struct sim *s, size_t i)
+{
+    AUTO(buf_done) struct buf b = {0};
+    struct db *db = s->slot[i].db;
+    struct quorum_view v;
+    view_of_quorum(s, db, &v);
+    struct quorum_change d = quorum_decide(&v);
+    if (d.what == QUORUM_KEEP || !db_config_settled(db))
+        return;
+    if (d.what == QUORUM_WITNESS)
+        db_encode_witness_weight(&b, &db_configuration(db)->witness, d.weight);
+    else
+        db_encode_replica_weight(&b, &s->slot[d.node].replica, d.weight);
+    say(s, "node %zu decides: %s %zu, weight %u", i + 1, d.what == QUORUM_WITNESS ? "the witness" : "node", d.node + 1,
+        d.weight);
+    propose_at(s, i, ++s->last_request, d.what == QUORUM_WITNESS ? ENTRY_WITNESS_WEIGHT : ENTRY_REPLICA_WEIGHT,
+               buf_slice(&b));
+}
+
+static void decide_all(struct sim *s)
+{
+    for (size_t i = 0; i < s->plan.n; i++)
+        if (s->slot[i].db != NULL && s->slot[i].paused_ms == 0 && db_is_leader(s->slot[i].db))
+            decide_votes(s, i);
+}
+
 static void create_witness(struct sim *s)
 {
     const struct uuid cluster = {{0xc1}};
@@ -590,7 +647,13 @@ static void admin(struct sim *s)
     s->admin_ms = soon(s, s->plan.admin_ms_max);
     if (s->plan.has_witness && (s->now < STORM_MS || chance(s, 85))) {
         const struct db_config *c = checker_config(s->check);
+        if (s->plan.is_dynamic && s->now >= STORM_MS) {
+            decide_all(s);
+            return;
+        }
         grow(s);
+        if (s->plan.is_unnamed)
+            return;
         if (s->now >= STORM_MS || db_config_nodes(c) == s->plan.n || uuid_is_nil(&c->witness))
             change_witness(s);
         return;

@@ -36,6 +36,7 @@ unit_tests += tests/unit/test_place
 unit_tests += tests/unit/test_prng_uuid
 unit_tests += tests/unit/test_proto
 unit_tests += tests/unit/test_progress
+unit_tests += tests/unit/test_quorum
 unit_tests += tests/unit/test_request
 unit_tests += tests/unit/test_retry
 unit_tests += tests/unit/test_run_apply
