@@ -16,6 +16,7 @@ static const struct {
     {"cluster", "the cluster: form it, let nodes join, settings", cluster_verbs},
     {"node", "nodes: drain, resume, evict, join", node_verbs},
     {"vm", "virtual machines", vm_verbs},
+    {"quorum", "votes: who has one, and what may still fail", quorum_verbs},
     {"level", "functional level", level_verbs},
     {"upgrade", "replace the operating system of every node, one after the other", upgrade_verbs},
     {"job", "long operations", job_verbs},

@@ -106,6 +106,7 @@ struct verb {
 /* One table a noun, in the order of the help; each ends with words == NULL. */
 extern const struct verb status_verbs[], check_verbs[], events_verbs[], bundle_verbs[], version_verbs[];
 extern const struct verb cluster_verbs[], node_verbs[], vm_verbs[], level_verbs[], upgrade_verbs[], job_verbs[];
+extern const struct verb quorum_verbs[];
 
 /* argv[0] is the program. *ret is filled as far as argv was understood, also when it is refused: an error is answered
  * in the format that was asked for. 0 or ERR_USAGE. */

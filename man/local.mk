@@ -9,6 +9,7 @@ dist_man_MANS += man/clusterctl-events.8
 dist_man_MANS += man/clusterctl-job.8
 dist_man_MANS += man/clusterctl-level.8
 dist_man_MANS += man/clusterctl-node.8
+dist_man_MANS += man/clusterctl-quorum.8
 dist_man_MANS += man/clusterctl-status.8
 dist_man_MANS += man/clusterctl-support-bundle.8
 dist_man_MANS += man/clusterctl-upgrade.8

@@ -55,6 +55,7 @@ static void test_every_verb(void **state)
         {"vm set vm1 --priority -5", "vm.set {\"name\":\"vm1\",\"priority\":-5}"},
         {"vm set vm1 --priority 0 --policy save --home n3",
          "vm.set {\"name\":\"vm1\",\"priority\":0,\"policy\":\"save\",\"home\":\"n3\"}"},
+        {"quorum show", "quorum.show {}"},
         {"level show", "level.show {}"},
         {"level raise --yes", "level.raise {}"},
         {"level raise --dry-run", "level.raise {\"dry_run\":true}"},

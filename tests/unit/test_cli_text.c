@@ -173,6 +173,27 @@ static void test_level_show(void **state)
                                        "n2   1-2   waited for\n");
 }
 
+static void test_quorum_show(void **state)
+{
+    (void)state;
+    AUTO(world_done) struct world w = {0};
+    world_data(&w, "quorum.show",
+               "{\"quorum\":{\"quorate\":true,\"verdict\":\"quorum: 2 of 3 votes are here\",\"dynamic\":true,"
+               "\"preferred_site\":\"north\",\"lower_node\":null,\"witness\":{\"weight\":1,\"sequence\":7,"
+               "\"trouble\":\"no answer\"},\"nodes\":["
+               "{\"name\":\"n1\",\"weight\":1,\"present\":true,\"site\":\"north\",\"why\":\"votes\"},"
+               "{\"name\":\"n2\",\"weight\":0,\"present\":false,\"site\":null,\"why\":\"away\"}]}}");
+    assert_int_equal(world_run(&w, "quorum show"), 0);
+    assert_string_equal(WORLD_OUT(&w), "Quorum     quorum: 2 of 3 votes are here\n"
+                                       "Witness    1 vote, sequence 7; no answer\n"
+                                       "Dynamic    on\n"
+                                       "Preferred  north\n"
+                                       "\n"
+                                       "NODE VOTE SITE  WHY\n"
+                                       "n1   1    north votes\n"
+                                       "n2   0    -     away\n");
+}
+
 static void test_events(void **state)
 {
     (void)state;
@@ -252,6 +273,7 @@ int main(void)
         cmocka_unit_test(test_check),
         cmocka_unit_test(test_level_raise_refused),
         cmocka_unit_test(test_level_show),
+        cmocka_unit_test(test_quorum_show),
         cmocka_unit_test(test_events),
         cmocka_unit_test(test_odd_answers),
         cmocka_unit_test(test_spans),

@@ -456,6 +456,7 @@ static void test_reading(void **state)
         "vm list -o json",    "vm show vm1 -o json",
         "job list -o json",   "cluster config show -o json",
         "level show -o json", "upgrade status -o json",
+        "quorum show -o json",
         "upgrade -o json",    "events --since 1 -o json",
     };
     form(c);

@@ -34,6 +34,7 @@ static const struct row {
     {"vm.stop", "{'name': 'a'}", ACCESS_ADMIN, false},
     {"vm.migrate", "{'name': 'a'}", ACCESS_ADMIN, false},
     {"vm.set", "{'name': 'a'}", ACCESS_ADMIN, false},
+    {"quorum.show", "{}", ACCESS_READ, false},
     {"level.show", "{}", ACCESS_READ, false},
     {"level.raise", "{}", ACCESS_ADMIN, false},
     {"upgrade.check", "{'target': 'trixie'}", ACCESS_READ, false},
