@@ -205,6 +205,36 @@ static void test_unknown_outcome(void **state)
     cluster_down(&w.c);
 }
 
+/* A term has one leader: what another candidate of the same term was given is not claimed in that term. */
+static void test_same_term(void **state)
+{
+    (void)state;
+    struct world w = {0};
+    world_up(&w, 2);
+    w.answers = false;
+    node_crash(&w.c, 0);
+    regroup(&w.c);
+    pass(&w, 1000);
+    assert_int_equal(w.c.node[1].call->verb, DB_WITNESS_GET);
+    answer(&w, 1, DB_WITNESS_DONE);
+    pass(&w, 1000);
+    assert_int_equal(w.c.node[1].call->verb, DB_WITNESS_PUT);
+    land(&w, w.c.node[1].call);
+    w.tag.leader = w.tag.members[0] = replica_id(0); /* as if that one had been quicker */
+    w.tag.nonce.b[0] ^= 1;
+    w.tag.members[1] = replica_id(1);
+    w.tag.n_members = 2;
+    answer(&w, 1, DB_WITNESS_LOST);
+    assert_int_equal(w.c.node[1].call->verb, DB_WITNESS_GET);
+    answer(&w, 1, DB_WITNESS_DONE);
+    assert_true(w.c.node[1].call == NULL || w.c.node[1].call->verb == DB_WITNESS_GET);
+    w.answers = true;
+    pass(&w, 12000); /* node 0 might vote yet: the candidacy lasts as long as it may */
+    assert_true(db_is_leader(w.c.node[1].db));
+    assert_true(db_term(w.c.node[1].db) > 1 && w.tag.term == db_term(w.c.node[1].db));
+    cluster_down(&w.c);
+}
+
 /* What was surely not written leaves nothing open. */
 static void test_unreachable(void **state)
 {
@@ -330,6 +360,7 @@ int main(void)
         cmocka_unit_test(test_loses_either_node),
         cmocka_unit_test(test_stale_node_is_refused),
         cmocka_unit_test(test_unknown_outcome),
+        cmocka_unit_test(test_same_term),
         cmocka_unit_test(test_unreachable),
         cmocka_unit_test(test_rolled_back),
         cmocka_unit_test(test_missing_or_foreign),
