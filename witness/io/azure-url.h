@@ -16,6 +16,6 @@ struct azure_place {
 };
 int azure_place_init(struct azure_place *p, const struct azure_options *o, struct error *e);
 
-/* A URL of this scheme list ("https", "http https" …) with nothing but scheme, host, port and path. http only to
- * loopback, unless any_host. */
+/* ERR_USAGE unless it is http or https with nothing but host, port and path; plain http only to loopback, unless
+ * any_http_host. */
 int azure_check_url(const char *what, const char *url, bool any_http_host, struct error *e);
