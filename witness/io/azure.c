@@ -84,6 +84,7 @@ struct call {
     struct answer answer;
     size_t header_bytes, discarded;
     struct buf token_body;
+    struct verdict last; /* WAITING after a try: what it said */
 };
 
 static int64_t now_ms(const struct azure *a)
@@ -208,6 +209,7 @@ static void conclude(struct call *c, struct verdict v)
         return;
     }
     end_try(c);
+    c->last = v;
     c->stage = WAITING;
 }
 
@@ -562,11 +564,13 @@ static void on_tried(struct call *c, CURLcode code)
         conclude(c, judge(c, code));
 }
 
-/* Its time is up. Between two tries, what the last one said was said too early: no answer in time. */
+/* Its time is up. Between two tries, because the loop was held up: what the last one said is the answer. */
 static void expire(struct call *c)
 {
     struct verdict v = {.outcome = WITNESS_UNREACHABLE, .cause = WITNESS_CAUSE_TIMEOUT};
-    if (c->stage == ASKING)
+    if (c->stage == WAITING && c->last.outcome != 0)
+        v = c->last;
+    else if (c->stage == ASKING)
         v = judge(c, CURLE_OPERATION_TIMEDOUT);
     else if (c->stage == TOKEN) {
         v.cause = WITNESS_CAUSE_IDENTITY;
