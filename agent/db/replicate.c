@@ -2,12 +2,12 @@
 /* Append, acknowledge, commit.
  *
  *   "Append, fsync, acknowledge; commit; only then answer the client. Batch what is waiting."
- *   One append message carries all that was proposed since the last one, for all followers. A follower that cannot take
- *   it (its log ends earlier, or differs) refuses and says from where it can; it then gets chunks of its own, a
- *   round at a time, until it takes what is multicast. A heartbeat is an append without entries behind everything that
- * was cast, so a message that got lost is noticed by the next one. What a follower acknowledges is min(verified,
- * durable): equal to the leader's log, and on disk here. "Only entries of the leader's own term are counted; earlier
- * ones follow." */
+ *   One append message carries all that was proposed since the last one, for all followers; the next one waits until
+ *   that is committed, so that under load a message carries many entries. A follower that cannot take it (its log
+ *   ends earlier, or differs) refuses and says from where it can; it then gets chunks of its own, a round at a time,
+ *   until it takes what is multicast. A heartbeat is an append without entries behind everything that was cast, so a
+ *   message that got lost is noticed by the next one. What a follower acknowledges is min(verified, durable): equal to
+ *   the leader's log, and on disk here. "Only entries of the leader's own term are counted; earlier ones follow." */
 #include "agent/db/internal.h"
 
 static size_t message_bytes(const struct db *db)
@@ -65,13 +65,22 @@ static void cast(struct db *db)
     db->cast_commit = db->commit;
 }
 
+/* All that was cast in this term is committed. Else what is new waits for that, and goes out with it in one message: a
+ * message costs every node far more than an entry does. What is waited for in vain goes with the heartbeat. */
+static bool is_cast_settled(const struct db *db)
+{
+    uint64_t cast_last = db->cast_next - 1;
+    return cast_last <= db->commit || cast_last < db->first_index;
+}
+
 void db_repl_flush(struct db *db)
 {
     if (db->role != DB_LEADER)
         return;
-    if (db->cast_next <= db_log_last(&db->log) || db->cast_commit < db->commit)
+    bool is_new = db->cast_next <= db_log_last(&db->log), beats = db->now >= db->heartbeat_ms;
+    if ((is_new && is_cast_settled(db)) || db->cast_commit < db->commit)
         cast(db);
-    if (db->now >= db->heartbeat_ms) {
+    if (beats) {
         cast(db);
         db->heartbeat_ms = db->now + DB_HEARTBEAT_MS;
     }

@@ -461,6 +461,8 @@ static size_t any_up(struct sim *s)
 
 static void propose_at(struct sim *s, size_t i, uint64_t number, uint16_t kind, struct slice payload)
 {
+    if (i == s->plan.n)
+        return;
     struct entry e = {.request_id = request_uuid(number), .kind = kind, .level = 1, .time_ms = 5, .payload = payload};
     int err = db_propose(s->slot[i].db, s->now, &e, s->now + 500 + (int64_t)draw(s, 4000));
     if (err != 0)
@@ -470,12 +472,10 @@ static void propose_at(struct sim *s, size_t i, uint64_t number, uint16_t kind, 
 
 static void propose(struct sim *s, uint64_t number, uint16_t kind, struct slice payload)
 {
-    size_t i = any_up(s);
-    if (i < s->plan.n)
-        propose_at(s, i, number, kind, payload);
+    propose_at(s, any_up(s), number, kind, payload);
 }
 
-static void put(struct sim *s, uint64_t number)
+static void put_at(struct sim *s, size_t at, uint64_t number)
 {
     AUTO(buf_done) struct buf b = {0};
     char key[24];
@@ -483,7 +483,12 @@ static void put(struct sim *s, uint64_t number)
     wire_put_str(&b, key);
     for (uint64_t i = 0; i < number * 37 % s->plan.payload_max; i++)
         wire_put_u8(&b, (uint8_t)(number + i));
-    propose(s, number, ENTRY_SETTING_PUT, buf_slice(&b));
+    propose_at(s, at, number, ENTRY_SETTING_PUT, buf_slice(&b));
+}
+
+static void put(struct sim *s, uint64_t number)
+{
+    put_at(s, any_up(s), number);
 }
 
 static void client(struct sim *s)
@@ -883,6 +888,17 @@ static bool is_settled(const struct sim *s)
     return true;
 }
 
+/* A leader takes nothing from who is no member. */
+static size_t any_member_up(struct sim *s, const struct db *leader)
+{
+    for (size_t k = 0, first = draw(s, s->plan.n); k < s->plan.n; k++) {
+        size_t i = (first + k) % s->plan.n;
+        if (s->slot[i].db != NULL && db_config_find(&leader->config, &s->slot[i].replica) != NULL)
+            return i;
+    }
+    return s->plan.n;
+}
+
 static void propose_final(struct sim *s)
 {
     if (s->final_request == 0)
@@ -890,7 +906,7 @@ static void propose_final(struct sim *s)
     const struct db *leader = sole_leader(s);
     struct uuid id = request_uuid(s->final_request);
     if (leader != NULL && !s->final_done && !db_is_pending(leader, &id))
-        put(s, s->final_request);
+        put_at(s, any_member_up(s, leader), s->final_request);
 }
 
 static void play(struct sim *s)
