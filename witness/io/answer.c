@@ -19,6 +19,7 @@
 #include "witness/record.h"
 
 enum { SKEW_MAX_MS = 15 * 60 * 1000, RETRY_AFTER_MAX_S = 3600 };
+static const time_t DATE_MAX_S = 253402300799; /* the end of 9999: curl_getdate takes any year */
 
 /* ---- headers */
 
@@ -70,7 +71,7 @@ static void take_date(struct answer *a, const char *s, size_t len)
     memcpy(text, s, len);
     text[len] = '\0';
     time_t t = curl_getdate(text, NULL);
-    a->server_ms = t > 0 ? (int64_t)t * 1000 : 0;
+    a->server_ms = t > 0 && t <= DATE_MAX_S ? (int64_t)t * 1000 : 0;
 }
 
 /* Seconds; the form with a date is not used by the service. */
