@@ -47,14 +47,16 @@ def field(pid, name):
 class Tracer:
     """Sits on all threads of a node's agent until stop(), or until the agent has ended."""
 
-    def __init__(self, node, log, options):
+    def __init__(self, node, log):
         if not shutil.which("strace"):
             raise LabError("strace is not installed", "contrib/setup")
         self.node, self.agent, self.log = node, agent_of(node), log
         self.inside = field(self.agent["pid"], "NSpid")[-1]  # its PID in the node
+        # strace names an open file as it sees it from here: in a chroot the node's root may lie below a folder.
+        self.root = os.readlink(f"/proc/{self.agent['pid']}/root").rstrip("/")
         log.write_text("")
         self.process = subprocess.Popen(["strace", "-f", "-y", "-s", "0", "-o", str(log), "-p", str(self.agent["pid"]),
-                                         *options], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                                         *self.options()], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                                         stderr=subprocess.PIPE, text=True)
         try:
             wait_until("strace sits on the agent", ATTACH_SECONDS, self.sits, 0.02)
@@ -93,14 +95,14 @@ class Tracer:
 class Counter(Tracer):
     """Hurts nothing, and writes down every call."""
 
-    def __init__(self, node, log):
-        super().__init__(node, log, ["-e", "trace=" + ",".join(CALLS)])
+    def options(self):
+        return ["-e", "trace=" + ",".join(CALLS)]
 
     def points(self):
         """After stop(): every call on the agent's files, in their order."""
         seen, found = collections.Counter(), []
         for call in filter(None, map(CALL.match, self.log.read_text().splitlines())):
-            name, path = call[1], call[2] or call[3] or ""
+            name, path = call[1], (call[2] or call[3] or "").removeprefix(self.root)
             if any(path == folder or path.startswith(folder + "/") for folder in FOLDERS):
                 seen[name, path] += 1
                 found.append(Point(name, path, seen[name, path]))
@@ -111,10 +113,14 @@ class Injector(Tracer):
     """fault: KILL, or an error's name as strace knows it."""
 
     def __init__(self, node, log, point, fault):
-        self.fault = fault
-        how = "signal=KILL" if fault == "KILL" else f"error={fault}"
-        super().__init__(node, log, ["-e", "trace=" + ",".join(CALLS), "-P", point.path,
-                                     "-e", f"inject={point.call}:{how}:when={point.n}"])
+        self.fault, self.point = fault, point
+        super().__init__(node, log)
+
+    def options(self):
+        how = "signal=KILL" if self.fault == "KILL" else f"error={self.fault}"
+        paths = {self.point.path, self.root + self.point.path}
+        return ["-e", "trace=" + ",".join(CALLS), *(word for path in paths for word in ("-P", path)),
+                "-e", f"inject={self.point.call}:{how}:when={self.point.n}"]
 
     def how_it_ended(self):
         """After the agent's end: "killed by …", or "exited with …", and not of something else than the fault."""
