@@ -15,7 +15,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import importlib.machinery  # noqa: E402
 import importlib.util  # noqa: E402
 
-from rmbench import frame, output  # noqa: E402
+from rmbench import agent_upgrade, frame, output  # noqa: E402
 from rmbench.frame import Spec, Unmeasured, row_of  # noqa: E402
 from rmbench.parts import measure_parts  # noqa: E402
 
@@ -192,6 +192,34 @@ class Program(unittest.TestCase):
         with self.assertRaises(SystemExit) as raised:
             self.run_bench(self.give([1] * 5, [1] * 5), "nonsense")
         self.assertNotIn(raised.exception.code, (0, None))
+
+
+class Overhead(unittest.TestCase):
+    """Of planted events: what counts is neither rebuilt nor migrated, and no second twice."""
+
+    EVENTS = ((0, "n1: pending -> draining"), (12, "n1: draining -> drained"), (14, "n1: evicting -> rebuilding"),
+              (60, "n1: joins with Debian"), (61, "n1: rebuilding -> awaiting-rejoin"), (80, "n1: failback -> done"),
+              (1, "n2: pending -> draining"))
+
+    @staticmethod
+    def at(s):
+        return f"2026-11-22T12:{s // 60:02}:{s % 60:02}.000Z"
+
+    def overhead(self, events, moves):
+        jobs = [{"kind": "vm-migrate", "started": self.at(a), "ended": self.at(b)} for a, b in moves]
+        jobs.append({"kind": "node-drain", "started": self.at(0), "ended": self.at(79)})
+        return agent_upgrade.overhead("n1", [{"time": self.at(s), "text": t} for s, t in events], jobs)
+
+    def test_rebuild_and_migrations_are_taken_off_once(self):
+        self.assertEqual(self.overhead(self.EVENTS, []), 80 - 46)
+        self.assertEqual(self.overhead(self.EVENTS, [(1, 5), (3, 9), (4, 6)]), 80 - 46 - 8)
+        self.assertEqual(self.overhead(self.EVENTS, [(50, 64), (75, 90)]), 80 - 46 - 4 - 5)
+
+    def test_missing_or_doubled_events_are_no_measurement(self):
+        for events in (self.EVENTS[1:], self.EVENTS + self.EVENTS[3:4], [(99, t) if "rebuilding" in t else (s, t)
+                                                                         for s, t in self.EVENTS]):
+            with self.assertRaises(Unmeasured):
+                self.overhead(events, [])
 
 
 class RealRows(unittest.TestCase):

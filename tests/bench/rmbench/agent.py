@@ -1,9 +1,9 @@
 """Group agent: what an agent costs, and what it gives."""
 
-from . import agent_commits, agent_idle, agent_status
+from . import agent_commits, agent_idle, agent_status, agent_upgrade
 from .parts import measure_parts
 
-PARTS = [agent_idle, agent_status, agent_commits]
+PARTS = [agent_idle, agent_status, agent_commits, agent_upgrade]
 ROWS = [spec for part in PARTS for spec in part.ROWS]
 
 
