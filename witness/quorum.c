@@ -215,10 +215,9 @@ static unsigned in_turn(const struct quorum_view *v)
     return n;
 }
 
-static void say(const struct quorum_view *v, struct quorum_verdict *r)
+static void say(struct quorum_verdict *r)
 {
     char count[64] = "no more node";
-    (void)v;
     if (r->here < r->needed) {
         snprintf(r->text, sizeof(r->text), "no quorum: %u of %u votes are here, %u are needed", r->here, r->total,
                  r->needed);
@@ -241,7 +240,7 @@ void quorum_explain(const struct quorum_view *v, struct quorum_verdict *ret)
         r.may_fail = nodes - 1;
     r.may_fail_in_turn = r.here >= r.needed ? in_turn(v) : 0;
     r.witness_decides = v->witness_weight > 0 && nodes - r.may_fail < r.needed;
-    say(v, &r);
+    say(&r);
     *ret = r;
 }
 
