@@ -558,7 +558,7 @@ int getaddrinfo(const char *node, const char *service, const struct addrinfo *hi
     if (!node || !str_eq(node, "proxy.test"))
         return EAI_NONAME;
     in = (struct sockaddr_in){.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    in.sin_port = htons((uint16_t)(service ? atoi(service) : 0));
+    in.sin_port = htons((uint16_t)(service ? strtoul(service, NULL, 10) : 0));
     info = (struct addrinfo){.ai_family = AF_INET, .ai_socktype = SOCK_STREAM, .ai_addrlen = sizeof(in)};
     info.ai_addr = (struct sockaddr *)&in;
     *res = &info;

@@ -45,7 +45,7 @@ static int read_port(FILE *out)
         const char *at = strstr(line, "successfully listens on http");
         const char *colon = at ? strrchr(at, ':') : NULL;
         if (colon)
-            return atoi(colon + 1);
+            return (int)strtol(colon + 1, NULL, 10);
     }
     return 0;
 }

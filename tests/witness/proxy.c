@@ -437,7 +437,7 @@ static int open_listener(const char *address)
     char host[64];
     if (!STR_COPY(host, address) || !strchr(host, ':'))
         die("--listen ADDRESS:PORT");
-    in.sin_port = htons((uint16_t)atoi(strchr(host, ':') + 1));
+    in.sin_port = htons((uint16_t)strtoul(strchr(host, ':') + 1, NULL, 10));
     *strchr(host, ':') = '\0';
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), on = 1;
     setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
