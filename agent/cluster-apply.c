@@ -202,6 +202,12 @@ static uint32_t free_nodeid(const struct tables *t)
     return highest + 1;
 }
 
+static void forget_failures(struct node *n)
+{
+    memset(n->failures_ms, 0, sizeof(n->failures_ms));
+    n->quarantined_ms = 0;
+}
+
 static void admit(struct apply *a, const struct join_request *j, struct join_token *k, struct node *n, bool is_new)
 {
     if (is_new) {
@@ -213,6 +219,7 @@ static void admit(struct apply *a, const struct join_request *j, struct join_tok
     n->state = NODE_JOINING;
     n->replica = n->facts_replica = j->replica;
     n->joined_ms = a->e->time_ms;
+    forget_failures(n); /* it was made anew */
     struct host_facts kept = n->facts;
     n->facts = j->facts;
     put_node(a, n);
@@ -253,6 +260,58 @@ static void apply_join(struct apply *a)
         join(a, &j);
 }
 
+static bool may_quarantine(const struct tables *t, int64_t time_ms)
+{
+    struct node n = {0};
+    size_t all = 0, quarantined = 0;
+    while (node_next(t, &n)) {
+        all++;
+        quarantined += n.quarantined_ms > time_ms;
+    }
+    return quarantined < (all / 4 > 1 ? all / 4 : 1);
+}
+
+static void quarantine(struct tables *t, struct node *n, int64_t time_ms)
+{
+    n->quarantined_ms = time_ms + NODE_QUARANTINE_MS;
+    memset(n->failures_ms, 0, sizeof(n->failures_ms));
+    journal_event(t, time_ms, EVENT_WARNING, n->name,
+                  "%s: failed %d times within an hour: no virtual machine is placed there for %d minutes", n->name,
+                  NODE_FAILURES_MAX, NODE_QUARANTINE_MS / 60000);
+}
+
+/* One failure ends one boot: a node that was fenced and then boots anew failed once. */
+static void count_failure(struct tables *t, struct node *n, int64_t time_ms)
+{
+    if (!n->facts.boot_id[0] || str_eq(n->failed_boot, n->facts.boot_id))
+        return;
+    STR_COPY(n->failed_boot, n->facts.boot_id);
+    memmove(&n->failures_ms[0], &n->failures_ms[1], sizeof(n->failures_ms) - sizeof(n->failures_ms[0]));
+    n->failures_ms[NODE_FAILURES_MAX - 1] = time_ms;
+    bool is_often = n->failures_ms[0] && time_ms - n->failures_ms[0] < NODE_FAILURES_WINDOW_MS;
+    if (is_often && n->quarantined_ms <= time_ms && may_quarantine(t, time_ms))
+        quarantine(t, n, time_ms);
+}
+
+static bool is_in_service(const struct node *n)
+{
+    return n->state == NODE_ACTIVE || n->state == NODE_DRAINING;
+}
+
+void node_failed(struct tables *t, const char *node, int64_t time_ms)
+{
+    struct node n = {0};
+    AUTO(buf_done) struct buf b = {0};
+    if (node_get(t, node, &n))
+        return;
+    if (is_in_service(&n)) {
+        count_failure(t, &n, time_ms);
+        node_encode(&n, &b);
+        tables_put(t, TABLE_NODE, n.name, buf_slice(&b));
+    }
+    node_done(&n);
+}
+
 static void apply_facts(struct apply *a)
 {
     struct wire_reader r = wire_reader(a->e->payload);
@@ -268,6 +327,8 @@ static void apply_facts(struct apply *a)
         error_set(a->err, ERR_NO_OBJECT, "facts of %s: this replica is not in the cluster", name);
     } else {
         struct host_facts kept = n.facts;
+        if (is_in_service(&n) && uuid_eq(&n.facts_replica, &replica) && !str_eq(n.facts.boot_id, f.boot_id))
+            count_failure(a->t, &n, a->e->time_ms);
         n.facts = f;
         n.facts_replica = replica;
         put_node(a, &n);
@@ -313,6 +374,11 @@ static void drained(struct apply *a, struct node *n)
 
 static void resume(struct apply *a, struct node *n, bool failback)
 {
+    if (n->quarantined_ms > a->e->time_ms) {
+        forget_failures(n);
+        note(a, n->name, "its quarantine is lifted");
+        put_node(a, n);
+    }
     if (n->state == NODE_ACTIVE && n->failback == failback)
         return;
     if (n->state != NODE_PAUSED && n->state != NODE_DRAINING && n->state != NODE_ACTIVE) {
@@ -407,6 +473,7 @@ static void gone(struct apply *a, struct node *n, const struct uuid *replica)
     note(a, n->name, n->remove_slot ? "evicted, slot removed" : "evicted, slot kept");
     if (n->remove_slot) {
         tables_del(a->t, TABLE_NODE, n->name);
+        settings_node_removed(a->t, n->name, a->e->time_ms);
         a->gate->slot_removed(a->gate->ctx, n->name, a->e->time_ms);
         return;
     }
@@ -504,20 +571,16 @@ static void apply_secret(struct apply *a)
         tables_del(a->t, TABLE_SECRET, name);
 }
 
-/* The settings there are, and what a value must look like. */
-static int check_setting(const char *name, const char *value, struct error *e)
+static int check_setting(struct apply *a, const char *name, const char *value)
 {
-    if (!str_eq(name, "upgrade.executor")) {
-        error_set(e, ERR_USAGE, "no setting %s", name);
-        error_set_remedy(e, "settings: upgrade.executor (absolute path of the rebuild hook)");
-        return ERR_USAGE;
+    if (strncmp(name, "corosync.", 9) == 0 && a->gate->is_mixed(a->gate->ctx)) {
+        error_set(a->err, ERR_CONDITION, "setting %s: not in mixed mode (corosync cannot reload with mixed versions)",
+                  name);
+        error_set_remedy(a->err, "finish the upgrade, then: clusterctl level raise");
+        return ERR_CONDITION;
     }
-    if (value[0] && value[0] != '/') {
-        error_set(e, ERR_USAGE, "setting %s: '%s' is not an absolute path", name, value);
-        error_set_remedy(e, "clusterctl cluster config set upgrade.executor /path/of/the/hook");
-        return ERR_USAGE;
-    }
-    return 0;
+    int err = setting_check(a->t, name, value, a->err);
+    return err ? err : a->gate->setting_check(a->gate->ctx, name, value, a->err);
 }
 
 static void apply_setting(struct apply *a)
@@ -530,13 +593,59 @@ static void apply_setting(struct apply *a)
         bad_payload(a);
         return;
     }
-    if (check_setting(name, value, a->err))
+    if (check_setting(a, name, value) == 0)
+        setting_put(a->t, name, value, a->e->time_ms);
+}
+
+/* Each is checked against the settings as they were before all of them. */
+static void apply_settings(struct apply *a)
+{
+    AUTO(freep) struct settings_put *s = xcalloc(1, sizeof *s);
+    if (cluster_settings_read(a->e->payload, s)) {
+        bad_payload(a);
         return;
-    if (value[0])
-        tables_put(a->t, TABLE_SETTING, name, (struct slice){(const uint8_t *)value, strlen(value)});
-    else
-        tables_del(a->t, TABLE_SETTING, name);
-    journal_event(a->t, a->e->time_ms, EVENT_INFO, "", "setting %s = %s", name, value[0] ? value : "(default)");
+    }
+    for (size_t i = 0; i < s->n; i++)
+        if (check_setting(a, s->values[i].name, s->values[i].value))
+            return;
+    for (size_t i = 0; i < s->n; i++)
+        setting_put(a->t, s->values[i].name, s->values[i].value, a->e->time_ms);
+}
+
+static void apply_node_set(struct apply *a)
+{
+    struct node_set s;
+    char name[TABLE_KEY_MAX];
+    if (cluster_node_set_read(a->e->payload, &s)) {
+        bad_payload(a);
+        return;
+    }
+    if (node_set_check(a->t, &s, a->err))
+        return;
+    for (size_t i = 0; i < s.n; i++) {
+        node_setting_name(s.node, s.values[i].what, name);
+        setting_put(a->t, name, s.values[i].value, a->e->time_ms);
+    }
+}
+
+/* What it does to the votes is the database's; here it is put on record. */
+static void apply_force(struct apply *a)
+{
+    AUTO(buf_done) struct buf b = {0};
+    struct wire_reader r = wire_reader(a->e->payload);
+    struct cluster_forced f = {.epoch = db_epoch_number(a->e->term), .time_ms = a->e->time_ms};
+    (void)wire_get_uuid(&r);
+    WIRE_GET_STR(&r, f.node);
+    WIRE_GET_STR(&r, f.by);
+    if (wire_err(&r)) {
+        bad_payload(a);
+        return;
+    }
+    forced_encode(&f, &b);
+    tables_put(a->t, TABLE_CLUSTER, "forced", buf_slice(&b));
+    journal_event(a->t, f.time_ms, EVENT_ERROR, f.node,
+                  "%s: quorum was forced by %s, epoch %llu: what other nodes changed without it is given up", f.node,
+                  f.by, (unsigned long long)f.epoch);
 }
 
 static void apply_event(struct apply *a)
@@ -563,7 +672,10 @@ void cluster_apply(struct tables *t, const struct cluster_gate *gate, const stru
     case ENTRY_TOKEN_ADD: apply_token(&a); break;
     case ENTRY_SECRET_PUT: apply_secret(&a); break;
     case ENTRY_SETTING_PUT: apply_setting(&a); break;
+    case ENTRY_SETTINGS_PUT: apply_settings(&a); break;
+    case ENTRY_NODE_SET: apply_node_set(&a); break;
     case ENTRY_EVENT: apply_event(&a); break;
+    case ENTRY_FORCE: apply_force(&a); break;
     default: error_set(&ret->error, ERR_UNKNOWN_KIND, "log entry kind %u is not the cluster's", e->kind);
     }
 }

@@ -87,6 +87,10 @@ void node_encode(const struct node *n, struct buf *b)
     wire_put_i64(b, n->changed_ms);
     wire_put_uuid(b, &n->facts_replica);
     facts_put(b, &n->facts);
+    for (size_t i = 0; i < NODE_FAILURES_MAX; i++)
+        wire_put_i64(b, n->failures_ms[i]);
+    wire_put_str(b, n->failed_boot);
+    wire_put_i64(b, n->quarantined_ms);
 }
 
 int node_decode(struct slice value, struct node *ret)
@@ -107,6 +111,10 @@ int node_decode(struct slice value, struct node *ret)
     n.changed_ms = wire_get_i64(&r);
     n.facts_replica = wire_get_uuid(&r);
     facts_get(&r, &n.facts);
+    for (size_t i = 0; i < NODE_FAILURES_MAX; i++)
+        n.failures_ms[i] = wire_get_i64(&r);
+    WIRE_GET_STR(&r, n.failed_boot);
+    n.quarantined_ms = wire_get_i64(&r);
     if (wire_err(&r) || n.state < NODE_ACTIVE || n.state > NODE_JOINING) {
         node_done(&n);
         return ERR_MALFORMED;
@@ -169,6 +177,33 @@ static struct hash get_hash(struct wire_reader *r)
     else
         r->err = ERR_MALFORMED;
     return h;
+}
+
+void forced_encode(const struct cluster_forced *f, struct buf *b)
+{
+    wire_put_u64(b, f->epoch);
+    wire_put_str(b, f->node);
+    wire_put_str(b, f->by);
+    wire_put_i64(b, f->time_ms);
+}
+
+int cluster_forced_decode(struct slice value, struct cluster_forced *ret)
+{
+    struct wire_reader r = wire_reader(value);
+    struct cluster_forced f = {.epoch = wire_get_u64(&r)};
+    WIRE_GET_STR(&r, f.node);
+    WIRE_GET_STR(&r, f.by);
+    f.time_ms = wire_get_i64(&r);
+    if (wire_err(&r))
+        return ERR_MALFORMED;
+    *ret = f;
+    return 0;
+}
+
+int cluster_forced_get(const struct tables *t, struct cluster_forced *ret)
+{
+    struct slice value;
+    return tables_get(t, TABLE_CLUSTER, "forced", &value) ? ERR_NOT_FOUND : cluster_forced_decode(value, ret);
 }
 
 int cluster_get(const struct tables *t, struct cluster *ret)
@@ -336,6 +371,60 @@ void cluster_entry_setting(const char *name, const char *value, struct buf *b)
 {
     wire_put_str(b, name);
     wire_put_str(b, value);
+}
+
+void cluster_entry_node_set(const struct node_set *s, struct buf *b)
+{
+    wire_put_str(b, s->node);
+    wire_put_u8(b, (uint8_t)s->n);
+    for (size_t i = 0; i < s->n; i++) {
+        wire_put_str(b, s->values[i].what);
+        wire_put_str(b, s->values[i].value);
+    }
+}
+
+int cluster_node_set_read(struct slice payload, struct node_set *ret)
+{
+    struct wire_reader r = wire_reader(payload);
+    struct node_set s = {.n = 0};
+    WIRE_GET_STR(&r, s.node);
+    size_t n = wire_get_u8(&r);
+    if (n > NODE_SET_MAX)
+        return ERR_MALFORMED;
+    for (; s.n < n; s.n++) {
+        WIRE_GET_STR(&r, s.values[s.n].what);
+        WIRE_GET_STR(&r, s.values[s.n].value);
+    }
+    if (wire_err(&r))
+        return ERR_MALFORMED;
+    *ret = s;
+    return 0;
+}
+
+void cluster_entry_settings(const struct settings_put *s, struct buf *b)
+{
+    wire_put_u8(b, (uint8_t)s->n);
+    for (size_t i = 0; i < s->n; i++) {
+        wire_put_str(b, s->values[i].name);
+        wire_put_str(b, s->values[i].value);
+    }
+}
+
+int cluster_settings_read(struct slice payload, struct settings_put *ret)
+{
+    struct wire_reader r = wire_reader(payload);
+    AUTO(freep) struct settings_put *s = xcalloc(1, sizeof *s);
+    size_t n = wire_get_u8(&r);
+    if (n > SETTINGS_PUT_MAX)
+        return ERR_MALFORMED;
+    for (; s->n < n; s->n++) {
+        WIRE_GET_STR(&r, s->values[s->n].name);
+        WIRE_GET_STR(&r, s->values[s->n].value);
+    }
+    if (wire_end(&r))
+        return ERR_MALFORMED;
+    *ret = *s;
+    return 0;
 }
 
 void cluster_entry_event(enum event_severity s, const char *object, const char *text, struct buf *b)

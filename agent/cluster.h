@@ -31,6 +31,10 @@ enum node_state {
 };
 const char *node_state_name(enum node_state s); /* "active" … as in JSON */
 
+/* A node fails when it is fenced, or boots anew without having been drained. That often within the window, and nothing
+ * is placed there for a while: on so many nodes at a time as are a quarter of all, but on one at least. */
+enum { NODE_FAILURES_MAX = 3, NODE_FAILURES_WINDOW_MS = 3600 * 1000, NODE_QUARANTINE_MS = 2 * 3600 * 1000 };
+
 struct node {
     char name[NODE_NAME_MAX];
     char address[ADDRESS_MAX];
@@ -45,12 +49,16 @@ struct node {
     int64_t joined_ms, changed_ms;
     struct uuid facts_replica; /* whose facts these are */
     struct host_facts facts;   /* machines: owned by the struct */
+    int64_t failures_ms[NODE_FAILURES_MAX]; /* the last ones, oldest first; 0: none */
+    char failed_boot[UUID_STR_SIZE];        /* the boot that the last one ended */
+    int64_t quarantined_ms;                 /* UTC, until when; 0: it is not */
 };
 void node_done(struct node *n);
 int node_get(const struct tables *t, const char *name, struct node *ret); /* 0, ERR_NO_OBJECT; node_done() */
 int node_decode(struct slice value, struct node *ret);
 /* Iterates in name order: start with *n zeroed; frees the previous one, and the last one at the end. */
 bool node_next(const struct tables *t, struct node *n);
+void node_failed(struct tables *t, const char *node, int64_t time_ms); /* replicated */
 int node_by_replica(const struct tables *t, const struct uuid *replica, struct node *ret);
 
 struct cluster { /* TABLE_CLUSTER "cluster" */
@@ -61,10 +69,27 @@ struct cluster { /* TABLE_CLUSTER "cluster" */
 };
 int cluster_get(const struct tables *t, struct cluster *ret);
 
+struct cluster_forced { /* TABLE_CLUSTER "forced": the last time that quorum was forced */
+    uint64_t epoch; /* how often that was */
+    char node[NODE_NAME_MAX], by[64];
+    int64_t time_ms;
+};
+int cluster_forced_get(const struct tables *t, struct cluster_forced *ret); /* ERR_NOT_FOUND: never */
+int cluster_forced_decode(struct slice value, struct cluster_forced *ret);
+
 /* Settings: "" when unset. Borrowed copy in ret. */
 enum { SETTING_VALUE_MAX = 256 };
 void setting_get(const struct tables *t, const char *name, char ret[SETTING_VALUE_MAX]);
 struct json *settings_json(const struct tables *t);
+/* Of a node: node.NODE.WHAT. */
+enum { NODE_PRIORITY_MAX = 1000 };
+void node_setting_name(const char *node, const char *what, char ret[TABLE_KEY_MAX]);
+void node_setting_get(const struct tables *t, const char *node, const char *what, char ret[SETTING_VALUE_MAX]);
+/* settings.c. 0; ERR_USAGE: no such setting, or not such a value; ERR_NO_OBJECT: no such node. The remedy names what
+ * there is. value "": the default. */
+int setting_check(const struct tables *t, const char *name, const char *value, struct error *e);
+void setting_put(struct tables *t, const char *name, const char *value, int64_t time_ms); /* with its journal line */
+void settings_node_removed(struct tables *t, const char *node, int64_t time_ms); /* those that name it go */
 
 /* Payloads. */
 struct cluster_init { /* ENTRY_CLUSTER_INIT */
@@ -99,6 +124,27 @@ struct join_token { /* TABLE_TOKEN; ENTRY_TOKEN_ADD adds the sealed text where a
 };
 void cluster_entry_token(const struct join_token *token, struct slice sealed_text, struct buf *b);
 void cluster_entry_setting(const char *name, const char *value, struct buf *b);
+/* ENTRY_SETTINGS_PUT: several settings of the cluster, all or none. */
+enum { SETTINGS_PUT_MAX = 32 };
+struct settings_put {
+    struct settings_put_value {
+        char name[TABLE_KEY_MAX], value[SETTING_VALUE_MAX]; /* value "": the default */
+    } values[SETTINGS_PUT_MAX];
+    size_t n;
+};
+void cluster_entry_settings(const struct settings_put *s, struct buf *b);
+int cluster_settings_read(struct slice payload, struct settings_put *ret); /* 0, ERR_MALFORMED */
+/* ENTRY_NODE_SET: several settings of one node, all or none. */
+enum { NODE_SET_MAX = 8 };
+struct node_set {
+    char node[NODE_NAME_MAX];
+    struct node_set_value {
+        char what[32], value[SETTING_VALUE_MAX]; /* "": the default */
+    } values[NODE_SET_MAX];
+    size_t n;
+};
+void cluster_entry_node_set(const struct node_set *s, struct buf *b);
+int node_set_check(const struct tables *t, const struct node_set *s, struct error *e); /* as setting_check */
 void cluster_entry_event(enum event_severity s, const char *object, const char *text, struct buf *b);
 
 /* What applying a join needs to know from other rooms. */
@@ -112,8 +158,11 @@ struct cluster_gate {
     void (*facts_changed)(void *ctx, const char *node, const struct host_facts *f, int64_t time_ms);
     void (*slot_removed)(void *ctx, const char *node, int64_t time_ms);
     void (*formed)(void *ctx, const struct host_facts *f); /* the first node: sets the level */
+    /* 0, or ERR_CONDITION: the functional level does not allow this value. */
+    int (*setting_check)(void *ctx, const char *name, const char *value, struct error *e);
 };
-/* Replicated: ENTRY_CLUSTER_INIT, NODE_*, TOKEN_ADD, SECRET_PUT, SETTING_PUT, EVENT. */
+/* Replicated: ENTRY_CLUSTER_INIT, NODE_*, TOKEN_ADD, SECRET_PUT, SETTING_PUT, SETTINGS_PUT, EVENT, and what is said of
+ * FORCE. */
 void cluster_apply(struct tables *t, const struct cluster_gate *gate, const struct entry *e, struct apply_result *ret);
 
 /* Leader: brings the voting configuration in line with the slots, one change at a time, and ends drains and
@@ -136,7 +185,17 @@ struct corosync_slot {
     char address[ADDRESS_MAX];
     uint32_t nodeid;
 };
-char *corosync_conf_render(const char *cluster_name, const struct corosync_slot *slots, size_t n);
+/* 300 without a coefficient finds a dead node in 0.64 s; the rings of tests/lab/chaos live with it. */
+enum { COROSYNC_TOKEN_MIN_MS = 300, COROSYNC_TOKEN_MAX_MS = 30000 };
+/* As the settings corosync.token_ms and corosync.token_coefficient_ms have them; "": the default. */
+struct corosync_times {
+    char token_ms[SETTING_VALUE_MAX], token_coefficient_ms[SETTING_VALUE_MAX];
+};
+/* times: NULL: the defaults. */
+char *corosync_conf_render(const char *cluster_name, const struct corosync_times *times,
+                           const struct corosync_slot *slots, size_t n);
+/* How long a ring of the nodes in there needs to find that one is lost, with that configuration: token + consensus. */
+int64_t corosync_lost_ms(const struct tables *t);
 char *corosync_conf_of_tables(const struct tables *t); /* NULL: no cluster in there */
 
 /* host_facts on the wire. */

@@ -58,7 +58,14 @@ static void gate_slot_removed(void *ctx, const char *node, int64_t time_ms)
 
 static void gate_formed(void *ctx, const struct host_facts *f)
 {
-    level_init(ctx, level_range_of(f->qemu_version, f->libvirt_version).native);
+    level_init(ctx, level_range_of(f->qemu_version, f->libvirt_version).native, f->machines);
+}
+
+static int gate_setting_check(void *ctx, const char *name, const char *value, struct error *e)
+{
+    if (str_eq(name, "vm.save_format") && str_eq(value, "sparse"))
+        return feature_check(ctx, FEATURE_SAVE_SPARSE, e);
+    return 0;
 }
 
 static void apply_cluster(struct tables *t, const struct entry *e, struct apply_result *ret)
@@ -72,6 +79,7 @@ static void apply_cluster(struct tables *t, const struct entry *e, struct apply_
         .facts_changed = gate_facts_changed,
         .slot_removed = gate_slot_removed,
         .formed = gate_formed,
+        .setting_check = gate_setting_check,
     };
     cluster_apply(t, &gate, e, ret);
 }
@@ -79,24 +87,43 @@ static void apply_cluster(struct tables *t, const struct entry *e, struct apply_
 static void apply_vm(struct tables *t, const struct entry *e, struct apply_result *ret)
 {
     struct vm_view v;
+    struct vm_limits limits;
     vm_view_build(&v, NULL, t);
+    if (e->kind == ENTRY_VM_ADD || e->kind == ENTRY_VM_VERSION) {
+        core_vm_limits(t, &limits);
+        v.v.limits = &limits;
+    }
     vm_apply(t, &v.v, e, ret);
     vm_view_done(&v);
 }
 
-static void apply_level(struct tables *t, const struct entry *e, struct apply_result *ret)
+/* Held to here as well, though a release that does not know the kind stops at it anyway. */
+static void apply_settings(struct tables *t, const struct entry *e, struct apply_result *ret)
+{
+    *ret = (struct apply_result){0};
+    if (feature_check(t, FEATURE_SETTINGS_PUT, &ret->error) == 0)
+        apply_cluster(t, e, ret);
+}
+
+static void apply_level(struct core *c, struct tables *t, const struct entry *e, struct apply_result *ret)
 {
     struct level_state before = {0}, after = {0};
+    struct wire_reader w = wire_reader(e->payload);
     level_get(t, &before);
+    *ret = (struct apply_result){0};
+    if (wire_get_u8(&w) == LEVEL_FENCE && run_forbids_raise(t, &ret->error))
+        return;
     level_apply(t, e, ret);
     level_get(t, &after);
     if (after.fl > before.fl)
         upgrade_level_raised(t, e->time_ms);
+    if (c && ret->error.code == 0)
+        core_copy_take(c, t, e);
 }
 
 int core_apply_entry(void *ctx, struct tables *t, const struct entry *e, struct apply_result *ret)
 {
-    (void)ctx; /* an apply function reads nothing local */
+    /* An apply function reads nothing local: the core is there to take what a copy needs, NULL in tests. */
     switch ((enum entry_kind)e->kind) {
     case ENTRY_NOOP:
     case ENTRY_REPLICA_ADD:
@@ -104,6 +131,7 @@ int core_apply_entry(void *ctx, struct tables *t, const struct entry *e, struct 
     case ENTRY_REPLICA_REMOVE:
     case ENTRY_WITNESS_NAME:
     case ENTRY_WITNESS_WEIGHT: return 0; /* the database's own */
+    case ENTRY_FORCE:
     case ENTRY_CLUSTER_INIT:
     case ENTRY_NODE_JOIN:
     case ENTRY_NODE_FACTS:
@@ -111,18 +139,27 @@ int core_apply_entry(void *ctx, struct tables *t, const struct entry *e, struct 
     case ENTRY_TOKEN_ADD:
     case ENTRY_SECRET_PUT:
     case ENTRY_SETTING_PUT:
+    case ENTRY_NODE_SET:
     case ENTRY_EVENT: apply_cluster(t, e, ret); return 0;
-    case ENTRY_LEVEL: apply_level(t, e, ret); return 0;
+    case ENTRY_SETTINGS_PUT: apply_settings(t, e, ret); return 0;
+    case ENTRY_NODE_GUARD:
+    case ENTRY_NODE_FENCE: core_fence_apply(t, e, ret); return 0;
+    case ENTRY_LEVEL: apply_level(ctx, t, e, ret); return 0;
     case ENTRY_VM_ADD:
     case ENTRY_VM_REMOVE:
     case ENTRY_VM_OP:
     case ENTRY_VM_REPORT:
     case ENTRY_VM_SET:
-    case ENTRY_VM_CANCEL: apply_vm(t, e, ret); return 0;
+    case ENTRY_VM_CANCEL:
+    case ENTRY_VM_VERSION:
+    case ENTRY_VM_ROLLBACK: apply_vm(t, e, ret); return 0;
+    case ENTRY_WITNESS_SET:
+    case ENTRY_WITNESS_FORGET: witness_apply(t, e, ret); return 0;
     case ENTRY_RUN_START:
     case ENTRY_RUN_CONTROL:
     case ENTRY_RUN_MOVE:
-    case ENTRY_STEP_MOVE: upgrade_apply(t, e, ret); return 0;
+    case ENTRY_STEP_MOVE:
+    case ENTRY_STEP_REPORT: upgrade_apply(t, e, ret); return 0;
     }
     return error_set(&ret->error, ERR_UNKNOWN_KIND,
                      "log entry %llu is of kind %u, which this release does not know: install the release that the "
@@ -160,6 +197,9 @@ static bool step_row_is_good(const struct table_row *row)
 static bool cluster_row_is_good(const struct table_row *row)
 {
     struct level_state l;
+    struct cluster_forced f;
+    if (str_eq(row->key, "forced"))
+        return cluster_forced_decode(row->value, &f) == 0;
     return !str_eq(row->key, "level") || level_decode(row->value, &l) == 0;
 }
 
@@ -178,13 +218,16 @@ static bool row_is_good(const struct table_row *row)
     struct vm v;
     struct job j;
     struct cluster_event e;
+    struct guard g;
     switch (row->table) {
     case TABLE_CLUSTER: return cluster_row_is_good(row);
     case TABLE_NODE: return node_row_is_good(row);
     case TABLE_VM: return vm_decode(row->value, &v) == 0 && str_eq(row->key, v.name);
     case TABLE_JOB: return job_decode(row->value, &j) == 0 && str_eq(row->key, uuid_str(&j.id).s);
+    case TABLE_GUARD: return guard_decode(row->value, &g) == 0 && str_eq(row->key, g.node);
     case TABLE_EVENT: return cluster_event_decode(row->value, &e) == 0;
     case TABLE_SETTING: return setting_row_is_good(row);
+    case TABLE_WITNESS: return witness_row_is_good(row);
     case TABLE_RUN: return run_row_is_good(row);
     case TABLE_STEP: return step_row_is_good(row);
     default: return true;
@@ -210,7 +253,11 @@ static bool is_present(const struct core *c, const struct node *n)
 void vm_view_build(struct vm_view *v, const struct core *c, const struct tables *t)
 {
     struct node n = {0};
-    v->v = (struct vm_nodes){0};
+    struct level_state l = {0};
+    v->v = (struct vm_nodes){.settings = vm_settings_get(t)};
+    if (c)
+        level_get(t, &l);
+    STR_COPY(v->level_machine, l.machine);
     while (node_next(t, &n)) {
         if (v->v.n == DB_REPLICAS_MAX)
             continue;
@@ -221,14 +268,29 @@ void vm_view_build(struct vm_view *v, const struct core *c, const struct tables 
         STR_COPY(d->boot_id, n.facts.boot_id);
         d->present = is_present(c, &n);
         d->accepts = n.state == NODE_ACTIVE;
+        d->quarantined = c && n.quarantined_ms > c->wall_ms;
         d->draining = n.state == NODE_DRAINING && !upgrade_holds_drain(t, n.name);
         d->failback = n.state == NODE_ACTIVE && n.failback;
+        struct guard g = {0};
+        d->fenced = guard_get(t, n.name, &g) == 0 && g.state == FENCE_FENCED;
+        d->heard_ms = c && guard_keeps(g.kind) ? lease_heard_ms(&c->lease, n.nodeid) : 0;
         d->memory_kib = n.facts.memory_kib;
+        d->cpus = n.facts.cpus;
         d->machines = v->machines[v->v.n] = n.facts.machines;
         n.facts.machines = NULL;
         v->v.n++;
     }
     v->v.nodes = v->nodes;
+}
+
+void core_vm_limits(const struct tables *t, struct vm_limits *ret)
+{
+    struct level_state l = {0};
+    *ret = (struct vm_limits){0};
+    level_get(t, &l);
+    STR_COPY(ret->machine, l.machine);
+    feature_check(t, FEATURE_MACHINE_ABOVE_LEVEL, &ret->later_machines);
+    feature_check(t, FEATURE_DATA_STORE, &ret->data_store);
 }
 
 void vm_view_done(struct vm_view *v)
@@ -239,9 +301,43 @@ void vm_view_done(struct vm_view *v)
 
 static bool has_token(void *ctx, const char *op_id)
 {
+    const struct node_views *n = ctx;
     char name[TABLE_KEY_MAX];
     snprintf(name, sizeof name, "token/%s", op_id);
-    return tables_has(ctx, TABLE_SECRET, name);
+    return tables_has(n->t, TABLE_SECRET, name);
+}
+
+static bool find_canary(void *ctx, const char *node, char ret_vm[RUN_NAME_MAX], struct error *ret)
+{
+    const struct node_views *n = ctx;
+    return vm_find_canary(n->t, &n->vms.v, node, ret_vm, ret) == 0;
+}
+
+static bool look_at_canary(void *ctx, const char *vm, struct canary_look *ret)
+{
+    const struct node_views *n = ctx;
+    struct vm v;
+    if (vm_get(n->t, vm, &v) || v.state != VM_RUNNING)
+        return false;
+    *ret = (struct canary_look){.busy = v.op != VM_OP_NONE};
+    STR_COPY(ret->node, v.node);
+    STR_COPY(ret->home, v.home);
+    STR_COPY(ret->error, v.error);
+    return true;
+}
+
+/* A setting of the upgrade; 0: the default. */
+static int64_t upgrade_number(const struct tables *t, const char *name)
+{
+    char value[SETTING_VALUE_MAX];
+    setting_get(t, name, value);
+    return strtol(value, NULL, 10);
+}
+
+static bool is_stuck(void *ctx, const char *node, struct error *ret)
+{
+    const struct node_views *n = ctx;
+    return vm_can_leave(n->t, &n->vms.v, node, ret) != 0;
 }
 
 static enum upgrade_node_state unode_state(enum node_state s)
@@ -270,36 +366,56 @@ static void fill_unode(struct upgrade_node *u, const struct core *c, const struc
         .vms_here = vms->here,
         .vms_home = vms->away == 0,
         .drain_blocked = vm_leader_blocked(c->vm_leader, n->name),
+        .drain_skip = vms->skip,
     };
     u->ready = u->present && uuid_eq(&n->facts_replica, &n->replica);
     STR_COPY(u->name, n->name);
     STR_COPY(u->address, n->address);
     STR_COPY(u->release, n->facts.release);
+    STR_COPY(u->boot_id, n->facts.boot_id);
+    STR_COPY(u->corosync, n->facts.corosync);
+    STR_COPY(u->agent, n->facts.agent_version);
+    u->nodeid = n->nodeid;
 }
 
-/* Findings for the check: every running VM that could move to no other node. */
-static struct json *vm_findings(const struct tables *t, const struct vm_nodes *nodes)
+/* What a check of nodes asks for: what they say of themselves, now. */
+static void fill_vitals(struct upgrade_node *u, const struct core *c)
 {
-    struct json *all = json_array_new();
-    struct vm v;
-    for (bool more = vm_next(t, NULL, &v); more; more = vm_next(t, v.name, &v)) {
-        struct error e = {0};
-        bool can = v.state != VM_RUNNING;
-        for (size_t i = 0; i < nodes->n && !can; i++)
-            can = !str_eq(nodes->nodes[i].name, v.node) && nodes->nodes[i].accepts &&
-                  vm_can_migrate(&v, &nodes->nodes[i], &e) == 0;
-        if (can)
-            continue;
-        struct json *f = json_object_new();
-        json_set_str(f, "object", v.name);
-        json_set_str(f, "text", e.code ? e.text : "no other node could take it");
-        json_set_str(f, "remedy", e.remedy);
-        json_append(all, f);
-    }
-    return all;
+    static const enum upgrade_witness witness[] = {
+        [VITALS_WITNESS_UNKNOWN] = UPGRADE_WITNESS_UNKNOWN,
+        [VITALS_WITNESS_ANSWERS] = UPGRADE_WITNESS_ANSWERS,
+        [VITALS_WITNESS_SILENT] = UPGRADE_WITNESS_SILENT,
+    };
+    const struct vitals_node *n = u->present ? vitals_of(&c->vitals, c->now_ms, u->nodeid) : NULL;
+    if (!n)
+        return;
+    u->vitals = &n->v;
+    u->witness = witness[n->witness];
+    u->has_clock = vitals_clock(&c->vitals, c->now_ms, u->nodeid, &u->clock_ahead_ms);
 }
 
-void node_views_build(struct node_views *n, struct core *c, bool with_vm_findings)
+static struct json *outlook(void *ctx, const char *node)
+{
+    return vm_outlook_json(ctx, node);
+}
+
+static void fill_for_check(struct node_views *n, const struct core *c)
+{
+    const struct vm_outlook_machine *machines;
+    n->outlook = vm_outlook_new(db_tables(c->db), &n->vms.v);
+    n->v.n_machines = vm_outlook_machines(n->outlook, &machines);
+    n->machines = xcalloc(n->v.n_machines + 1, sizeof *n->machines);
+    for (size_t i = 0; i < n->v.n_machines; i++)
+        n->machines[i] = (struct upgrade_machine){machines[i].machine, machines[i].example, machines[i].n};
+    n->v.machines = n->machines;
+    n->v.vm_findings = vm_outlook_findings(n->outlook);
+    n->v.outlook = outlook;
+    n->v.outlook_ctx = n->outlook;
+    for (size_t i = 0; i < n->v.n; i++)
+        fill_vitals(&n->nodes[i], c);
+}
+
+void node_views_build(struct node_views *n, struct core *c, bool for_check)
 {
     const struct tables *t = db_tables(c->db);
     const struct db_config *config = db_configuration(c->db);
@@ -312,6 +428,7 @@ void node_views_build(struct node_views *n, struct core *c, bool with_vm_finding
         if (count == DB_REPLICAS_MAX)
             continue;
         fill_unode(&n->nodes[count], c, &row, &tally[count]);
+        n->nodes[count].machines = n->vms.nodes[count].machines;
         n->levels[count] = (struct level_node){.present = n->nodes[count].present, .paused = row.state != NODE_ACTIVE,
                                                .machines = n->vms.nodes[count].machines};
         STR_COPY(n->levels[count].name, row.name);
@@ -322,19 +439,63 @@ void node_views_build(struct node_views *n, struct core *c, bool with_vm_finding
     setting_get(t, "upgrade.executor", n->executor);
     n->v = (struct upgrade_view){
         .nodes = n->nodes, .n = count, .quorate = core_is_quorate(c), .votes_total = db_config_total(config),
-        .executor = n->executor, .mixed = l.mixed_since_ms != 0, .fl = l.fl, .vm_ops = ops,
-        .vm_findings = with_vm_findings ? vm_findings(t, &n->vms.v) : NULL, .has_token = has_token, .ctx = (void *)t,
+        .executor = n->executor, .in_place = executor_kind_of(n->executor) == EXECUTOR_KIND_IN_PLACE,
+        .mixed = l.mixed_since_ms != 0, .fl = l.fl, .vm_ops = ops,
+        .witness_votes = config->witness_weight, .has_token = has_token, .ctx = n,
+        .is_stuck = is_stuck, .find_canary = find_canary, .look_at_canary = look_at_canary,
+        .rebuild_ms = upgrade_number(t, "upgrade.rebuild_minutes") * 60000,
+        .verify_ms = upgrade_number(t, "upgrade.verify_minutes") * 60000,
+        .attempts = (uint32_t)upgrade_number(t, "upgrade.attempts"),
     };
+    n->t = t;
+    n->v.has_witness = !uuid_is_nil(&c->witness.of);
+    n->outlook = NULL;
+    n->machines = NULL;
     for (size_t i = 0; i < config->n; i++)
         if (db_replica_progress(c->db, &config->replicas[i].id).present)
             n->v.votes_present += config->replicas[i].weight;
     if (n->v.quorate)
         n->v.votes_present += config->witness_weight;
+    if (for_check)
+        fill_for_check(n, c);
+}
+
+/* A machine type that some VM has: which nodes lack it. */
+static void scan_machine(struct node_views *n, const struct vm *v)
+{
+    for (size_t i = 0; i < n->v.n; i++) {
+        struct level_node *node = &n->levels[i];
+        if (node->lacks.code || !node->machines || machine_is_listed(node->machines, v->machine))
+            continue;
+        error_set(&node->lacks, ERR_CONDITION, "the QEMU of %s lacks machine type %s of VM %s", node->name, v->machine,
+                  v->name);
+        error_set_remedy(&node->lacks, "clusterctl vm upgrade-version %s, with the VM off", v->name);
+    }
+}
+
+void node_views_scan(struct node_views *n, const struct tables *t)
+{
+    enum { SEEN_MAX = 32 }; /* there are few types and many VMs */
+    char seen[SEEN_MAX][VM_MACHINE_MAX];
+    size_t n_seen = 0;
+    struct vm v;
+    for (bool more = vm_next(t, NULL, &v); more; more = vm_next(t, v.name, &v)) {
+        size_t i = 0;
+        while (i < n_seen && !str_eq(seen[i], v.machine))
+            i++;
+        if (i < n_seen)
+            continue;
+        if (n_seen < SEEN_MAX)
+            STR_COPY(seen[n_seen++], v.machine);
+        scan_machine(n, &v);
+    }
 }
 
 void node_views_done(struct node_views *n)
 {
     vm_view_done(&n->vms);
+    vm_outlook_free(n->outlook);
+    free(n->machines);
     json_free((struct json *)n->v.vm_findings);
 }
 
@@ -350,7 +511,8 @@ static uint64_t env_vm_call(void *ctx, struct vm_call *call)
 
 static struct vm_env vm_env(struct core *c)
 {
-    return (struct vm_env){.ctx = c, .call = env_vm_call, .propose = core_propose_keyed, .log = c->log};
+    return (struct vm_env){.ctx = c, .call = env_vm_call, .propose = core_propose_keyed, .log = c->log,
+                           .wall_ms = c->wall_ms};
 }
 
 static void env_node_admin(struct core *c, enum node_verb verb, const char *node, bool failback)
@@ -369,9 +531,27 @@ static void env_node_drain(void *ctx, const char *node)
     env_node_admin(ctx, NODE_DRAIN, node, false);
 }
 
-static void env_node_resume(void *ctx, const char *node)
+static void env_node_resume(void *ctx, const char *node, bool failback)
 {
-    env_node_admin(ctx, NODE_RESUME, node, true);
+    env_node_admin(ctx, NODE_RESUME, node, failback);
+}
+
+static void env_move_canary(void *ctx, const char *vm, const char *to)
+{
+    struct core *c = ctx;
+    struct vm v;
+    struct vm_op_request q = {.op = VM_OP_MIGRATE, .reason = VM_REASON_CANARY};
+    struct buf b = {0};
+    char key[CORE_KEY_MAX];
+    if (vm_get(db_tables(c->db), vm, &v))
+        return;
+    STR_COPY(q.name, vm);
+    STR_COPY(q.node, to);
+    q.epoch = v.epoch;
+    log_notice(c->log, "VM %s is the canary and runs on %s -> move to %s", vm, v.node, to);
+    vm_entry_op(&q, &b);
+    snprintf(key, sizeof key, "vm-move/%s", vm);
+    core_propose_keyed(c, ENTRY_VM_OP, &b, key);
 }
 
 static void env_node_evict(void *ctx, const char *node)
@@ -408,10 +588,21 @@ static uint64_t env_hook(void *ctx, struct hook_call *call, const char *op_id)
     char name[TABLE_KEY_MAX], path[SETTING_VALUE_MAX];
     struct core_action *a = core_act_for(c, ACT_HOOK, FOR_HOOK, NULL);
     setting_get(db_tables(c->db), "upgrade.executor", path);
-    STR_COPY(call->path, path);
+    /* A run keeps its kind of executor: in-place was set since it began. */
+    STR_COPY(call->path, path[0] == '/' ? path : "of upgrade.executor");
     snprintf(name, sizeof name, "token/%s", op_id);
     if (call->verb == HOOK_START && tables_get(db_tables(c->db), TABLE_SECRET, name, &sealed) == 0)
         buf_add(&call->sealed_token, sealed.p, sealed.len);
+    a->hook = *call;
+    *call = (struct hook_call){0};
+    return a->id;
+}
+
+static uint64_t env_local_hook(void *ctx, struct hook_call *call)
+{
+    struct core *c = ctx;
+    struct core_action *a = core_act_for(c, ACT_HOOK, FOR_LOCAL_HOOK, NULL);
+    STR_COPY(call->address, c->identity.address);
     a->hook = *call;
     *call = (struct hook_call){0};
     return a->id;
@@ -427,8 +618,16 @@ static void env_transfer(void *ctx)
 static struct upgrade_env upgrade_env(struct core *c)
 {
     return (struct upgrade_env){
-        .ctx = c, .propose = core_propose_keyed, .node_drain = env_node_drain, .node_resume = env_node_resume,
-        .node_evict = env_node_evict, .make_token = env_make_token, .hook = env_hook, .transfer = env_transfer,
+        .ctx = c,
+        .propose = core_propose_keyed,
+        .node_drain = env_node_drain,
+        .node_resume = env_node_resume,
+        .node_evict = env_node_evict,
+        .move_canary = env_move_canary,
+        .make_token = env_make_token,
+        .hook = env_hook,
+        .local_hook = env_local_hook,
+        .transfer = env_transfer,
         .log = c->log,
     };
 }
@@ -444,16 +643,10 @@ char *core_peers_text(const struct core *c, const char *but)
     return buf_steal_str(&b);
 }
 
-static struct vm_self vm_self(const struct core *c)
-{
-    return (struct vm_self){.node = c->identity.node, .boot_id = c->has_facts ? c->facts.boot_id : "",
-                            .quorate = core_is_quorate(c)};
-}
-
 void core_step_vm_outcome(struct core *c, uint64_t id, const struct vm_outcome *o)
 {
     struct vm_env env = vm_env(c);
-    struct vm_self self = vm_self(c);
+    struct vm_self self = core_fence_self(c);
     c->look = true;
     if (c->db && c->phase == PHASE_MEMBER)
         vm_local_outcome(c->vm_local, db_tables(c->db), &self, c->now_ms, id, o, &env);
@@ -465,6 +658,13 @@ void core_step_hook_outcome(struct core *c, uint64_t id, const struct hook_outco
     c->look = true;
     if (c->db && db_is_leader(c->db))
         upgrade_leader_outcome(c->upgrade_leader, db_tables(c->db), c->now_ms, c->wall_ms, id, o, &env);
+}
+
+void core_step_local_hook_outcome(struct core *c, uint64_t id, const struct hook_outcome *o)
+{
+    struct upgrade_env env = upgrade_env(c);
+    c->look = true;
+    upgrade_local_outcome(c->upgrade_local, c->now_ms, id, o, &env);
 }
 
 /* ---- Steps of every node ---- */
@@ -492,7 +692,7 @@ static void follow_slots(struct core *c)
             free(conf);
             return;
         }
-    if (!c->corosync_retry.failures)
+    if (!c->corosync_retry.failures && c->corosync_conf)
         log_notice(c->log, "the committed slots changed -> corosync.conf written and reloaded");
     struct core_action *a = core_act_for(c, ACT_COROSYNC, FOR_COROSYNC, NULL);
     a->corosync = COROSYNC_RELOAD;
@@ -522,13 +722,27 @@ static void become_evicted(struct core *c)
     core_act_for(c, ACT_COROSYNC, FOR_COROSYNC, NULL)->corosync = COROSYNC_STOP;
 }
 
-static void look_as_member(struct core *c, const struct node_views *v)
+static void step_level(struct core *c, struct node_views *v)
 {
     const struct tables *t = db_tables(c->db);
-    struct level_range range = level_range_of(c->facts.qemu_version, c->facts.libvirt_version);
     struct level_env env = {.ctx = c, .propose = core_propose_keyed, .log = c->log};
+    struct level_self self = {.node = c->identity.node,
+                              .range = level_range_of(c->facts.qemu_version, c->facts.libvirt_version),
+                              .is_leader = db_is_leader(c->db),
+                              .copy = &c->copy};
+    struct level_state l;
+    core_copy_step(c);
+    if (self.is_leader && level_get(t, &l) == 0 && l.fence)
+        node_views_scan(v, t);
+    level_step(t, &self, v->levels, v->v.n, &env);
+}
+
+static void look_as_member(struct core *c, struct node_views *v)
+{
+    const struct tables *t = db_tables(c->db);
     struct vm_env venv = vm_env(c);
-    struct vm_self self = vm_self(c);
+    struct upgrade_env uenv = upgrade_env(c);
+    struct vm_self self = core_fence_self(c);
     struct node own = {0};
     node_get(t, c->identity.node, &own); /* all zero when the slot went too */
     if (is_evicted(c, &own))
@@ -542,21 +756,28 @@ static void look_as_member(struct core *c, const struct node_views *v)
         return;
     if (is_admitted)
         follow_slots(c);
+    if (is_admitted)
+        core_fence_look(c);
+    if (is_admitted)
+        upgrade_local_step(c->upgrade_local, t, c->identity.node, core_is_quorate(c), c->now_ms, &uenv);
     if (c->has_facts) {
         vm_local_step(c->vm_local, t, &v->vms.v, &self, c->now_ms, &venv);
-        level_step(t, c->identity.node, range, db_is_leader(c->db), v->levels, v->v.n, &env);
+        step_level(c, v);
     }
 }
 
 /* ---- Steps of the leader ---- */
 
+/* A VM that was lost and is about to be started again by its node is moved away first, too. */
 static bool env_is_drained(void *ctx, const char *node)
 {
     struct core *c = ctx;
     const struct tables *t = db_tables(c->db);
     struct vm v;
+    if (vm_leader_owes(c->vm_leader, node))
+        return false;
     for (bool more = vm_next(t, NULL, &v); more; more = vm_next(t, v.name, &v))
-        if ((str_eq(v.node, node) && (v.state == VM_RUNNING || v.op != VM_OP_NONE)) ||
+        if ((str_eq(v.node, node) && (v.state == VM_RUNNING || v.op != VM_OP_NONE || vm_is_lost(&v))) ||
             (v.op != VM_OP_NONE && str_eq(v.target, node)))
             return false;
     return true;
@@ -634,6 +855,8 @@ static void become_leader(struct core *c)
     upgrade_leader_free(c->upgrade_leader);
     c->vm_leader = vm_leader_new();
     c->upgrade_leader = upgrade_leader_new();
+    guard_leader_free(c->guard_leader);
+    c->guard_leader = guard_leader_new();
     recall_presence(c);
     log_notice(c->log, "%s leads from term %llu on", c->identity.node, (unsigned long long)db_term(c->db));
 }
@@ -652,6 +875,8 @@ static void look_as_leader(struct core *c, const struct node_views *v)
     note_presence(c, v);
     cluster_leader_step(c->db, &env);
     core_quorum_step(c, c->quorum);
+    core_fence_lead(c, v);
+    vm_failover_step(c->vm_failover, t, &v->vms.v, &venv);
     vm_leader_step(c->vm_leader, t, &v->vms.v, c->now_ms, &venv);
     upgrade_leader_step(c->upgrade_leader, t, &v->v, c->now_ms, c->wall_ms, &uenv);
 }
@@ -661,7 +886,7 @@ void core_look(struct core *c)
     if (c->phase != PHASE_MEMBER)
         return;
     struct node_views *v = xmalloc(sizeof *v); /* large, and mostly unused */
-    node_views_build(v, c, false);
+    node_views_build(v, c, db_is_leader(c->db) && upgrade_is_checking(db_tables(c->db)));
     look_as_member(c, v);
     bool leads = c->phase == PHASE_MEMBER && db_is_leader(c->db);
     if (leads && !c->was_leader)
@@ -671,6 +896,9 @@ void core_look(struct core *c)
     core_quorum_view(c, q);
     db_set_witness_delay(c->db, quorum_site_delay_ms(q));
     c->quorum = q;
+    core_witness_step(c, leads);
+    if (c->phase == PHASE_MEMBER)
+        core_vitals_look(c);
     if (leads)
         look_as_leader(c, v);
     c->quorum = NULL;

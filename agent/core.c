@@ -8,7 +8,7 @@
 #include "agent/request.h"
 
 /* CPG messages: one byte says which room they are for. */
-enum { MESSAGE_DB = 1, MESSAGE_ANNOUNCE = 2, MESSAGE_PROGRESS = 3 };
+enum { MESSAGE_DB = 1, MESSAGE_ANNOUNCE = 2, MESSAGE_PROGRESS = 3, MESSAGE_LEASE = 4, MESSAGE_VITALS = 5 };
 
 void core_wipe(char *secret)
 {
@@ -30,6 +30,9 @@ void core_action_done(struct core_action *a)
     free(a->text2);
     free(a->peers);
     free(a->witness);
+    free(a->ask);
+    free(a->site);
+    buf_done(&a->sealed);
     *a = (struct core_action){0};
 }
 
@@ -219,6 +222,18 @@ void core_propose(struct core *c, enum entry_kind kind, struct buf *payload, str
     }
 }
 
+int core_force(struct core *c, const struct buf *payload, struct waiter *w)
+{
+    struct entry entry = {.request_id = w->request_id, .kind = ENTRY_FORCE, .level = core_level(c),
+                          .time_ms = c->wall_ms, .payload = buf_slice(payload)};
+    int err = db_force(c->db, c->now_ms, &entry, c->now_ms + CORE_CLIENT_DEADLINE_MS);
+    if (err)
+        return err;
+    c->waiters = xrealloc(c->waiters, c->n_waiters + 1, sizeof *c->waiters);
+    c->waiters[c->n_waiters++] = *w;
+    return 0;
+}
+
 void core_propose_keyed(void *ctx, enum entry_kind kind, struct buf *payload, const char *key)
 {
     struct waiter w = {0};
@@ -282,6 +297,16 @@ static void send_message(struct core *c, uint8_t kind, struct slice body)
     buf_add(&a->bytes, body.p, body.len);
 }
 
+void core_send_lease(struct core *c, struct slice body)
+{
+    send_message(c, MESSAGE_LEASE, body);
+}
+
+void core_send_vitals(struct core *c, struct slice body)
+{
+    send_message(c, MESSAGE_VITALS, body);
+}
+
 static void stop(struct core *c, const struct error *e, bool permanent)
 {
     struct core_action *a = core_act(c, ACT_STOP);
@@ -294,6 +319,7 @@ static void call_witness(struct core *c, struct db_out *o)
     struct pending *p;
     struct core_action *a = core_act_for(c, ACT_WITNESS, FOR_WITNESS, &p);
     p->db_call = o->call->id;
+    core_witness_place(c, &o->call->witness, a);
     a->witness = o->call;
     o->call = NULL;
 }
@@ -395,6 +421,10 @@ static void take_message(struct core *c, const struct core_event *ev)
         take_announcement(c, ev->from_nodeid, body);
     else if (ev->bytes.p[0] == MESSAGE_PROGRESS)
         take_progress(c, ev->from_nodeid, body);
+    else if (ev->bytes.p[0] == MESSAGE_LEASE)
+        core_fence_heard(c, ev->from_nodeid, body);
+    else if (ev->bytes.p[0] == MESSAGE_VITALS)
+        core_vitals_heard(c, ev->from_nodeid, body);
 }
 
 static void take_group(struct core *c, const struct core_event *ev)
@@ -407,7 +437,48 @@ static void take_group(struct core *c, const struct core_event *ev)
         return;
     if (c->n_group)
         announce(c);
+    lease_group(&c->lease, c->group, c->n_group);
     db_group(c->db, c->now_ms, c->group, c->n_group);
+    core_vitals_group(c);
+}
+
+static void take_ring(struct core *c, const struct core_event *ev)
+{
+    c->ring = ev->ring;
+    if (c->db && c->phase != PHASE_EVICTED)
+        db_ring(c->db, c->now_ms, c->ring);
+}
+
+static void take_quorum(struct core *c, const struct core_event *ev)
+{
+    c->corosync_quorate = ev->quorate;
+    c->ring_nodes = ev->n_votes;
+    c->device = ev->error;
+    if (!ev->wants_reload)
+        return;
+    log_notice(c->log, "corosync runs with an older configuration, and all nodes cast -> it is written and reloaded");
+    free(c->corosync_conf);
+    c->corosync_conf = NULL;
+    c->look = true;
+}
+
+/* What corosync is told is the database's verdict and nothing else: once corosync.conf was written, as what all nodes
+ * cast makes one of them have it read by all. */
+static void tell_verdict(struct core *c)
+{
+    struct db_ring ring;
+    if (!c->db || c->phase != PHASE_MEMBER || !c->had_corosync)
+        return;
+    enum db_verdict_state verdict = db_verdict(c->db, &ring);
+    bool cast = verdict == DB_VERDICT_YES;
+    bool is_told = db_ring_eq(ring, c->told_ring) && cast == c->told_cast;
+    if (verdict == DB_VERDICT_OPEN || is_told)
+        return;
+    c->told_ring = ring;
+    c->told_cast = cast;
+    struct core_action *a = core_act(c, ACT_CAST);
+    a->ring = ring;
+    a->cast = cast;
 }
 
 static void take_facts(struct core *c, const struct core_event *ev)
@@ -453,6 +524,7 @@ static void take_fetched(struct core *c, const struct core_event *ev)
 
 static void take_corosync(struct core *c, const struct error *e)
 {
+    c->had_corosync = true;
     if (!e->code) {
         if (retry_done(&c->corosync_retry))
             log_notice(c->log, "corosync: has its configuration, and goes on");
@@ -471,19 +543,28 @@ static void take_outcome(struct core *c, const struct core_event *ev)
         return;
     switch (p.purpose) {
     case FOR_FACTS: take_facts(c, ev); break;
+    case FOR_VITALS: core_vitals_take(c, ev->vitals); break;
     case FOR_MEMBERSHIP: request_membership(c, &p, ev->membership); break;
     case FOR_TOKEN:
     case FOR_OP_TOKEN: request_token(c, &p, ev->token); break;
     case FOR_PARSE: request_parsed(c, &p, ev->vm); break;
+    case FOR_VERSION: request_versioned(c, &p, ev->vm); break;
     case FOR_VM: core_step_vm_outcome(c, ev->id, ev->vm); break;
     case FOR_HOOK: core_step_hook_outcome(c, ev->id, ev->hook); break;
+    case FOR_LOCAL_HOOK: core_step_local_hook_outcome(c, ev->id, ev->hook); break;
     case FOR_FETCH: take_fetched(c, ev); break;
     case FOR_WITNESS: take_witness(c, &p, ev->witness); break;
+    case FOR_WITNESS_PROBE:
+    case FOR_WITNESS_TEST:
+    case FOR_WITNESS_SET: core_witness_asked(c, &p, ev->asked); break;
     case FOR_ISSUE:
         if (ev->error.code)
             log_warn(c->log, "join: %s", ev->error.text);
         break;
     case FOR_COROSYNC: take_corosync(c, &ev->error); break;
+    case FOR_WATCHDOG: core_fence_take_watchdog(c, &p, &ev->error); break;
+    case FOR_FENCE: core_fence_take_command(c, ev->id, ev->hook); break;
+    case FOR_COPY: core_copy_ended(c, &p, &ev->error); break;
     }
 }
 
@@ -568,6 +649,10 @@ static void forget_client(struct core *c, uint64_t client)
             c->pending[i].client = 0;
     if (c->deferred.client == client)
         c->deferred.client = 0;
+    if (c->witness.set.client == client)
+        c->witness.set.client = 0;
+    if (c->prevent.client == client)
+        c->prevent.client = 0;
 }
 
 void core_become_member(struct core *c, const struct identity *id, struct db_image *image, bool found)
@@ -586,6 +671,8 @@ void core_become_member(struct core *c, const struct identity *id, struct db_ima
     c->db = db_new(&p, image, c->now_ms);
     if (found)
         db_bootstrap(c->db, c->now_ms);
+    db_ring(c->db, c->now_ms, c->ring);
+    core_fence_member(c);
     db_group(c->db, c->now_ms, c->group, c->n_group);
 }
 
@@ -604,6 +691,11 @@ struct core *core_new(const struct core_params *p)
     c->vm_local = vm_local_new();
     c->vm_leader = vm_leader_new();
     c->upgrade_leader = upgrade_leader_new();
+    c->upgrade_local = upgrade_local_new();
+    c->vm_failover = vm_failover_new();
+    c->guard_leader = guard_leader_new();
+    c->guard.has_watchdog = p->has_watchdog;
+    c->guard.note = p->note;
     if (p->identity) {
         core_become_member(c, p->identity, p->image, false);
         struct core_action *a = core_act_for(c, ACT_COROSYNC, FOR_COROSYNC, NULL);
@@ -628,12 +720,17 @@ void core_free(struct core *c)
     vm_local_free(c->vm_local);
     vm_leader_free(c->vm_leader);
     upgrade_leader_free(c->upgrade_leader);
+    upgrade_local_free(c->upgrade_local);
+    vm_failover_free(c->vm_failover);
+    guard_leader_free(c->guard_leader);
     host_facts_done(&c->facts);
     core_wipe(c->deferred.text);
+    core_witness_done(&c->witness);
     free(c->corosync_conf);
     free(c->actions);
     free(c->pending);
     free(c->waiters);
+    buf_done(&c->copy_bytes);
     free(c);
 }
 
@@ -651,13 +748,15 @@ static void route(struct core *c, const struct core_event *ev)
         }
         break;
     case EV_GROUP: take_group(c, ev); break;
-    case EV_QUORUM: c->corosync_quorate = ev->quorate; break;
+    case EV_RING: take_ring(c, ev); break;
+    case EV_QUORUM: take_quorum(c, ev); break;
     case EV_MESSAGE: take_message(c, ev); break;
     case EV_PERSISTED: db_persisted(c->db, c->now_ms, ev->seq); break;
     case EV_REQUEST: request_take(c, ev); break;
     case EV_CLIENT_GONE: forget_client(c, ev->client); break;
     case EV_TLS_JOIN: take_tls_join(c, ev); break;
     case EV_TLS_FETCH: take_tls_fetch(c, ev); break;
+    case EV_STOP: core_fence_stop(c); break;
     case EV_VM_CHANGED:
         vm_local_changed(c->vm_local);
         c->look = true;
@@ -665,12 +764,16 @@ static void route(struct core *c, const struct core_event *ev)
     case EV_VM:
     case EV_HOOK:
     case EV_FACTS:
+    case EV_VITALS:
     case EV_TOKEN:
     case EV_ISSUED:
     case EV_MEMBERSHIP:
     case EV_FETCHED:
     case EV_COROSYNC:
-    case EV_WITNESS: take_outcome(c, ev); break;
+    case EV_WITNESS:
+    case EV_WITNESS_ASKED:
+    case EV_WATCHDOG:
+    case EV_COPIED: take_outcome(c, ev); break;
     }
 }
 
@@ -680,7 +783,9 @@ void core_step(struct core *c, const struct core_event *ev)
     c->wall_ms = ev->wall_ms;
     route(c, ev);
     take_db_outputs(c);
+    core_fence_tick(c);
     request_deferred(c);
+    request_prevented(c);
     if (c->db && db_applied_index(c->db) != c->seen_index)
         c->look = true;
     if (c->db && (c->look || c->now_ms >= c->step_at_ms)) {
@@ -690,4 +795,5 @@ void core_step(struct core *c, const struct core_event *ev)
         core_look(c);
         take_db_outputs(c);
     }
+    tell_verdict(c);
 }

@@ -1,17 +1,23 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "agent/exec.h"
+#include "agent/exec-witness.h"
 
 #include <assert.h>
 #include <stdatomic.h>
 #include <unistd.h>
 
+#include "agent/io/copies.h"
 #include "agent/io/corosync.h"
 #include "agent/io/cpg.h"
 #include "agent/io/host.h"
 #include "agent/io/ipc.h"
 #include "agent/io/membership.h"
+#include "agent/io/paths.h"
 #include "agent/io/quorum.h"
 #include "agent/io/tls.h"
+#include "agent/io/vitals.h"
+#include "agent/io/watchdog.h"
+#include "agent/witness-call.h"
 #include "common/proto.h"
 #include "upgrade/io/executor.h"
 #include "vm/io/libvirt.h"
@@ -22,9 +28,12 @@ enum { EXEC_LIBVIRT_RETRY_MS = 2000, EXEC_LEAVE_MS = 2000, EXEC_FLUSH_MS = 10000
 enum pool_id {
     POOL_STORE,    /* one thread: strict order */
     POOL_RING,     /* connections to corosync: a frozen one holds this thread, and no other */
+    POOL_DEVICE,   /* polls of the quorum device: as above, and behind nothing else */
     POOL_COROSYNC, /* configuration and service: one after the other */
     POOL_VM,       /* what may last: start, shut down, migrate */
     POOL_VM_LOOK,  /* list, parse, cancel: never behind a migration */
+    POOL_FENCE,    /* what must not wait for any of those */
+    POOL_HOST,     /* a look at the host: lost storage or a frozen corosync holds this thread */
     POOL_TLS,      /* answers to other nodes, snapshots */
     POOL_WORK,     /* all the rest */
     POOL_N,
@@ -34,8 +43,9 @@ static const struct {
     const char *name;
     size_t n_threads;
 } pools[POOL_N] = {
-    [POOL_STORE] = {"rm-store", 1}, [POOL_RING] = {"rm-ring", 1},       [POOL_COROSYNC] = {"rm-corosync", 1},
-    [POOL_VM] = {"rm-vm", 4},       [POOL_VM_LOOK] = {"rm-vm-look", 1}, [POOL_TLS] = {"rm-tls", 4},
+    [POOL_STORE] = {"rm-store", 1}, [POOL_RING] = {"rm-ring", 1}, [POOL_DEVICE] = {"rm-device", 1},
+    [POOL_COROSYNC] = {"rm-corosync", 1}, [POOL_VM] = {"rm-vm", 4}, [POOL_VM_LOOK] = {"rm-vm-look", 1},
+    [POOL_FENCE] = {"rm-fence", 4}, [POOL_HOST] = {"rm-host", 1}, [POOL_TLS] = {"rm-tls", 4},
     [POOL_WORK] = {"rm-work", 4},
 };
 
@@ -74,6 +84,8 @@ struct exec {
     struct vm_changed vm_changed;
     qb_loop_timer_handle libvirt_retry;
     bool told_libvirt;
+    struct witness_desk *witnesses;
+    struct watchdog *watchdog;
     struct store *store;
     struct db_batch **batches; /* that wait for the store worker */
     size_t n_batches, cap_batches;
@@ -96,9 +108,9 @@ struct exec_job {
     struct vm_outcome vm;
     struct hook_outcome hook;
     struct host_facts facts;
+    struct host_vitals vitals;
     struct token_outcome token;
     struct membership_outcome membership;
-    struct db_witness_outcome witness;
 };
 
 struct store_job {
@@ -166,16 +178,23 @@ static void on_message(void *ctx, uint32_t from_nodeid, struct slice bytes)
     deliver(ctx, &(struct core_event){.type = EV_MESSAGE, .from_nodeid = from_nodeid, .bytes = bytes});
 }
 
-static void on_quorum(void *ctx, bool quorate, uint32_t n_votes)
+static void on_ring(void *ctx, uint32_t nodeid, uint64_t seq)
 {
-    deliver(ctx, &(struct core_event){.type = EV_QUORUM, .quorate = quorate, .n_votes = n_votes});
+    deliver(ctx, &(struct core_event){.type = EV_RING, .ring = {nodeid, seq}});
+}
+
+static void on_quorum(void *ctx, const struct quorum_report *r)
+{
+    deliver(ctx, &(struct core_event){.type = EV_QUORUM, .quorate = r->quorate, .n_votes = r->n_votes,
+                                      .error = r->device, .wants_reload = r->wants_reload});
 }
 
 /* ---- local clients */
 
-static void on_request(void *ctx, uint64_t client, const struct json *request, enum core_access access)
+static void on_request(void *ctx, uint64_t client, const struct json *request, enum core_access access, uid_t uid)
 {
-    deliver(ctx, &(struct core_event){.type = EV_REQUEST, .client = client, .request = request, .access = access});
+    deliver(ctx, &(struct core_event){.type = EV_REQUEST, .client = client, .request = request, .access = access,
+                                      .uid = uid});
 }
 
 struct gone {
@@ -405,6 +424,25 @@ static void run_facts(struct worker_job *job)
     read_facts(j, &j->ev.error);
 }
 
+static void look_at_executor(const char *path, struct host_vitals *v)
+{
+    struct error e = {0};
+    STR_COPY(v->executor, path);
+    executor_check(path, &e);
+    v->executor_code = e.code;
+    STR_COPY(v->executor_why, e.text);
+    STR_COPY(v->executor_remedy, e.remedy);
+}
+
+static void run_vitals(struct worker_job *job)
+{
+    struct exec_job *j = (struct exec_job *)job;
+    j->ev.vitals = &j->vitals;
+    host_vitals_read(&j->vitals);
+    if (j->a.text)
+        look_at_executor(j->a.text, &j->vitals);
+}
+
 static void run_token(struct worker_job *job)
 {
     struct exec_job *j = (struct exec_job *)job;
@@ -443,13 +481,10 @@ static void run_corosync(struct worker_job *job)
     corosync_apply(j->a.corosync, j->a.text, &j->ev.error);
 }
 
-/* No kind of witness has a performer yet, so none was written to. */
-static void run_witness(struct worker_job *job)
+static void run_copy(struct worker_job *job)
 {
     struct exec_job *j = (struct exec_job *)job;
-    j->ev.witness = &j->witness;
-    j->witness.result = DB_WITNESS_UNREACHABLE;
-    STR_COPY(j->witness.text, "witness: this release cannot reach one");
+    copy_keep("", j->a.text, buf_slice(&j->a.bytes), &j->ev.error);
 }
 
 static void run_issue(struct worker_job *job)
@@ -480,12 +515,13 @@ static const struct performer {
     [ACT_VM] = {POOL_VM, run_vm, EV_VM},
     [ACT_HOOK] = {POOL_WORK, run_hook, EV_HOOK},
     [ACT_FACTS] = {POOL_WORK, run_facts, EV_FACTS},
+    [ACT_VITALS] = {POOL_HOST, run_vitals, EV_VITALS},
     [ACT_TOKEN] = {POOL_WORK, run_token, EV_TOKEN},
     [ACT_FOUND] = {POOL_WORK, run_found, EV_MEMBERSHIP},
     [ACT_JOIN] = {POOL_WORK, run_join, EV_MEMBERSHIP},
     [ACT_FETCH] = {POOL_WORK, run_fetch, EV_FETCHED},
     [ACT_COROSYNC] = {POOL_COROSYNC, run_corosync, EV_COROSYNC},
-    [ACT_WITNESS] = {POOL_WORK, run_witness, EV_WITNESS},
+    [ACT_COPY] = {POOL_WORK, run_copy, EV_COPIED},
 };
 
 static void job_free(struct exec_job *j)
@@ -515,7 +551,10 @@ static void done_job(struct worker_job *job)
 
 static enum pool_id pool_of(const struct core_action *a)
 {
-    bool looks = a->vm.verb == VM_CALL_LIST || a->vm.verb == VM_CALL_PARSE || a->vm.verb == VM_CALL_CANCEL;
+    bool looks = a->vm.verb == VM_CALL_LIST || a->vm.verb == VM_CALL_PARSE ||
+                 a->vm.verb == VM_CALL_CANCEL || a->vm.verb == VM_CALL_DOWNTIME || a->vm.verb == VM_CALL_POSTCOPY;
+    if (a->type == ACT_VM && a->vm.urgent)
+        return POOL_FENCE;
     return a->type == ACT_VM && looks ? POOL_VM_LOOK : performers[a->type].pool;
 }
 
@@ -538,6 +577,112 @@ static void submit(struct exec *x, struct core_action *a)
     worker_submit(x->pools[pool_of(&j->a)], &j->job);
 }
 
+/* ---- the witness: on the loop, but for the opening of its credentials */
+
+enum { WITNESS_CALL_MS = 5000 }; /* a call of the database; it calls again within its budget (DB_WITNESS_BUDGET_MS) */
+
+static void done_witness(void *ctx, struct witness_order *o)
+{
+    struct exec *x = ctx;
+    struct db_witness_outcome outcome;
+    if (o->ctx == NULL) {
+        deliver(x, &(struct core_event){.type = EV_WITNESS_ASKED, .id = o->id, .asked = &o->asked});
+    } else {
+        witness_outcome_of(&o->asked.result, &outcome);
+        deliver(x, &(struct core_event){.type = EV_WITNESS, .id = o->id, .witness = &outcome});
+    }
+    witness_order_free(o);
+}
+
+struct witness_away {
+    struct inbox_item item;
+    struct exec *x;
+    uint64_t id;
+    bool is_asked;
+};
+
+static void deliver_away(struct inbox_item *item)
+{
+    struct witness_away *w = (struct witness_away *)item;
+    struct db_witness_outcome outcome = {.result = DB_WITNESS_UNREACHABLE};
+    struct witness_asked asked = {.result = {.outcome = WITNESS_UNREACHABLE, .cause = WITNESS_CAUSE_LOCAL}};
+    STR_COPY(outcome.text, "witness: this node has not heard yet where it is");
+    error_set(&asked.result.error, ERR_AGAIN, "%s", outcome.text);
+    if (w->is_asked)
+        deliver(w->x, &(struct core_event){.type = EV_WITNESS_ASKED, .id = w->id, .asked = &asked});
+    else
+        deliver(w->x, &(struct core_event){.type = EV_WITNESS, .id = w->id, .witness = &outcome});
+    free(w);
+}
+
+static void ask_witness(struct exec *x, struct core_action *a)
+{
+    if (!a->site) {
+        struct witness_away *w = xcalloc(1, sizeof(*w));
+        *w = (struct witness_away){{.fn = deliver_away}, x, a->id, a->type == ACT_WITNESS_ASK};
+        inbox_post(loop_inbox(x->loop), &w->item);
+        return;
+    }
+    const struct identity *id = core_identity(x->core);
+    struct witness_order *o = xcalloc(1, sizeof(*o));
+    *o = (struct witness_order){.id = a->id, .cluster = id->cluster, .site = *a->site, .sealed = a->sealed,
+                                .text = a->text};
+    a->sealed = (struct buf){0};
+    a->text = NULL;
+    if (a->type == ACT_WITNESS)
+        o->call = witness_call_of(a->witness, WITNESS_CALL_MS);
+    else
+        o->call = *a->ask;
+    o->ctx = a->type == ACT_WITNESS ? x : NULL;
+    witness_desk_ask(x->witnesses, o);
+}
+
+struct watchdog_served {
+    struct inbox_item item;
+    struct exec *x;
+    uint64_t id;
+    struct error error;
+};
+
+static void deliver_watchdog(struct inbox_item *item)
+{
+    struct watchdog_served *s = (struct watchdog_served *)item;
+    deliver(s->x, &(struct core_event){.type = EV_WATCHDOG, .id = s->id, .error = s->error});
+    free(s);
+}
+
+/* By the loop itself: a loop that stands still pets nothing. */
+static void serve_watchdog(struct exec *x, const struct core_action *a)
+{
+    struct watchdog_served *s = xcalloc(1, sizeof(*s));
+    *s = (struct watchdog_served){.item.fn = deliver_watchdog, .x = x, .id = a->id};
+    watchdog_serve(x->watchdog, &a->watchdog, &s->error);
+    inbox_post(loop_inbox(x->loop), &s->item);
+}
+
+bool exec_has_watchdog(const struct exec *x)
+{
+    return watchdog_is_there(x->watchdog);
+}
+
+struct guard_note exec_note(const struct exec *x)
+{
+    return watchdog_note(x->watchdog);
+}
+
+void exec_ask_to_stop(void *exec)
+{
+    deliver(exec, &(struct core_event){.type = EV_STOP});
+}
+
+static void end(struct exec *x, const struct core_action *a)
+{
+    if (a->error.code)
+        fatal(x, "stop", &a->error, a->permanent ? EXIT_PERMANENT : EXIT_AGAIN);
+    else
+        loop_stop(x->loop, 0);
+}
+
 /* Takes the action over. */
 static void perform(struct exec *x, struct core_action *a)
 {
@@ -551,7 +696,14 @@ static void perform(struct exec *x, struct core_action *a)
         ipc_reply(x->ipc, a->client, a->json);
         a->json = NULL;
         break;
-    case ACT_STOP: fatal(x, "stop", &a->error, a->permanent ? EXIT_PERMANENT : EXIT_AGAIN); break;
+    case ACT_CAST:
+        if (x->quorum)
+            quorum_cast(x->quorum, a->ring.nodeid, a->ring.seq, a->cast);
+        break;
+    case ACT_WITNESS:
+    case ACT_WITNESS_ASK: ask_witness(x, a); break;
+    case ACT_WATCHDOG: serve_watchdog(x, a); break;
+    case ACT_STOP: end(x, a); break;
     default: submit(x, a); break;
     }
     core_action_done(a);
@@ -577,9 +729,9 @@ static void adopt(struct exec *x, struct store *store)
         fatal(x, "TLS server", &e, EXIT_AGAIN);
         return;
     }
-    static const struct cpg_ops cpg_ops = {.view = on_view, .message = on_message};
+    static const struct cpg_ops cpg_ops = {.ring = on_ring, .view = on_view, .message = on_message};
     x->cpg = cpg_new(loop_qb(x->loop), x->pools[POOL_RING], &id->cluster, &cpg_ops, x, x->log);
-    x->quorum = quorum_new(loop_qb(x->loop), x->pools[POOL_RING], on_quorum, x, x->log);
+    x->quorum = quorum_new(loop_qb(x->loop), x->pools[POOL_DEVICE], PATH_CAST, on_quorum, x, x->log);
     log_notice(x->log, "node %s (nodeid %u) of cluster %s -> database, TLS server and group started", id->node,
                id->nodeid, id->cluster_name);
 }
@@ -595,10 +747,12 @@ struct exec *exec_new(const struct exec_params *params)
     STR_COPY(x->host.hostname, params->config->node);
     STR_COPY(x->host.address, params->config->address);
     STR_COPY(x->host.agent_version, params->version);
+    x->watchdog = watchdog_new(params->config->watchdog);
     x->vm_changed.x = x;
     x->vm_changed.item.fn = deliver_vm_changed;
     for (size_t i = 0; i < POOL_N; i++)
         x->pools[i] = worker_pool_new(pools[i].name, pools[i].n_threads, loop_inbox(x->loop));
+    x->witnesses = witness_desk_new(x->loop, x->pools[POOL_WORK], done_witness, x);
     start_libvirt(x);
     return x;
 }
@@ -623,7 +777,9 @@ void exec_stop(struct exec *x)
     if (x->cpg) {
         cpg_leave_group(x->cpg);
         quorum_stop(x->quorum);
-        if (worker_pool_drain(x->pools[POOL_RING], EXEC_LEAVE_MS) != 0)
+        bool left = worker_pool_drain(x->pools[POOL_RING], EXEC_LEAVE_MS) == 0;
+        left = worker_pool_drain(x->pools[POOL_DEVICE], left ? EXEC_LEAVE_MS : 0) == 0 && left;
+        if (!left)
             log_warn(x->log, "corosync does not answer -> it will see that this process ended");
     }
     /* What the core wanted written but is not yet under way was promised to nobody; it is written all the same. */

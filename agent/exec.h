@@ -41,6 +41,13 @@ int exec_start(struct exec *x, struct core *core, struct store *store, struct er
 
 void exec_tick(void *exec);
 
+/* What core_new() must know of this host's watchdog, and of the agent that was here before in this boot. */
+bool exec_has_watchdog(const struct exec *x);
+struct guard_note exec_note(const struct exec *x);
+
+/* The core ends the loop when it may. */
+void exec_ask_to_stop(void *exec);
+
 /* A clean end: nobody is served any more, the group is left, the store is flushed. The process must end after it:
  * threads may still be in calls that block (libvirt goes on with what it was asked). Touches no VM. */
 void exec_stop(struct exec *x);

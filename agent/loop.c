@@ -12,11 +12,28 @@
 
 #include "agent/core.h"
 
+/* Of an adapter of a witness. */
+struct watch {
+    struct watch *next;
+    int fd;
+    witness_ready_fn *fn;
+    void *data;
+};
+struct timer {
+    struct timer *next;
+    struct loop *loop;
+    qb_loop_timer_handle handle;
+    witness_timer_fn *fn;
+    void *data;
+};
+
 struct loop {
+    struct watch *watches;
+    struct timer *timers;
     qb_loop_t *qb;
     struct inbox *inbox;
     const struct log_sink *log;
-    void (*tick)(void *ctx);
+    void (*tick)(void *ctx), (*stop)(void *ctx);
     void *ctx;
     int timer_fd;
     int exit_code;
@@ -95,6 +112,109 @@ struct inbox *loop_inbox(struct loop *l)
     return l->inbox;
 }
 
+/* ---- adapters of a witness: few sockets, one timer each */
+
+static int32_t on_ready(int32_t fd, int32_t revents, void *data)
+{
+    struct watch *w = data; /* fn may end it */
+    w->fn(w->data, fd, (short)revents);
+    return 0;
+}
+
+static struct watch **find_watch(struct loop *l, int fd)
+{
+    struct watch **at = &l->watches;
+    while (*at && (*at)->fd != fd)
+        at = &(*at)->next;
+    return at;
+}
+
+static void watch_end(struct loop *l, struct watch **at)
+{
+    struct watch *w = *at;
+    if (!w)
+        return;
+    qb_loop_poll_del(l->qb, w->fd);
+    *at = w->next;
+    free(w);
+}
+
+static void witness_watch(void *ctx, int fd, short events, witness_ready_fn *fn, void *data)
+{
+    struct loop *l = ctx;
+    struct watch **at = find_watch(l, fd), *w = *at;
+    if (events == 0) {
+        watch_end(l, at);
+        return;
+    }
+    bool is_new = w == NULL;
+    if (is_new) {
+        w = xcalloc(1, sizeof(*w));
+        w->next = l->watches;
+        l->watches = w;
+    }
+    w->fd = fd;
+    w->fn = fn;
+    w->data = data;
+    if ((is_new ? qb_loop_poll_add(l->qb, QB_LOOP_MED, fd, events, w, on_ready)
+                : qb_loop_poll_mod(l->qb, QB_LOOP_MED, fd, events, w, on_ready)) != 0)
+        abort(); /* out of memory */
+}
+
+static struct timer **find_timer(struct loop *l, const void *data)
+{
+    struct timer **at = &l->timers;
+    while (*at && (*at)->data != data)
+        at = &(*at)->next;
+    return at;
+}
+
+static void on_timer(void *data)
+{
+    struct timer t = *(struct timer *)data, **at = find_timer(t.loop, t.data);
+    *at = t.next;
+    free(data);
+    t.fn(t.data);
+}
+
+static void witness_timer(void *ctx, int64_t after_ms, witness_timer_fn *fn, void *data)
+{
+    struct loop *l = ctx;
+    struct timer **at = find_timer(l, data), *t = *at;
+    if (t) {
+        qb_loop_timer_del(l->qb, t->handle);
+        *at = t->next;
+        free(t);
+    }
+    if (after_ms < 0)
+        return;
+    t = xcalloc(1, sizeof(*t));
+    *t = (struct timer){.next = l->timers, .loop = l, .fn = fn, .data = data};
+    l->timers = t;
+    uint64_t after_ns = (uint64_t)after_ms * 1000000;
+    if (qb_loop_timer_add(l->qb, QB_LOOP_MED, after_ns, t, on_timer, &t->handle) != 0)
+        abort(); /* out of memory */
+}
+
+static int64_t witness_now(void *ctx)
+{
+    (void)ctx;
+    return loop_now_ms();
+}
+
+static int64_t witness_wall(void *ctx)
+{
+    (void)ctx;
+    return loop_wall_ms();
+}
+
+struct witness_loop loop_witness(struct loop *l)
+{
+    return (struct witness_loop){l, witness_watch, witness_timer, witness_now, witness_wall};
+}
+
+/* ---- ticks, signals, the end */
+
 static void feed_watchdog(struct loop *l, int64_t now)
 {
     if (l->watchdog_ms == 0 || now - l->fed_ms < l->watchdog_ms)
@@ -120,8 +240,18 @@ static int32_t on_signal(int32_t signal, void *data)
 {
     struct loop *l = data;
     log_notice(l->log, "%s -> stopping", signal == SIGTERM ? "SIGTERM" : "SIGINT");
-    loop_stop(l, 0);
+    void (*stop)(void *ctx) = l->stop;
+    l->stop = NULL;
+    if (stop)
+        stop(l->ctx);
+    else
+        loop_stop(l, 0);
     return 0;
+}
+
+void loop_on_stop(struct loop *l, void (*stop)(void *ctx))
+{
+    l->stop = stop;
 }
 
 static void add_signals(struct loop *l)

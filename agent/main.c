@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "agent/exec.h"
+#include "agent/io/copies.h"
 #include "agent/io/cpg.h"
 #include "agent/io/membership.h"
 #include "config.h"
@@ -22,7 +23,8 @@
 enum { EXIT_WRONG_USAGE = 64 };
 
 struct options {
-    const char *config; /* NULL: the default, which may be missing */
+    const char *config;  /* NULL: the default, which may be missing */
+    const char *restore; /* NULL: run */
 };
 
 /* To the journal when it listens, with the level as it wants it; else for people. One write for a line: threads log
@@ -39,6 +41,7 @@ static void log_write(void *ctx, enum log_level level, const char *line)
 static void usage(FILE *f)
 {
     fputs("usage: ringmasterd [--config FILE] [--foreground]\n"
+          "       ringmasterd [--config FILE] --restore COPY\n"
           "       ringmasterd --version | --help\n",
           f);
 }
@@ -46,10 +49,11 @@ static void usage(FILE *f)
 /* -1: go on; else the exit code. */
 static int parse_options(int argc, char **argv, struct options *ret)
 {
-    enum { OPT_CONFIG = 1, OPT_FOREGROUND, OPT_VERSION, OPT_HELP };
+    enum { OPT_CONFIG = 1, OPT_FOREGROUND, OPT_RESTORE, OPT_VERSION, OPT_HELP };
     static const struct option options[] = {
         {"config", required_argument, NULL, OPT_CONFIG},
         {"foreground", no_argument, NULL, OPT_FOREGROUND},
+        {"restore", required_argument, NULL, OPT_RESTORE},
         {"version", no_argument, NULL, OPT_VERSION},
         {"help", no_argument, NULL, OPT_HELP},
         {NULL, 0, NULL, 0},
@@ -58,6 +62,7 @@ static int parse_options(int argc, char **argv, struct options *ret)
         switch (opt) {
         case OPT_CONFIG: ret->config = optarg; break;
         case OPT_FOREGROUND: break; /* there is no other way: systemd keeps it in the background */
+        case OPT_RESTORE: ret->restore = optarg; break;
         case OPT_VERSION: puts(PACKAGE_STRING); return 0;
         case OPT_HELP: usage(stdout); return 0;
         default: usage(stderr); return EXIT_WRONG_USAGE;
@@ -133,7 +138,7 @@ static int load_self(struct self *ret, const struct log_sink *log, struct error 
     return identity_forget(e);
 }
 
-static struct core *make_core(struct self *self, const struct log_sink *log)
+static struct core *make_core(struct self *self, const struct exec *exec, const struct log_sink *log)
 {
     struct core_params p = {
         .identity = self->member ? &self->identity : NULL,
@@ -143,6 +148,8 @@ static struct core *make_core(struct self *self, const struct log_sink *log)
         .version = PACKAGE_VERSION,
         .now_ms = loop_now_ms(),
         .wall_ms = loop_wall_ms(),
+        .has_watchdog = exec_has_watchdog(exec),
+        .note = exec_note(exec),
     };
     if (getrandom(&p.seed, sizeof(p.seed), 0) != sizeof(p.seed))
         p.seed = (uint64_t)p.wall_ms; /* only jitter and identifiers come from it */
@@ -155,13 +162,43 @@ static int run_agent(const struct config *config, struct self *self, const struc
     struct loop *loop = loop_new(log);
     struct exec_params p = {.loop = loop, .config = config, .log = log, .db_path = DB_PATH, .version = PACKAGE_VERSION};
     struct exec *exec = exec_new(&p);
-    struct core *core = make_core(self, log);
+    struct core *core = make_core(self, exec, log);
     if (exec_start(exec, core, self->store, &e) != 0)
         return fail(log, &e, EXIT_AGAIN);
+    loop_on_stop(loop, exec_ask_to_stop);
     int code = loop_run(loop, exec_tick, exec);
     exec_stop(exec);
     log_notice(log, "stopped");
     return code;
+}
+
+/* Puts a database copy in the place of the database. What was there stays beside it. */
+static int restore(struct self *self, const char *path, const struct log_sink *log)
+{
+    struct error e = {0};
+    AUTO(buf_done) struct buf copy = {0};
+    struct db_batch *batch = NULL;
+    int err = 0;
+    if (!self->member)
+        err = error_set(&e, ERR_CONDITION, "this node is in no cluster");
+    if (!err)
+        err = copy_read("", path, &copy, &e);
+    if (!err)
+        err = core_restore(&self->image, &self->identity, buf_slice(&copy), &batch, &e);
+    if (!err)
+        err = store_keep(self->store, ".before-restore", &e);
+    if (!err)
+        err = store_write(self->store, (struct db_batch *const *)&batch, 1, &e);
+    if (err) {
+        db_batch_free(batch);
+        log_error(log, "%s: %s%s%s -> nothing was changed", path, e.text, e.remedy[0] ? "; " : "", e.remedy);
+        return err == ERR_IO ? EXIT_AGAIN : EXIT_PERMANENT;
+    }
+    store_close(self->store);
+    log_notice(log, "%s is the database now, as it was at %llu; what it replaced is " DB_PATH ".before-restore", path,
+               (unsigned long long)batch->applied_index);
+    db_batch_free(batch);
+    return 0;
 }
 
 int main(int argc, char **argv)
@@ -183,6 +220,8 @@ int main(int argc, char **argv)
     struct self self = {0};
     if (load_self(&self, &log, &e) != 0)
         return fail(&log, &e, e.code == ERR_IO ? EXIT_AGAIN : EXIT_PERMANENT);
+    if (options.restore)
+        return restore(&self, options.restore, &log);
     log_notice(&log, "ringmasterd %s on node %s -> %s", PACKAGE_VERSION, config.node,
                self.member ? "member of a cluster" : "in no cluster");
     code = run_agent(&config, &self, &log);

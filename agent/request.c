@@ -16,6 +16,7 @@ struct request {
     const char *verb;
     struct uuid id;
     const struct json *args;
+    uint32_t uid;
     void (*wait)(const struct request *r, struct waiter *w); /* of struct verb */
     bool done; /* answered, or somebody will */
 };
@@ -69,6 +70,12 @@ static const char *may_str(struct request *r, const char *key, size_t max)
 {
     const struct json *j = json_get(r->args, key);
     return j ? want_str(r, key, max) : "";
+}
+
+/* The same, where "" is a value. */
+static const char *may_empty_str(struct request *r, const char *key, size_t max)
+{
+    return str_eq(json_str(json_get(r->args, key), "-"), "") ? "" : may_str(r, key, max);
 }
 
 /* Optional ones of other kinds: `otherwise` when missing; answered when wrong, so look at r->done. */
@@ -175,9 +182,15 @@ static void do_vm_list(struct request *r)
     struct json *all = json_array_new();
     struct vm_view nodes;
     struct vm v;
+    bool is_filtered = may_bool(r, "outdated");
+    if (r->done) {
+        json_free(all);
+        return;
+    }
     vm_view_build(&nodes, r->c, core_tables(r->c));
     for (bool more = vm_next(core_tables(r->c), NULL, &v); more; more = vm_next(core_tables(r->c), v.name, &v))
-        json_append(all, status_vm_json(r->c, &nodes, &v));
+        if (!is_filtered || vm_is_outdated(&v, nodes.level_machine))
+            json_append(all, status_vm_json(r->c, &nodes, &v));
     vm_view_done(&nodes);
     answer_with(r, "vms", all);
 }
@@ -223,15 +236,114 @@ static void do_vm_show(struct request *r)
 static void do_level_show(struct request *r)
 {
     struct level_state l;
-    if (level_get(core_tables(r->c), &l))
+    if (level_get(core_tables(r->c), &l)) {
         refuse(r, ERR_AGAIN, NULL, "the database has not caught up yet");
-    else
-        answer_with(r, "level", level_json(&l, r->c->wall_ms));
+        return;
+    }
+    struct json *data = json_object_new();
+    json_set(data, "level", level_json(&l, r->c->wall_ms));
+    json_set(data, "features", features_json(l.fl));
+    answer(r, NULL, data);
 }
 
 static void do_quorum_show(struct request *r)
 {
     answer_with(r, "quorum", core_quorum_json(r->c));
+}
+
+/* Why another node had better be asked; false: nothing is known against this one. */
+static bool has_better_node(const struct core *c, struct error *e)
+{
+    struct db_replica other;
+    struct db_witness_view w;
+    struct node n = {0};
+    bool is_own = false;
+    db_witness(c->db, &w);
+    for (size_t i = 0; i < w.tag.n_members; i++)
+        is_own = is_own || uuid_eq(&w.tag.members[i], &c->identity.replica);
+    if (db_is_behind(c->db)) {
+        error_set(e, ERR_NEED_FORCE, "quorum was forced elsewhere already: this node's data is older than that");
+        error_set_remedy(e, "start that node, and this one follows; or add --force");
+    } else if (db_longer_log(c->db, &other)) {
+        bool has_name = node_by_replica(db_tables(c->db), &other.id, &n) == 0;
+        error_set(e, ERR_NEED_FORCE, "%s is here too, and has more of the data than this node",
+                  has_name ? n.name : uuid_str(&other.id).s);
+        error_set_remedy(e, "clusterctl quorum force on that node; or add --force");
+    } else if (w.tag.n_members > 0 && !is_own) {
+        error_set(e, ERR_NEED_FORCE, "the witness was given to other nodes, which went on without this one");
+        error_set_remedy(e, "clusterctl quorum force on one of these, once all others are off; or add --force");
+    }
+    node_done(&n);
+    return e->code != 0;
+}
+
+static void forced_answered(struct core *c, struct waiter *w, const struct error *e)
+{
+    struct json *data = NULL;
+    if (!e->code) {
+        data = json_object_new();
+        json_set(data, "quorum", core_quorum_json(c));
+    }
+    core_reply(c, w->client, w->verb, &w->request_id, e, data);
+}
+
+static void wait_forced(const struct request *r, struct waiter *w)
+{
+    (void)r;
+    w->done = forced_answered;
+}
+
+static void force(struct request *r)
+{
+    AUTO(buf_done) struct buf b = {0};
+    char by[32];
+    snprintf(by, sizeof by, "uid %u", r->uid);
+    db_encode_force(&b, &r->c->identity.replica, r->c->identity.node, by);
+    struct waiter w = waiter_of(r);
+    int err = core_force(r->c, &b, &w);
+    if (err)
+        refuse(r, ERR_CONDITION, "clusterctl quorum show", "quorum cannot be forced here: this node %s",
+               err == ERR_AGAIN ? "has a quorum" : "has no state of the cluster that can be trusted");
+    r->done = true;
+}
+
+static void do_quorum_force(struct request *r)
+{
+    struct error e = {0};
+    bool is_sure = may_bool(r, "force");
+    if (r->done)
+        return;
+    if (core_is_quorate(r->c))
+        refuse(r, ERR_CONDITION, "clusterctl quorum show", "there is a quorum: nothing needs to be forced");
+    else if (!is_sure && has_better_node(r->c, &e))
+        answer(r, &e, NULL);
+    else
+        force(r);
+}
+
+static void do_quorum_prevent(struct request *r)
+{
+    bool is_over = may_bool(r, "clear");
+    if (r->done)
+        return;
+    if (db_prevent(r->c->db, r->c->now_ms, !is_over)) {
+        refuse(r, ERR_CONDITION, "clusterctl quorum show", "this node has joined already: it has a quorum");
+        return;
+    }
+    r->c->prevent = (struct prevent){.client = r->client, .request_id = r->id};
+    STR_COPY(r->c->prevent.verb, r->verb);
+    r->done = true;
+}
+
+void request_prevented(struct core *c)
+{
+    struct prevent p = c->prevent;
+    if (!p.client || !c->db || !db_is_prevention_durable(c->db))
+        return;
+    c->prevent = (struct prevent){0};
+    struct json *data = json_object_new();
+    json_set(data, "quorum", core_quorum_json(c));
+    core_reply(c, p.client, p.verb, &p.request_id, NULL, data);
 }
 
 static void do_config_show(struct request *r)
@@ -420,7 +532,7 @@ void request_deferred(struct core *c)
         struct corosync_slot self = {.nodeid = 1};
         STR_COPY(self.name, c->facts.hostname);
         STR_COPY(self.address, c->facts.address);
-        a->text2 = corosync_conf_render(d->text, &self, 1);
+        a->text2 = corosync_conf_render(d->text, NULL, &self, 1);
     }
     *d = (struct deferred){0};
     c->phase = PHASE_JOINING;
@@ -468,7 +580,7 @@ void request_membership(struct core *c, const struct pending *p, const struct me
         struct corosync_slot self = {.nodeid = m->identity.nodeid};
         STR_COPY(self.name, m->identity.node);
         STR_COPY(self.address, m->identity.address);
-        a->text = corosync_conf_render(m->identity.cluster_name, &self, 1);
+        a->text = corosync_conf_render(m->identity.cluster_name, NULL, &self, 1);
         c->corosync_conf = xstrdup(a->text);
     }
     log_notice(c->log, "%s %s as node %s, replica %s", is_init ? "formed cluster" : "admitted to cluster",
@@ -559,17 +671,65 @@ void request_token(struct core *c, const struct pending *p, const struct token_o
 
 static void do_config_set(struct request *r)
 {
-    const char *name = want_str(r, "name", 64);
+    const char *name = want_str(r, "name", TABLE_KEY_MAX);
     const char *value = json_get_str(r->args, "value", NULL); /* "": the default again */
     struct buf b = {0};
+    struct error e = {0};
     if (r->done)
         return;
     if (!value || strlen(value) >= SETTING_VALUE_MAX) {
         refuse(r, ERR_USAGE, NULL, "value of %s: a text of at most %d bytes", name, SETTING_VALUE_MAX - 1);
         return;
     }
+    if (setting_check(core_tables(r->c), name, value, &e)) {
+        answer(r, &e, NULL);
+        return;
+    }
     cluster_entry_setting(name, value, &b);
     propose(r, ENTRY_SETTING_PUT, &b);
+}
+
+/* One name and value of `settings`; false, and answered, when it is wrong. */
+static bool want_setting(struct request *r, const char *name, const struct json *value, struct settings_put *s)
+{
+    const char *text = json_is_str(value) ? json_str(value, NULL) : NULL;
+    struct error e = {0};
+    struct settings_put_value *v = &s->values[s->n];
+    if (s->n == SETTINGS_PUT_MAX) {
+        refuse(r, ERR_USAGE, NULL, "at most %d settings can be applied at once", SETTINGS_PUT_MAX);
+    } else if (!text || !STR_COPY(v->value, text) || !STR_COPY(v->name, name)) {
+        refuse(r, ERR_USAGE, NULL, "value of %.64s: a text of at most %d bytes", name, SETTING_VALUE_MAX - 1);
+    } else if (setting_check(core_tables(r->c), name, text, &e)) {
+        answer(r, &e, NULL);
+    } else {
+        s->n++;
+        return true;
+    }
+    return false;
+}
+
+/* The gate stands here, before a kind of entry is written that a node of the level's release might not know. */
+static void do_config_apply(struct request *r)
+{
+    const struct json *settings = json_get(r->args, "settings"), *value;
+    AUTO(freep) struct settings_put *s = xcalloc(1, sizeof *s);
+    struct error e = {0};
+    struct buf b = {0};
+    const char *name;
+    void *it = NULL;
+    if (feature_check(core_tables(r->c), FEATURE_SETTINGS_PUT, &e)) {
+        answer(r, &e, NULL);
+        return;
+    }
+    while (json_next(settings, &it, &name, &value))
+        if (!want_setting(r, name, value, s))
+            return;
+    if (s->n == 0) {
+        refuse(r, ERR_USAGE, NULL, "%s: argument 'settings' names none", r->verb);
+        return;
+    }
+    cluster_entry_settings(s, &b);
+    propose(r, ENTRY_SETTINGS_PUT, &b);
 }
 
 /* ---- Nodes ---- */
@@ -623,6 +783,70 @@ static void do_node_evict(struct request *r)
     node_admin(r, NODE_EVICT);
 }
 
+/* A text, or "" for the default; a number is as good. */
+static void add_node_value(struct request *r, const char *what, struct node_set *s)
+{
+    const struct json *j = json_get(r->args, what);
+    struct node_set_value *v = &s->values[s->n];
+    if (!j || r->done)
+        return;
+    const char *text = json_str(j, "");
+    if ((!json_is_str(j) && !json_is_int(j)) || strlen(text) >= sizeof v->value) {
+        refuse(r, ERR_USAGE, NULL, "%s: argument '%s' is a text of at most %zu bytes, or a number", r->verb, what,
+               sizeof v->value - 1);
+        return;
+    }
+    STR_COPY(v->what, what);
+    if (json_is_int(j))
+        snprintf(v->value, sizeof v->value, "%" PRId64, json_int(j, 0));
+    else
+        STR_COPY(v->value, text);
+    s->n++;
+}
+
+static void do_node_set(struct request *r)
+{
+    struct node_set s = {.n = 0};
+    struct error e = {0};
+    struct buf b = {0};
+    const char *name = want_str(r, "name", NODE_NAME_MAX);
+    if (!name)
+        return;
+    STR_COPY(s.node, name);
+    add_node_value(r, "site", &s);
+    add_node_value(r, "vote", &s);
+    add_node_value(r, "priority", &s);
+    if (r->done)
+        return;
+    if (s.n == 0) {
+        refuse(r, ERR_USAGE, NULL, "%s: say a site, a vote or a priority", r->verb);
+    } else if (node_set_check(core_tables(r->c), &s, &e)) {
+        answer(r, &e, NULL);
+    } else {
+        cluster_entry_node_set(&s, &b);
+        propose(r, ENTRY_NODE_SET, &b);
+    }
+}
+
+/* As it is now, and as status shows it. */
+static void node_set_answered(struct core *c, struct waiter *w, const struct error *e)
+{
+    struct json *data = NULL;
+    if (!e->code) {
+        AUTO(json_freep) struct json *all = status_nodes_json(c);
+        data = json_object_new();
+        for (size_t i = 0; i < json_count(all); i++)
+            if (str_eq(json_get_str(json_at(all, i), "name", ""), w->name))
+                json_set(data, "node", json_copy(json_at(all, i)));
+    }
+    core_reply(c, w->client, w->verb, &w->request_id, e, data);
+}
+
+static void wait_node_set(const struct request *r, struct waiter *w)
+{
+    wait_named(r, w, node_set_answered);
+}
+
 /* ---- VMs ---- */
 
 static void vm_answered(struct core *c, struct waiter *w, const struct error *e)
@@ -670,6 +894,94 @@ void request_parsed(struct core *c, const struct pending *p, const struct vm_out
     STR_COPY(w.name, o->facts.name);
     vm_entry_add(&o->facts, p->name, &b);
     core_propose(c, ENTRY_VM_ADD, &b, &w);
+}
+
+/* The machine type that is asked for, or the level's; false, and answered: there is none. */
+static bool want_machine(struct request *r, const struct vm *v, const struct vm_limits *limits,
+                         char ret[VM_MACHINE_MAX])
+{
+    const char *to = may_str(r, "machine", VM_MACHINE_MAX);
+    if (!to)
+        return false;
+    if (to[0])
+        return str_copy(ret, VM_MACHINE_MAX, to);
+    if (vm_machine_at(v->machine, limits->machine, ret))
+        return true;
+    refuse(r, ERR_USAGE, "name one with --to MACHINE", "VM %s: %s has no counterpart of the level's machine type '%s'",
+           v->name, v->machine, limits->machine);
+    return false;
+}
+
+/* 0, or answered. */
+static int refuse_version(struct request *r, const struct vm *v, const char *machine, const struct vm_limits *limits)
+{
+    struct vm_view nodes;
+    struct error e = {0};
+    vm_view_build(&nodes, r->c, core_tables(r->c));
+    nodes.v.limits = limits;
+    int err = vm_version_check(v, machine, &nodes.v, &e);
+    vm_view_done(&nodes);
+    if (err)
+        answer(r, &e, NULL);
+    return err;
+}
+
+/* The hypervisor's adapter writes the machine type into the XML, which may be of anybody's make. */
+static void do_vm_upgrade_version(struct request *r)
+{
+    struct vm v;
+    struct vm_limits limits;
+    struct pending *p;
+    struct slice xml = {0};
+    char machine[VM_MACHINE_MAX];
+    core_vm_limits(core_tables(r->c), &limits);
+    if (!want_vm(r, &v) || !want_machine(r, &v, &limits, machine) || refuse_version(r, &v, machine, &limits))
+        return;
+    tables_get(core_tables(r->c), TABLE_VM_XML, v.name, &xml);
+    struct core_action *a = core_act_for(r->c, ACT_VM, FOR_VERSION, &p);
+    p->client = r->client;
+    STR_COPY(p->verb, r->verb);
+    p->request_id = r->id;
+    STR_COPY(p->name, v.name);
+    STR_COPY(p->address, v.machine);
+    a->vm.verb = VM_CALL_PARSE;
+    STR_COPY(a->vm.machine, machine);
+    a->vm.xml = xcalloc(1, xml.len + 1);
+    if (xml.len)
+        memcpy(a->vm.xml, xml.p, xml.len);
+    r->done = true;
+}
+
+void request_versioned(struct core *c, const struct pending *p, const struct vm_outcome *o)
+{
+    struct waiter w = {.request_id = p->request_id, .client = p->client, .done = vm_answered};
+    struct vm_version_request q = {.xml = o->facts.xml};
+    struct error e = o->error;
+    struct buf b = {0};
+    struct vm v;
+    if (!e.code && (vm_get(core_tables(c), p->name, &v) || !uuid_eq(&v.uuid, &o->facts.uuid)))
+        error_set(&e, ERR_AGAIN, "VM %s was removed meanwhile", p->name);
+    if (e.code) {
+        core_reply(c, p->client, p->verb, &p->request_id, &e, NULL);
+        return;
+    }
+    STR_COPY(w.verb, p->verb);
+    STR_COPY(w.name, p->name);
+    STR_COPY(q.name, p->name);
+    STR_COPY(q.from, p->address);
+    STR_COPY(q.machine, o->facts.machine);
+    vm_entry_version(&q, &b);
+    core_propose(c, ENTRY_VM_VERSION, &b, &w);
+}
+
+static void do_vm_rollback_version(struct request *r)
+{
+    struct vm v;
+    struct buf b = {0};
+    if (!want_vm(r, &v))
+        return;
+    vm_entry_rollback(v.name, &b);
+    propose(r, ENTRY_VM_ROLLBACK, &b);
 }
 
 static void do_vm_remove(struct request *r)
@@ -768,9 +1080,16 @@ static void do_vm_set(struct request *r)
     struct buf b = {0};
     const char *policy = may_str(r, "policy", 64);
     const char *home = r->done ? NULL : may_str(r, "home", NODE_NAME_MAX);
+    const char *preferred = r->done ? NULL : may_empty_str(r, "preferred", VM_PREFERRED_MAX);
+    const char *group = r->done ? NULL : may_empty_str(r, "group", VM_GROUP_MAX);
+    const char *postcopy = r->done ? NULL : may_str(r, "postcopy", 8);
     int64_t priority = may_int(r, "priority", 0, -1000, 1000);
     if (r->done || !want_vm(r, &v))
         return;
+    if (postcopy[0] && !str_eq(postcopy, "on") && !str_eq(postcopy, "off")) {
+        refuse(r, ERR_USAGE, NULL, "postcopy is on or off, not '%s'", postcopy);
+        return;
+    }
     if (policy[0] && vm_policy_parse(policy, &q.policy)) {
         refuse(r, ERR_USAGE, "use fail, shutdown-restart, save or skip-node", "no drain policy '%s'", policy);
         return;
@@ -781,6 +1100,12 @@ static void do_vm_set(struct request *r)
     q.set_policy = policy[0] != '\0';
     q.set_home = home[0] != '\0';
     STR_COPY(q.home, home);
+    q.set_preferred = json_get(r->args, "preferred") != NULL;
+    STR_COPY(q.preferred, preferred);
+    q.set_group = json_get(r->args, "group") != NULL;
+    STR_COPY(q.group, group);
+    q.set_postcopy = postcopy[0] != '\0';
+    q.postcopy = str_eq(postcopy, "on");
     vm_entry_set(&q, &b);
     propose(r, ENTRY_VM_SET, &b);
 }
@@ -802,6 +1127,7 @@ static void do_level_raise(struct request *r)
     }
     struct node_views *v = xcalloc(1, sizeof *v);
     node_views_build(v, r->c, false);
+    node_views_scan(v, core_tables(r->c));
     int err = level_raise_check(core_tables(r->c), v->levels, v->v.n, &findings, &e);
     node_views_done(v);
     free(v);
@@ -819,17 +1145,18 @@ static void do_level_raise(struct request *r)
 
 static void do_upgrade_check(struct request *r)
 {
-    const char *target = want_str(r, "target", RUN_NAME_MAX);
+    struct upgrade_options o = {.target = want_str(r, "target", RUN_NAME_MAX)};
     struct json *data, *findings = NULL, *plan = NULL;
     struct error e = {0};
-    if (!target)
+    o.order = o.target ? may_str(r, "order", RUN_ORDER_MAX) : NULL;
+    if (!o.order)
         return;
     struct node_views *v = xcalloc(1, sizeof *v);
     node_views_build(v, r->c, true);
     data = json_object_new();
-    json_set_int(data, "result", upgrade_check(core_tables(r->c), &v->v, target, &findings));
+    json_set_int(data, "result", upgrade_check(core_tables(r->c), &v->v, o.target, &findings));
     json_set(data, "findings", findings);
-    if (str_eq(r->verb, "upgrade.plan") && upgrade_plan(core_tables(r->c), &v->v, target, &plan, &e) == 0)
+    if (str_eq(r->verb, "upgrade.plan") && upgrade_plan(&v->v, &o, &plan, &e) == 0)
         json_set(data, "plan", plan);
     node_views_done(v);
     free(v);
@@ -857,15 +1184,18 @@ static void wait_run(const struct request *r, struct waiter *w)
 
 static void do_upgrade_start(struct request *r)
 {
-    const char *target = want_str(r, "target", RUN_NAME_MAX);
-    bool accept = may_bool(r, "accept_warnings");
+    struct upgrade_options o = {.target = want_str(r, "target", RUN_NAME_MAX), .by = "admin"};
     struct error e = {0};
     struct buf b = {0};
+    o.order = r->done ? NULL : may_str(r, "order", RUN_ORDER_MAX);
+    o.accept_warnings = may_bool(r, "accept_warnings");
+    o.approve_each = may_bool(r, "approve_each");
+    o.max_unavailable = (uint32_t)may_int(r, "max_unavailable", 1, 1, RUN_STEPS_MAX);
     if (r->done)
         return;
     struct node_views *v = xcalloc(1, sizeof *v);
     node_views_build(v, r->c, true);
-    int err = upgrade_entry_start(core_tables(r->c), &v->v, target, "admin", accept, &b, &e);
+    int err = upgrade_entry_start(core_tables(r->c), &v->v, &o, &b, &e);
     node_views_done(v);
     free(v);
     if (err) {
@@ -883,10 +1213,64 @@ static void do_upgrade_status(struct request *r)
     answer_with(r, "run", run_newest(t, &run) == 0 ? run_json(t, &run, r->c->wall_ms) : json_null_new());
 }
 
+static struct json *move_json(const struct job *j)
+{
+    struct json *m = json_object_new();
+    json_set_str(m, "vm", j->object);
+    json_set_str(m, "way", j->detail);
+    json_set_str(m, "state", job_state_name(j->state));
+    json_set(m, "started", json_time_new(j->started_ms));
+    json_set(m, "ended", json_time_new(j->ended_ms));
+    json_set_int(m, "ms", j->ended_ms > j->started_ms ? j->ended_ms - j->started_ms : 0);
+    json_set(m, "error", j->error[0] ? json_str_new(j->error) : json_null_new());
+    return m;
+}
+
+static int by_start(const void *a, const void *b)
+{
+    const struct job *x = a, *y = b;
+    return x->started_ms < y->started_ms ? -1 : x->started_ms > y->started_ms;
+}
+
+/* Moves of VMs since the run began, as far as their jobs are kept, in the order in which they began. */
+static struct json *run_moves_json(const struct tables *t, const struct run *run)
+{
+    AUTO(freep) struct job *jobs = xcalloc(tables_count(t, TABLE_JOB) + 1, sizeof *jobs);
+    struct json *all = json_array_new();
+    size_t n = 0;
+    TABLES_FOREACH (t, TABLE_JOB, row)
+        if (job_decode(row.value, &jobs[n]) == 0 && jobs[n].kind == JOB_VM_MIGRATE &&
+            jobs[n].started_ms >= run->created_ms && (!run->ended_ms || jobs[n].started_ms <= run->ended_ms))
+            n++;
+    qsort(jobs, n, sizeof *jobs, by_start);
+    for (size_t i = 0; i < n; i++)
+        json_append(all, move_json(&jobs[i]));
+    return all;
+}
+
+static void do_upgrade_report(struct request *r)
+{
+    const struct tables *t = core_tables(r->c);
+    const char *id = may_str(r, "run", UUID_STR_SIZE);
+    struct run run;
+    struct uuid u;
+    if (!id)
+        return;
+    bool found = id[0] ? uuid_parse(id, &u) == 0 && run_get(t, &u, &run) == 0 : run_newest(t, &run) == 0;
+    if (!found) {
+        refuse(r, ERR_NO_OBJECT, "clusterctl upgrade status", id[0] ? "no upgrade %s" : "no upgrade was ever started%s",
+               id);
+        return;
+    }
+    struct json *report = run_report_json(t, &run, r->c->wall_ms);
+    json_set(report, "moves", run_moves_json(t, &run));
+    answer(r, NULL, report);
+}
+
 static void run_control(struct request *r, enum run_verb verb)
 {
     struct buf b = {0};
-    upgrade_entry_control(verb, "admin", &b);
+    upgrade_entry_control(verb, "admin", "", &b);
     propose(r, ENTRY_RUN_CONTROL, &b);
 }
 
@@ -913,6 +1297,102 @@ static void do_upgrade_abort(struct request *r)
     run_control(r, RUN_VERB_ABORT);
 }
 
+static void do_upgrade_rollback(struct request *r)
+{
+    run_control(r, RUN_VERB_ROLLBACK);
+}
+
+static void do_upgrade_approve(struct request *r)
+{
+    struct buf b = {0};
+    const char *node = may_str(r, "node", RUN_NAME_MAX);
+    if (!node)
+        return;
+    upgrade_entry_control(RUN_VERB_APPROVE, "admin", node, &b);
+    propose(r, ENTRY_RUN_CONTROL, &b);
+}
+
+/* ---- Witness ---- */
+
+static void do_witness_show(struct request *r)
+{
+    answer_with(r, "witness", core_witness_show_json(r->c));
+}
+
+static void do_witness_test(struct request *r)
+{
+    struct uuid wanted = witness_wanted(core_tables(r->c));
+    if (uuid_is_nil(&wanted)) {
+        refuse(r, ERR_NO_OBJECT, "clusterctl witness set azure, or clusterctl witness set file",
+               "the cluster has no witness");
+        return;
+    }
+    core_witness_test(r->c, r->client, r->verb, &r->id);
+    r->done = true;
+}
+
+/* A text argument that fits, or "" when it is missing; false, and answered, when it is wrong. */
+static bool site_str(struct request *r, const char *key, char *dst, size_t size)
+{
+    const char *s = r->done ? NULL : may_str(r, key, size);
+    return s && str_copy(dst, size, s);
+}
+
+static bool want_site(struct request *r, struct witness_site *ret)
+{
+    struct error e = {0};
+    const char *kind = want_str(r, "kind", 16);
+    if (!kind)
+        return false;
+    *ret = (struct witness_site){.kind = str_eq(kind, "file") ? WITNESS_FILE : WITNESS_AZURE};
+    bool good = site_str(r, "account", ret->account, sizeof(ret->account)) &&
+                site_str(r, "container", ret->container, sizeof(ret->container)) &&
+                site_str(r, "endpoint", ret->endpoint, sizeof(ret->endpoint)) &&
+                site_str(r, "proxy", ret->proxy, sizeof(ret->proxy)) &&
+                site_str(r, "metadata", ret->metadata, sizeof(ret->metadata)) &&
+                site_str(r, "ca_file", ret->ca_file, sizeof(ret->ca_file)) &&
+                site_str(r, "path", ret->path, sizeof(ret->path));
+    if (!good)
+        return false;
+    if (!str_eq(kind, "azure") && !str_eq(kind, "file"))
+        refuse(r, ERR_USAGE, NULL, "no kind of witness '%s': azure or file", kind);
+    else if (witness_site_check(ret, &e))
+        answer(r, &e, NULL);
+    return !r->done;
+}
+
+static void do_witness_set(struct request *r)
+{
+    struct witness_setting s = {.client = r->client, .request_id = r->id};
+    if (!want_site(r, &s.site))
+        return;
+    const char *credentials = may_str(r, "credentials", WITNESS_SECRET_MAX);
+    if (!credentials)
+        return;
+    if (s.site.kind == WITNESS_AZURE && !credentials[0]) {
+        refuse(r, ERR_USAGE, NULL, "a witness in Azure needs a key, a SAS or a managed identity");
+        return;
+    }
+    if (!core_is_quorate(r->c)) {
+        refuse(r, ERR_NO_QUORUM, "clusterctl status", "no quorum: no witness can be set");
+        return;
+    }
+    if (r->c->witness.set.is_active) {
+        refuse(r, ERR_AGAIN, NULL, "another witness set is under way on this node");
+        return;
+    }
+    STR_COPY(s.verb, r->verb);
+    core_witness_set(r->c, &s, credentials);
+    r->done = true;
+}
+
+static void do_witness_remove(struct request *r)
+{
+    struct buf b = {0};
+    witness_entry_set(&(struct uuid){0}, NULL, (struct slice){0}, &b);
+    propose(r, ENTRY_WITNESS_SET, &b);
+}
+
 /* ---- Cancelling ---- */
 
 /* The job as it is now: the wish is recorded, its end comes later. */
@@ -933,19 +1413,12 @@ static void wait_cancel(const struct request *r, struct waiter *w)
     uuid_parse(json_get_str(r->args, "id", ""), &w->token);
 }
 
-static bool is_step_on(const struct tables *t, const char *node)
-{
-    struct run run;
-    struct step s;
-    return run_current(t, &run) == 0 && step_current(t, &run, &s) == 0 && str_eq(s.node, node);
-}
-
 /* A node that takes virtual machines again is what a drain is undone by. */
 static void cancel_drain(struct request *r, const struct job *j)
 {
     struct node_request q = {.verb = NODE_RESUME};
     struct buf b = {0};
-    if (is_step_on(core_tables(r->c), j->object)) {
+    if (step_is_on(core_tables(r->c), j->object)) {
         refuse(r, ERR_CONDITION, "clusterctl upgrade abort", "%s is drained by the upgrade that is under way",
                j->object);
         return;
@@ -985,7 +1458,7 @@ static void do_job_cancel(struct request *r)
     } else if (j.kind == JOB_DRAIN) {
         cancel_drain(r, &j);
     } else if (j.kind == JOB_UPGRADE) {
-        upgrade_entry_control(RUN_VERB_ABORT, "admin", &b);
+        upgrade_entry_control(RUN_VERB_ABORT, "admin", "", &b);
         propose(r, ENTRY_RUN_CONTROL, &b);
     } else {
         refuse(r, ERR_CONDITION, "clusterctl job show, or wait for its end", "%s of %s cannot be cancelled: %s", kind,
@@ -1001,8 +1474,9 @@ static const struct verb {
     enum core_access access;
     int where; /* FOR_MEMBERS: only on a node that is in a cluster */
     void (*run)(struct request *r);
-    /* Of those that propose an entry under the request's id at once. vm.add and cluster.join-token do it when an action
-     * is done: nothing that they check before is changed by their first try. */
+    /* Of those that propose an entry under the request's id at once. vm.add, witness.set and cluster.join-token do it
+     * when an action is done: nothing that they check before is changed by their first try. So does vm.upgrade-version,
+     * whose first try does change that. */
     void (*wait)(const struct request *r, struct waiter *w);
 } verbs[] = {
     {"status", ACCESS_READ, FOR_ANYBODY, do_status, NULL},
@@ -1010,11 +1484,13 @@ static const struct verb {
     {"cluster.join-token", ACCESS_ADMIN, FOR_MEMBERS, do_join_token, NULL},
     {"cluster.config.show", ACCESS_READ, FOR_MEMBERS, do_config_show, NULL},
     {"cluster.config.set", ACCESS_ADMIN, FOR_MEMBERS, do_config_set, wait_plain},
+    {"cluster.config.apply", ACCESS_ADMIN, FOR_MEMBERS, do_config_apply, wait_plain},
     {"node.list", ACCESS_READ, FOR_MEMBERS, do_node_list, NULL},
     {"node.show", ACCESS_READ, FOR_MEMBERS, do_node_show, NULL},
     {"node.drain", ACCESS_ADMIN, FOR_MEMBERS, do_node_drain, wait_node},
     {"node.resume", ACCESS_ADMIN, FOR_MEMBERS, do_node_resume, wait_node},
     {"node.evict", ACCESS_ADMIN, FOR_MEMBERS, do_node_evict, wait_node},
+    {"node.set", ACCESS_ADMIN, FOR_MEMBERS, do_node_set, wait_node_set},
     {"node.join", ACCESS_ADMIN, FOR_ANYBODY, do_node_join, NULL},
     {"vm.list", ACCESS_READ, FOR_MEMBERS, do_vm_list, NULL},
     {"vm.show", ACCESS_READ, FOR_MEMBERS, do_vm_show, NULL},
@@ -1024,17 +1500,28 @@ static const struct verb {
     {"vm.stop", ACCESS_ADMIN, FOR_MEMBERS, do_vm_stop, wait_job},
     {"vm.migrate", ACCESS_ADMIN, FOR_MEMBERS, do_vm_migrate, wait_migrate},
     {"vm.set", ACCESS_ADMIN, FOR_MEMBERS, do_vm_set, wait_vm},
+    {"vm.upgrade-version", ACCESS_ADMIN, FOR_MEMBERS, do_vm_upgrade_version, wait_vm},
+    {"vm.rollback-version", ACCESS_ADMIN, FOR_MEMBERS, do_vm_rollback_version, wait_vm},
     {"quorum.show", ACCESS_READ, FOR_MEMBERS, do_quorum_show, NULL},
+    {"witness.show", ACCESS_READ, FOR_MEMBERS, do_witness_show, NULL},
+    {"witness.set", ACCESS_ADMIN, FOR_MEMBERS, do_witness_set, NULL},
+    {"witness.test", ACCESS_READ, FOR_MEMBERS, do_witness_test, NULL},
+    {"witness.remove", ACCESS_ADMIN, FOR_MEMBERS, do_witness_remove, wait_plain},
+    {"quorum.force", ACCESS_ADMIN, FOR_MEMBERS, do_quorum_force, wait_forced},
+    {"quorum.prevent", ACCESS_ADMIN, FOR_MEMBERS, do_quorum_prevent, NULL},
     {"level.show", ACCESS_READ, FOR_MEMBERS, do_level_show, NULL},
     {"level.raise", ACCESS_ADMIN, FOR_MEMBERS, do_level_raise, wait_job},
     {"upgrade.check", ACCESS_READ, FOR_MEMBERS, do_upgrade_check, NULL},
     {"upgrade.plan", ACCESS_READ, FOR_MEMBERS, do_upgrade_check, NULL},
     {"upgrade.start", ACCESS_ADMIN, FOR_MEMBERS, do_upgrade_start, wait_run},
     {"upgrade.status", ACCESS_READ, FOR_MEMBERS, do_upgrade_status, NULL},
+    {"upgrade.report", ACCESS_READ, FOR_MEMBERS, do_upgrade_report, NULL},
     {"upgrade.pause", ACCESS_ADMIN, FOR_MEMBERS, do_upgrade_pause, wait_run},
     {"upgrade.resume", ACCESS_ADMIN, FOR_MEMBERS, do_upgrade_resume, wait_run},
     {"upgrade.retry", ACCESS_ADMIN, FOR_MEMBERS, do_upgrade_retry, wait_run},
     {"upgrade.abort", ACCESS_ADMIN, FOR_MEMBERS, do_upgrade_abort, wait_run},
+    {"upgrade.rollback", ACCESS_ADMIN, FOR_MEMBERS, do_upgrade_rollback, wait_run},
+    {"upgrade.approve", ACCESS_ADMIN, FOR_MEMBERS, do_upgrade_approve, wait_run},
     {"job.list", ACCESS_READ, FOR_MEMBERS, do_job_list, NULL},
     {"job.show", ACCESS_READ, FOR_MEMBERS, do_job_show, NULL},
     {"job.cancel", ACCESS_ADMIN, FOR_MEMBERS, do_job_cancel, wait_cancel},
@@ -1067,7 +1554,7 @@ static void run_verb(struct request *r, const struct verb *v)
 void request_take(struct core *c, const struct core_event *ev)
 {
     const char *id = NULL;
-    struct request r = {.c = c, .client = ev->client, .verb = ""};
+    struct request r = {.c = c, .client = ev->client, .uid = ev->uid, .verb = ""};
     struct error e = {0};
     if (proto_parse_request(ev->request, &r.verb, &id, &r.args, &e)) {
         answer(&r, &e, NULL);

@@ -22,7 +22,7 @@
  * vm.start            admin   {name, node?}                             {job}
  * vm.stop             admin   {name, hard?, timeout_ms?}                {job}
  * vm.migrate          admin   {name, target?}                           {job, target}
- * vm.set              admin   {name, priority?, policy?, home?}         {vm: {...}}
+ * vm.set              admin   {name, priority?, policy?, home?, preferred?, group?, postcopy?}  {vm: {...}}
  * level.show          read    {}                                        {level: {...}}
  * level.raise         admin   {dry_run?}                                {job}; dry_run or refused: {findings: [...]}
  * upgrade.check       read    {target}                                  {findings: [...], result: 0|1|2}

@@ -4,8 +4,10 @@
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "agent/core-internal.h"
+#include "witness/record.h"
 
 struct health {
     struct json *worst[3]; /* critical, warning, ok */
@@ -62,6 +64,17 @@ static void set_version(struct json *o, const char *key, uint32_t v)
     json_set_str(o, key, v ? text : NULL);
 }
 
+static void set_by_hand(struct json *o, const struct core *c, const struct node *n)
+{
+    char value[SETTING_VALUE_MAX];
+    node_setting_get(db_tables(c->db), n->name, "site", value);
+    json_set_str(o, "site", value[0] ? value : NULL);
+    node_setting_get(db_tables(c->db), n->name, "vote", value);
+    json_set_int(o, "vote", !str_eq(value, "0"));
+    node_setting_get(db_tables(c->db), n->name, "priority", value);
+    json_set_int(o, "priority", strtol(value, NULL, 10));
+}
+
 static struct json *node_json(const struct core *c, const struct node *n, const struct upgrade_node *u)
 {
     struct json *o = json_object_new();
@@ -75,6 +88,7 @@ static struct json *node_json(const struct core *c, const struct node *n, const 
     json_set_int(o, "level", u->native_level);
     json_set_bool(o, "voter", u->voter);
     json_set_bool(o, "leader", u->is_leader);
+    set_by_hand(o, c, n);
     json_set_bool(o, "self", str_eq(n->name, c->identity.node));
     json_set_int(o, "vms", u->vms_running);
     json_set_int(o, "memory_mib", (int64_t)(n->facts.memory_kib / 1024));
@@ -87,6 +101,9 @@ static struct json *node_json(const struct core *c, const struct node *n, const 
     json_set_str(o, "replica", uuid_is_nil(&n->replica) ? NULL : uuid_str(&n->replica).s);
     json_set(o, "joined", json_time_new(n->joined_ms));
     json_set_str(o, "job", uuid_is_nil(&n->job) ? NULL : uuid_str(&n->job).s);
+    json_set(o, "fencing", core_fence_json(c, n->name));
+    json_set(o, "quarantined_until",
+             n->quarantined_ms > c->wall_ms ? json_time_new(n->quarantined_ms) : json_null_new());
     json_set_str(o, "blocked", u->drain_blocked.code ? u->drain_blocked.text : NULL);
     return o;
 }
@@ -122,6 +139,7 @@ static struct json *self_json(const struct core *c)
     json_set_str(o, "name", c->db ? c->identity.node : c->has_facts ? c->facts.hostname : NULL);
     json_set_str(o, "phase", phases[c->phase]);
     json_set_str(o, "version", c->version);
+    json_set(o, "fencing", c->db ? core_fence_self_json(c) : json_null_new());
     return o;
 }
 
@@ -142,6 +160,7 @@ static struct json *quorum_json(const struct core *c, const struct node_views *v
     json_set_bool(o, "quorate", quorate);
     set_leader(o, c);
     json_set_int(o, "term", (int64_t)db_term(c->db));
+    json_set_int(o, "epoch", (int64_t)db_epoch_number(db_term(c->db)));
     json_set_int(o, "votes_present", v->v.votes_present);
     json_set_int(o, "votes_total", v->v.votes_total);
     json_set_bool(o, "corosync_quorate", c->corosync_quorate);
@@ -167,6 +186,7 @@ struct json *status_vm_json(const struct core *c, const struct vm_view *nodes, c
     json_set_str(o, "reported_state", vm_state_name(v));
     if (!is_known(nodes, v))
         json_set_str(o, "state", "unknown");
+    json_set_bool(o, "outdated", vm_is_outdated(v, nodes->level_machine));
     return o;
 }
 
@@ -175,6 +195,11 @@ static void health_of_vm(struct health *h, const struct vm *v)
     char remedy[ERROR_REMEDY_MAX];
     if (!v->error[0] || v->op != VM_OP_NONE)
         return;
+    if (v->crash_loop) {
+        snprintf(remedy, sizeof remedy, "clusterctl vm start %s, when what ends its QEMU is mended", v->name);
+        health_add(h, CRITICAL, "VM_CRASH_LOOP", v->name, remedy, "%s: %s", v->name, v->error);
+        return;
+    }
     snprintf(remedy, sizeof remedy, "clusterctl vm %s %s", v->state == VM_STOPPED ? "start" : "show", v->name);
     health_add(h, WARNING, "VM_FAILED", v->name, remedy, "%s: %s", v->name, v->error);
 }
@@ -248,16 +273,56 @@ static void health_of_quorum(struct health *h, const struct core *c, const struc
         health_add(h, WARNING, "QUORUM_MARGIN", NULL, "clusterctl node list",
                    "%u of %u votes are here: the loss of one more node stops the cluster", v->v.votes_present,
                    v->v.votes_total);
+    if (c->device.code)
+        health_add(h, WARNING, "QUORUM_DEVICE", c->identity.node, c->device.remedy, "on %s %s", c->identity.node,
+                   c->device.text);
     if (core_is_quorate(c) && !c->corosync_quorate)
         health_add(h, WARNING, "COROSYNC_NOT_QUORATE", c->identity.node, "corosync-quorumtool -s",
                    "corosync on %s does not see a quorum", c->identity.node);
 }
 
-static bool run_has_node(const struct tables *t, const char *node)
+/* A vote that is not needed today is missed tomorrow: it is worth a warning while all is well. */
+static void health_of_witness(struct health *h, const struct core *c)
 {
-    struct run r;
-    struct step s;
-    return run_current(t, &r) == 0 && step_current(t, &r, &s) == 0 && str_eq(s.node, node);
+    const struct core_witness *w = &c->witness;
+    const struct witness_result *r = &w->last;
+    const char *name = "witness";
+    char trouble[DB_WITNESS_TEXT_MAX];
+    if (uuid_is_nil(&w->of))
+        return;
+    if (w->was_asked && r->cause == WITNESS_CAUSE_REGRESSED)
+        health_add(h, CRITICAL, "WITNESS_ROLLED_BACK", name, r->error.remedy, "%s", r->error.text);
+    else if (w->was_asked && r->cause == WITNESS_CAUSE_BLOB_MISSING)
+        health_add(h, CRITICAL, "WITNESS_MISSING", name, r->error.remedy, "%s", r->error.text);
+    else if (w->was_asked && r->outcome != WITNESS_DONE)
+        health_add(h, WARNING, "WITNESS_UNREACHABLE", name, r->error.remedy, "from %s: %s (%s)", c->identity.node,
+                   r->error.text, witness_cause_name(r->cause));
+    else if (core_witness_trouble(c, trouble))
+        health_add(h, WARNING, "WITNESS_NO_VOTE", name, "clusterctl witness test; clusterctl quorum show", "%s",
+                   trouble);
+}
+
+static void health_of_force(struct health *h, const struct core *c, const struct node_views *v)
+{
+    struct cluster_forced f;
+    size_t without = 0;
+    if (db_is_behind(c->db))
+        health_add(h, CRITICAL, "QUORUM_FORCED_ELSEWHERE", c->identity.node, "clusterctl status on that node",
+                   "quorum was forced on another node: this one takes over its state, and gives its own up");
+    if (db_is_prevented(c->db))
+        health_add(h, WARNING, "QUORUM_PREVENTED", c->identity.node,
+                   "start the other nodes, or: clusterctl quorum prevent --clear",
+                   "%s only joins others: it neither votes nor leads", c->identity.node);
+    for (size_t i = 0; i < v->v.n; i++) {
+        const struct upgrade_node *n = &v->v.nodes[i];
+        without += n->state != UNODE_ABSENT && n->state != UNODE_EVICTING && !n->present;
+    }
+    if (without && cluster_forced_get(db_tables(c->db), &f) == 0)
+        health_add(h, WARNING, "QUORUM_FORCED", f.node,
+                   "start the nodes that are away: they take over this side's state, and what they changed alone is "
+                   "given up",
+                   "quorum was forced on %s by %s, epoch %llu, and %zu nodes are still away", f.node, f.by,
+                   (unsigned long long)f.epoch, without);
 }
 
 /* Between its admission and its vote a node is on its way, heard or not: nothing is lost with it yet. */
@@ -277,10 +342,24 @@ static void health_of_joining(struct health *h, const struct core *c, const stru
                (long long)(for_ms / 60000), n->present ? "has no vote yet" : "was not heard yet");
 }
 
+static void health_of_quarantine(struct health *h, const struct core *c, const char *node)
+{
+    char remedy[ERROR_REMEDY_MAX];
+    struct node n = {0};
+    int64_t left_ms = node_get(db_tables(c->db), node, &n) == 0 ? n.quarantined_ms - c->wall_ms : 0;
+    node_done(&n);
+    if (left_ms <= 0)
+        return;
+    snprintf(remedy, sizeof remedy, "clusterctl node resume %s, when its fault is mended", node);
+    health_add(h, WARNING, "NODE_QUARANTINED", node, remedy,
+               "%s failed %d times within an hour: no virtual machine is placed there for another %lld minutes", node,
+               NODE_FAILURES_MAX, (long long)((left_ms + 59999) / 60000));
+}
+
 static void health_of_node(struct health *h, const struct core *c, const struct upgrade_node *n)
 {
     char remedy[ERROR_REMEDY_MAX];
-    bool in_run = run_has_node(db_tables(c->db), n->name);
+    bool in_run = step_is_on(db_tables(c->db), n->name);
     if (n->state == UNODE_ABSENT && !in_run) {
         snprintf(remedy, sizeof remedy, "clusterctl cluster join-token %s, then join it, or evict it", n->name);
         health_add(h, CRITICAL, "NODE_NOT_REJOINED", n->name, remedy, "%s was evicted and has not come back", n->name);
@@ -296,6 +375,7 @@ static void health_of_node(struct health *h, const struct core *c, const struct 
         snprintf(remedy, sizeof remedy, "clusterctl node resume %s --failback", n->name);
         health_add(h, WARNING, "NODE_PAUSED", n->name, remedy, "%s takes no virtual machines", n->name);
     }
+    health_of_quarantine(h, c, n->name);
     if (n->drain_blocked.code)
         health_add(h, WARNING, "DRAIN_BLOCKED", n->name, n->drain_blocked.remedy, "%s", n->drain_blocked.text);
 }
@@ -305,7 +385,7 @@ static void health_of_level(struct health *h, const struct core *c)
     struct level_state l;
     if (level_get(db_tables(c->db), &l) || !l.mixed_since_ms)
         return;
-    int64_t days = (c->wall_ms - l.mixed_since_ms) / (24LL * 3600 * 1000);
+    int64_t days = level_mixed_days(&l, c->wall_ms);
     bool behind = l.n > 0;
     for (size_t i = 0; i < l.n; i++)
         behind = behind && l.members[i].native > l.fl;
@@ -320,6 +400,17 @@ static void health_of_level(struct health *h, const struct core *c)
         health_add(h, OK, "MIXED_MODE", NULL, "clusterctl upgrade", "mixed mode for %lld days", (long long)days);
 }
 
+static void health_of_approval(struct health *h, const struct core *c, const struct run *r)
+{
+    char remedy[ERROR_REMEDY_MAX];
+    struct step s;
+    if (step_first_open(db_tables(c->db), r, &s) || s.state != STEP_AWAITING_APPROVAL)
+        return;
+    snprintf(remedy, sizeof remedy, "clusterctl upgrade approve %s", s.node);
+    health_add(h, WARNING, "UPGRADE_AWAITS_APPROVAL", s.node, remedy, "the upgrade to %s waits: %s is to be approved",
+               r->target, s.node);
+}
+
 static void health_of_run(struct health *h, const struct core *c)
 {
     struct run r;
@@ -331,15 +422,75 @@ static void health_of_run(struct health *h, const struct core *c)
     else if (r.state == RUN_PAUSED)
         health_add(h, WARNING, "UPGRADE_PAUSED", uuid_str(&r.id).s, "clusterctl upgrade resume",
                    "the upgrade to %s is paused", r.target);
+    health_of_approval(h, c, &r);
     const char *why = db_is_leader(c->db) ? upgrade_leader_waiting(c->upgrade_leader) : NULL;
     if (why)
         health_add(h, OK, "UPGRADE_WAITING", uuid_str(&r.id).s, "clusterctl upgrade status", "the upgrade waits: %s",
                    why);
 }
 
+static void health_of_lost(struct health *h, const struct core *c, const struct guard *g)
+{
+    char remedy[ERROR_REMEDY_MAX];
+    int64_t left_ms = db_is_leader(c->db) ? guard_leader_left_ms(c->guard_leader, g->node, c->now_ms) : -1;
+    const char *asked = db_is_leader(c->db) ? guard_leader_asked(c->guard_leader, g->node) : "";
+    snprintf(remedy, sizeof remedy, "nothing to do; start %s when its fault is mended", g->node);
+    if (g->state == FENCE_FENCED)
+        health_add(h, OK, "NODE_FENCED", g->node, remedy, "%s is fenced (%s): its virtual machines start elsewhere",
+                   g->node, g->how == FENCE_BY_COMMAND ? "the fence command confirmed it" : "its wait is over");
+    else if (left_ms >= 0)
+        health_add(h, WARNING, "NODE_FENCING", g->node, remedy,
+                   "%s is lost: its virtual machines start elsewhere in %lld.%lld s at the latest%s%s", g->node,
+                   (long long)(left_ms / 1000), (long long)(left_ms % 1000 / 100), asked[0] ? "; " : "", asked);
+    else
+        health_add(h, WARNING, "NODE_FENCING", g->node, remedy,
+                   "%s is lost: its virtual machines start elsewhere once it is fenced%s%s", g->node,
+                   asked[0] ? "; " : "", asked);
+}
+
+static const char WATCHDOG_REMEDY[] =
+    "set [fence] watchdog = /dev/watchdog in ringmaster.conf (softdog where the host has none), restart ringmasterd";
+
+static void health_of_watchdog(struct health *h, const struct core *c, const char *node, enum guard_kind kind)
+{
+    const char *trouble = str_eq(node, c->identity.node) ? c->guard.trouble : "";
+    if (kind == GUARD_PROMISE)
+        health_add(h, WARNING, "NO_WATCHDOG", node, WATCHDOG_REMEDY,
+                   "%s has no watchdog%s%s; failover.unfenced accepts that its virtual machines may run twice", node,
+                   trouble[0] ? ": " : "", trouble);
+    else if (kind == GUARD_NONE)
+        health_add(h, WARNING, "NO_WATCHDOG", node, WATCHDOG_REMEDY,
+                   "%s has no watchdog%s%s: nobody can be sure that it is gone when it is cut off", node,
+                   trouble[0] ? ": " : "", trouble);
+}
+
+static void health_of_fencing(struct health *h, const struct core *c, const struct node_views *v)
+{
+    char command[SETTING_VALUE_MAX];
+    bool can_any = false;
+    setting_get(db_tables(c->db), "fence.command", command);
+    for (size_t i = 0; i < v->v.n; i++) {
+        struct guard g = {.kind = GUARD_NONE};
+        const char *node = v->v.nodes[i].name;
+        guard_get(db_tables(c->db), node, &g);
+        if (g.state != FENCE_NO)
+            health_of_lost(h, c, &g);
+        if (v->v.n > 1)
+            health_of_watchdog(h, c, node, g.kind);
+        can_any = can_any || guard_keeps(g.kind) || command[0];
+    }
+    if (!can_any)
+        health_add(h, WARNING, "FAILOVER_DISABLED", NULL,
+                   "start a lost node's virtual machines by hand; give the nodes watchdogs, or set fence.command",
+                   "virtual machines of a lost node are not started elsewhere: no node has a watchdog, and there is no "
+                   "fence command");
+}
+
 static struct json *health_json(struct core *c, const struct node_views *v, struct health *h)
 {
     health_of_quorum(h, c, v);
+    health_of_witness(h, c);
+    health_of_force(h, c, v);
     for (size_t i = 0; i < v->v.n; i++)
         health_of_node(h, c, &v->v.nodes[i]);
     health_of_level(h, c);
@@ -347,8 +498,7 @@ static struct json *health_json(struct core *c, const struct node_views *v, stru
     if (!v->executor[0] && v->v.n > 1)
         health_add(h, OK, "NO_EXECUTOR", NULL, "clusterctl cluster config set upgrade.executor PATH",
                    "no rebuild hook is set: a rolling upgrade is not possible yet");
-    health_add(h, WARNING, "FAILOVER_DISABLED", NULL, "start a lost node's virtual machines by hand",
-               "virtual machines of a lost node are not started elsewhere: there is no fencing yet");
+    health_of_fencing(h, c, v);
     return health_list(h);
 }
 
@@ -373,6 +523,7 @@ struct json *status_json(struct core *c, bool all_vms)
     json_set(o, "created", json_time_new(cluster_get(t, &cl) ? 0 : cl.created_ms));
     json_set(data, "cluster", o);
     json_set(data, "quorum", quorum_json(c, v));
+    json_set(data, "witness", core_witness_json(c));
     json_set(data, "level", level_get(t, &l) ? json_null_new() : level_json(&l, c->wall_ms));
     json_set(data, "nodes", nodes_json(c, v));
     set_vms(data, c, &v->vms, all_vms, &h);

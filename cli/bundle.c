@@ -26,6 +26,8 @@ static const struct {
     {"nodes.json", "node.list"},
     {"settings.json", "cluster.config.show"},
     {"level.json", "level.show"},
+    {"quorum.json", "quorum.show"},
+    {"witness.json", "witness.show"},
     {"vms.json", "vm.list"},
     {"upgrade.json", "upgrade.status"},
 };
@@ -36,6 +38,7 @@ static const char *const files[] = {
     RINGMASTER_CONFIG_DIR "/conf.d/*.conf",
     "/etc/corosync/corosync.conf",
     "/usr/lib/os-release",
+    "/var/log/ringmaster/op-*.log",
     "/proc/meminfo",
     "/proc/loadavg",
     "/proc/pressure/*",
@@ -48,7 +51,8 @@ static const struct {
 } commands[] = {
     {"journal.txt",
      {"/usr/bin/journalctl", "--no-pager", "--output=short-iso-precise", "--since=-3d", "--lines=100000",
-      "--unit=ringmasterd.service", "--unit=corosync.service", "--unit=libvirtd.service", "--unit=virtqemud.service"}},
+      "--unit=ringmasterd.service", "--unit=ringmaster-op-*.service", "--unit=corosync.service",
+      "--unit=libvirtd.service", "--unit=virtqemud.service"}},
     {"units.txt",
      {"/usr/bin/systemctl", "status", "--no-pager", "--full", "--lines=0", "ringmasterd.service", "corosync.service",
       "libvirtd.service", "libvirtd-tls.socket"}},

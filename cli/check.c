@@ -8,6 +8,7 @@
 #include "cli/noun.h"
 #include "common/proto.h"
 
+enum { MIXED_WARN_S = 21 * 86400, MIXED_CRITICAL_S = 28 * 86400 }; /* as the agent says of MIXED_MODE_OVERDUE */
 enum { CHECK_OK = 0, CHECK_WARNING = 1, CHECK_CRITICAL = 2, CHECK_UNKNOWN = 3, CHECK_ASK_MS = 10 * 1000 };
 
 static const char *result_name(int result)
@@ -83,6 +84,7 @@ static void add_finding(struct buf *b, const struct json *h)
 static void add_perfdata(struct buf *b, const struct json *data, size_t n_warning, size_t n_critical, int64_t wall_ms)
 {
     const struct json *q = json_get(data, "quorum"), *nodes = json_get(data, "nodes"), *vms = json_get(data, "vms");
+    const struct json *w = json_get(data, "witness");
     int64_t since_ms = time_parse_ms(json_str(json_path(data, "level.mixed.since"), NULL));
     buf_printf(b, "votes=%" PRId64 ";;;0;%" PRId64, json_get_int(q, "votes_present", 0),
                json_get_int(q, "votes_total", 0));
@@ -90,7 +92,12 @@ static void add_perfdata(struct buf *b, const struct json *data, size_t n_warnin
     buf_printf(b, " vms_running=%" PRId64 ";;;0;%zu", count_state(vms, "running"), json_count(vms));
     buf_printf(b, " vms_failed=%" PRId64 ";;;0 vms_unknown=%" PRId64 ";;;0", count_state(vms, "failed"),
                count_state(vms, "unknown"));
-    buf_printf(b, " mixed_age=%" PRId64 "s;;;0", since_ms && wall_ms > since_ms ? (wall_ms - since_ms) / 1000 : 0);
+    buf_printf(b, " mixed_age=%" PRId64 "s;%d;%d;0", since_ms && wall_ms > since_ms ? (wall_ms - since_ms) / 1000 : 0,
+               MIXED_WARN_S, MIXED_CRITICAL_S);
+    if (json_is_bool(json_get(w, "reachable")))
+        buf_printf(b, " witness_reachable=%d;;;0;1", json_get_bool(w, "reachable", false));
+    if (json_is_int(json_get(w, "age_seconds")))
+        buf_printf(b, " witness_age=%" PRId64 "s;;;0", json_get_int(w, "age_seconds", 0));
     buf_printf(b, " findings_warning=%zu;;;0 findings_critical=%zu;;;0", n_warning, n_critical);
 }
 

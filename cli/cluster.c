@@ -124,6 +124,51 @@ static void render_set(struct page *p, const struct invocation *i, const struct 
     page_printf(p, "%s = %s\n", i->args[0], i->args[1][0] ? i->args[1] : "(default)");
 }
 
+/* Without the white space around it; ends the text there. */
+static char *trimmed(char *s)
+{
+    static const char space[] = " \t\r";
+    s += strspn(s, space);
+    size_t len = strlen(s);
+    while (len && strchr(space, s[len - 1]))
+        s[--len] = '\0';
+    return s;
+}
+
+static int take_line(char *line, unsigned number, struct json *settings, struct error *e)
+{
+    line = trimmed(line);
+    if (!line[0] || line[0] == '#')
+        return 0;
+    char *value = strchr(line, '=');
+    if (!value || value == line)
+        return error_set(e, ERR_USAGE, "line %u: it must be NAME = VALUE, not \"%.64s\"", number, line);
+    *value++ = '\0';
+    const char *name = trimmed(line);
+    if (json_get(settings, name))
+        return error_set(e, ERR_USAGE, "line %u: setting %.64s stands there twice", number, name);
+    json_set_str(settings, name, trimmed(value));
+    return 0;
+}
+
+static int build_apply(const struct invocation *i, const char *file, struct json *args, struct error *e)
+{
+    if (!i->set[OPT_FILE] || !file)
+        return error_set(e, ERR_USAGE, "cluster config apply needs --file FILE (- is the standard input)");
+    struct json *settings = json_object_new();
+    AUTO(freep) char *text = xstrdup(file);
+    int err = 0;
+    unsigned number = 0;
+    for (char *line = text, *next; line && !err; line = next) {
+        next = strchr(line, '\n');
+        if (next)
+            *next++ = '\0';
+        err = take_line(line, ++number, settings, e);
+    }
+    json_set(args, "settings", settings);
+    return err;
+}
+
 static void render_settings(struct page *p, const struct invocation *i, const struct json *data)
 {
     (void)i;
@@ -190,6 +235,17 @@ const struct verb cluster_verbs[] = {
         VERB_ARGS(2),
         .build = build_set,
         .render = render_set,
+    },
+    {
+        .words = "cluster config apply",
+        .wire = "cluster.config.apply",
+        .synopsis = "--file FILE",
+        .brief = "change several settings of the cluster, all or none",
+        .more = "  --file FILE   lines of NAME = VALUE; - is the standard input\n",
+        .options = OPT_BIT(OPT_FILE),
+        .file = OPT_FILE,
+        .build = build_apply,
+        .render = render_done,
     },
     {0},
 };

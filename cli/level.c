@@ -62,7 +62,26 @@ static void page_members(struct page *p, const struct json *level)
         grid_cellf(g, 1, STYLE_PLAIN, "%lld-%lld", (long long)json_get_int(m, "min", 0),
                    (long long)json_get_int(m, "native", 0));
         if (json_is_bool(json_get(m, "acknowledged")) && json_is_int(json_get(level, "fence")))
-            grid_cell(g, 2, STYLE_PLAIN, json_get_bool(m, "acknowledged", false) ? "acknowledged" : "waited for");
+            grid_cell(g, 2, STYLE_PLAIN,
+                      json_get_bool(m, "copied", false)         ? "has its copy"
+                      : json_get_bool(m, "acknowledged", false) ? "acknowledged"
+                                                                : "waited for");
+    }
+    page_grid(p, g, rows, NULL);
+}
+
+static void page_features(struct page *p, const struct json *features)
+{
+    static const struct grid_column columns[] = {{"FEATURE", 0}, {"LEVEL", GRID_RIGHT}, {"AVAILABLE", 0}};
+    size_t rows = json_count(features);
+    struct grid *g = grid_new(columns, 3, p->width, p->colour);
+    for (size_t k = 0; k < rows; k++) {
+        const struct json *f = json_at(features, k);
+        bool is_available = json_get_bool(f, "available", false);
+        grid_row(g);
+        grid_cell(g, 0, STYLE_PLAIN, json_get_str(f, "name", ""));
+        grid_cellf(g, 1, STYLE_PLAIN, "%lld", (long long)json_get_int(f, "level", 0));
+        grid_cell(g, 2, is_available ? STYLE_GOOD : STYLE_PLAIN, is_available ? "yes" : "no");
     }
     page_grid(p, g, rows, NULL);
 }
@@ -76,9 +95,14 @@ static void render_show(struct page *p, const struct invocation *i, const struct
     page_field_json(p, "Machine", json_get(level, "machine"));
     if (json_is_str(json_get(level, "raised")))
         page_field(p, "Raised", "%s", time_text(json_get_str(level, "raised", NULL), false).s);
+    if (json_is_str(json_get(level, "copy")))
+        page_field(p, "Way back", "/var/lib/ringmaster/%s, see clusterctl-level(8)", json_get_str(level, "copy", ""));
     if (json_count(json_get(level, "members")))
         page_printf(p, "\n");
     page_members(p, level);
+    if (json_count(json_get(data, "features")))
+        page_printf(p, "\n");
+    page_features(p, json_get(data, "features"));
 }
 
 static int build_raise(const struct invocation *i, const char *file, struct json *args, struct error *e)
@@ -92,7 +116,8 @@ static int build_raise(const struct invocation *i, const char *file, struct json
 static bool question_raise(const struct invocation *i, struct buf *ret)
 {
     buf_add_str(ret,
-                "Raise the functional level? It cannot be undone, and nodes of the older release can no longer join.");
+                "Raise the functional level? Nodes of the older release can no longer join. The only way back is the "
+                "database as it is now, put back on every node.");
     return !i->set[OPT_DRY_RUN];
 }
 
@@ -110,7 +135,7 @@ const struct verb level_verbs[] = {
         .words = "level show",
         .wire = "level.show",
         .synopsis = "",
-        .brief = "the functional level, the range of every node, the age of mixed mode",
+        .brief = "the functional level, the range of every node, the age of mixed mode, what needs which level",
         .flags = VERB_READS,
         .render = render_show,
     },

@@ -13,12 +13,14 @@ static const char *const run_states[] = {
     "aborting", "rolling-back", "awaiting-raise", "done",   "cancelled",
 };
 static const char *const severities[] = {"ok", "warning", "critical"};
+static const char *const fence_outcomes[] = {"wait", "command", "back"};
 #define N(a) (sizeof(a) / sizeof((a)[0]))
 
 struct label {
     const char *name, *value; /* value NULL or "": the label is left out */
 };
 
+/* Also what counts upwards: of counters OpenMetrics and Prometheus' older format want different names. */
 static void family(struct buf *b, const char *name, const char *help)
 {
     buf_printf(b, "# HELP ringmaster_%s %s\n# TYPE ringmaster_%s gauge\n", name, help, name);
@@ -108,6 +110,25 @@ static void quorum_metrics(struct buf *b, const struct json *q)
     single(b, "database_term", "Term of the leader.", json_get_int(q, "term", 0));
 }
 
+static void witness_metrics(struct buf *b, const struct json *w)
+{
+    const struct label info[] = {{"kind", json_get_str(w, "kind", "")}, {"uuid", json_get_str(w, "uuid", "")}};
+    const struct label cause = {"cause", json_get_str(w, "cause", "")};
+    family(b, "witness_info", "The witness outside of the cluster; no series: there is none.");
+    sample(b, "witness_info", info, N(info), 1);
+    single(b, "witness_vote", "Whether the witness has a vote: it has where the sum of votes would be even.",
+           json_get_int(w, "weight", 0));
+    single(b, "witness_sequence", "The record's sequence number, raised by every write.",
+           json_get_int(w, "sequence", 0));
+    if (json_is_bool(json_get(w, "reachable"))) {
+        family(b, "witness_reachable", "Whether the witness answered when this node asked it last.");
+        sample(b, "witness_reachable", &cause, 1, json_get_bool(w, "reachable", false));
+    }
+    if (json_is_int(json_get(w, "age_seconds")))
+        single(b, "witness_age_seconds", "Since the witness's last good answer to this node.",
+               json_get_int(w, "age_seconds", 0));
+}
+
 static void level_metrics(struct buf *b, const struct json *level, int64_t wall_ms)
 {
     int64_t since_ms = time_parse_ms(json_str(json_path(level, "mixed.since"), NULL));
@@ -159,6 +180,58 @@ static void node_metrics(struct buf *b, const struct json *nodes)
             {"libvirt", json_get_str(n, "libvirt", "")}, {"corosync", json_get_str(n, "corosync", "")},
         };
         sample(b, "node_info", info, N(info), 1);
+    }
+}
+
+/* ---- fencing ------------------------------------------------------------------------------------------------------
+ */
+
+static void self_fence_metrics(struct buf *b, const struct json *fencing)
+{
+    char seconds[32];
+    int64_t lease_ms = json_get_int(fencing, "lease_ms", -1);
+    if (!json_is_object(fencing))
+        return;
+    family(b, "fence_lease_seconds", "How long this node's VMs may run on without a word of the leader; missing: they "
+                                     "are not stopped.");
+    snprintf(seconds, sizeof(seconds), "%" PRId64 ".%03" PRId64, lease_ms / 1000, lease_ms % 1000);
+    if (lease_ms >= 0)
+        sample_of(b, "fence_lease_seconds", NULL, 0, seconds);
+    single(b, "fence_watchdog_armed", "Whether this node's watchdog runs.",
+           str_eq(json_get_str(fencing, "watchdog", ""), "armed"));
+}
+
+static void count_fences(struct buf *b, const char *node, const struct json *count)
+{
+    for (size_t i = 0; i < N(fence_outcomes); i++) {
+        const struct label labels[] = {{"node", node}, {"outcome", fence_outcomes[i]}};
+        sample(b, "node_fences", labels, N(labels), json_get_int(count, fence_outcomes[i], 0));
+    }
+}
+
+static void fence_metrics(struct buf *b, const struct json *nodes)
+{
+    family(b, "node_fencing", "What the node promised, and what the cluster does about it: one series for each.");
+    EACH(n, nodes)
+    {
+        const struct json *f = json_get(n, "fencing");
+        const struct label labels[] = {{"node", json_get_str(n, "name", "")},
+                                       {"protection", json_get_str(f, "protection", "")},
+                                       {"status", json_get_str(f, "state", "")}};
+        if (json_is_object(f))
+            sample(b, "node_fencing", labels, N(labels), 1);
+    }
+    family(b, "node_fences", "How often the node was lost, and how that ended: its wait was over, the command "
+                             "confirmed it, it was back before.");
+    EACH(n, nodes)
+    if (json_is_object(json_get(n, "fencing")))
+        count_fences(b, json_get_str(n, "name", ""), json_path(n, "fencing.count"));
+    family(b, "node_failovers", "Virtual machines that were taken from the node when it was fenced, so far.");
+    EACH(n, nodes)
+    {
+        const struct label node = {"node", json_get_str(n, "name", "")};
+        if (json_is_object(json_get(n, "fencing")))
+            sample(b, "node_failovers", &node, 1, json_get_int(json_path(n, "fencing.count"), "vms", 0));
     }
 }
 
@@ -237,10 +310,14 @@ void metrics_text(const struct json *data, int64_t wall_ms, struct buf *b)
         agent_metrics(b, data);
     if (json_is_object(json_get(data, "quorum")))
         quorum_metrics(b, json_get(data, "quorum"));
+    if (json_is_object(json_get(data, "witness")))
+        witness_metrics(b, json_get(data, "witness"));
     if (json_is_object(json_get(data, "level")))
         level_metrics(b, json_get(data, "level"), wall_ms);
     if (json_is_object(json_get(data, "cluster"))) {
         node_metrics(b, json_get(data, "nodes"));
+        self_fence_metrics(b, json_path(data, "self.fencing"));
+        fence_metrics(b, json_get(data, "nodes"));
         vm_metrics(b, json_get(data, "vms"));
         run_metrics(b, json_get(data, "run"));
         single(b, "jobs_running", "Long operations that are under way.", (int64_t)json_count(json_get(data, "jobs")));

@@ -1,6 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* clusterctl node … */
+#include <stdio.h>
+
 #include "cli/noun.h"
+
+enum { PRIORITY_MAX = 1000 };
 
 void page_nodes(struct page *p, const struct json *nodes)
 {
@@ -15,7 +19,10 @@ void page_nodes(struct page *p, const struct json *nodes)
         const char *state = json_get_str(n, "state", "");
         grid_row(g);
         grid_cell(g, 0, STYLE_PLAIN, json_get_str(n, "name", ""));
-        grid_cell(g, 1, style_of_state(state), state);
+        if (json_is_str(json_get(n, "quarantined_until")))
+            grid_cellf(g, 1, STYLE_WARN, "%s, quarantined", state);
+        else
+            grid_cell(g, 1, style_of_state(state), state);
         grid_cell(g, 2, STYLE_PLAIN, json_get_str(n, "release", ""));
         if (json_get_int(n, "level", 0) > 0)
             grid_cellf(g, 3, STYLE_PLAIN, "%lld", (long long)json_get_int(n, "level", 0));
@@ -36,6 +43,23 @@ static void render_list(struct page *p, const struct invocation *i, const struct
     page_nodes(p, json_get(data, "nodes"));
 }
 
+static void page_fencing(struct page *p, const struct json *f)
+{
+    static const char *const states[][2] = {{"waiting", "; it is lost, and waited for"}, {"fenced", "; it is fenced"}};
+    int64_t wait_ms = json_get_int(f, "wait_ms", 0);
+    const char *state = "";
+    char elsewhere[80] = "";
+    if (!json_is_object(f))
+        return;
+    for (size_t i = 0; i < sizeof(states) / sizeof(states[0]); i++)
+        if (str_eq(json_get_str(f, "state", ""), states[i][0]))
+            state = states[i][1];
+    if (wait_ms > 0)
+        snprintf(elsewhere, sizeof(elsewhere), ", its VMs start elsewhere %lld.%lld s after its last word",
+                 (long long)(wait_ms / 1000), (long long)(wait_ms % 1000 / 100));
+    page_field(p, "Fencing", "%s%s%s", json_get_str(f, "protection", ""), elsewhere, state);
+}
+
 static void render_show(struct page *p, const struct invocation *i, const struct json *data)
 {
     (void)i;
@@ -45,7 +69,9 @@ static void render_show(struct page *p, const struct invocation *i, const struct
         {"Node", "name"},         {"State", "state"},       {"Address", "address"}, {"Release", "release"},
         {"System", "os"},         {"Level", "level"},       {"Voter", "voter"},     {"Leader", "leader"},
         {"VMs", "vms"},           {"Memory", "memory_mib"}, {"QEMU", "qemu"},       {"libvirt", "libvirt"},
-        {"corosync", "corosync"}, {"Agent", "agent"},       {"Job", "job"},
+        {"corosync", "corosync"}, {"Agent", "agent"},       {"Site", "site"},     {"May vote", "vote"},
+        {"Priority", "priority"}, {"Job", "job"},
+        {"Quarantined until", "quarantined_until"},
     };
     const struct json *node = json_get(data, "node");
     for (size_t k = 0; k < sizeof(fields) / sizeof(fields[0]); k++) {
@@ -54,6 +80,7 @@ static void render_show(struct page *p, const struct invocation *i, const struct
         else
             page_field_json(p, fields[k].name, json_get(node, fields[k].key));
     }
+    page_fencing(p, json_get(node, "fencing"));
 }
 
 static int build_resume(const struct invocation *i, const char *file, struct json *args, struct error *e)
@@ -74,6 +101,24 @@ static bool question_evict(const struct invocation *i, struct buf *ret)
     buf_printf(ret, "Take node %s out of the cluster for good%s?", i->args[0],
                i->set[OPT_KEEP_SLOT] ? " (its slot stays for a new replica)" : "");
     return true;
+}
+
+static int build_set(const struct invocation *i, const char *file, struct json *args, struct error *e)
+{
+    int64_t vote, priority;
+    if (!i->set[OPT_SITE] && !i->set[OPT_VOTE] && !i->set[OPT_PRIORITY])
+        return error_set(e, ERR_USAGE, "node set needs --site, --vote or --priority");
+    int err = invocation_int(i, OPT_VOTE, 0, 1, 1, &vote, e);
+    if (!err)
+        err = invocation_int(i, OPT_PRIORITY, -PRIORITY_MAX, PRIORITY_MAX, 0, &priority, e);
+    if (err)
+        return err;
+    set_option_str(i, OPT_SITE, "site", args);
+    if (i->set[OPT_VOTE])
+        json_set_int(args, "vote", vote);
+    if (i->set[OPT_PRIORITY])
+        json_set_int(args, "priority", priority);
+    return build_name(i, file, args, e);
 }
 
 static int build_join(const struct invocation *i, const char *file, struct json *args, struct error *e)
@@ -145,6 +190,20 @@ const struct verb node_verbs[] = {
         .build = build_evict,
         .question = question_evict,
         .render = render_job,
+    },
+    {
+        .words = "node set",
+        .wire = "node.set",
+        .synopsis = "NODE [--site SITE] [--vote 0|1] [--priority N]",
+        .brief = "say where it stands, whether it votes, and how much its vote is wanted",
+        .more = "  --site SITE    its site; an empty one: none\n"
+                "  --vote 0|1     0: it never has a vote in the cluster's decisions\n"
+                "  --priority N   where the sum of votes would be even, the lowest gives its vote up (0)\n"
+                "All of it is done, or nothing.\n",
+        VERB_ARGS(1),
+        .options = OPT_BIT(OPT_SITE) | OPT_BIT(OPT_VOTE) | OPT_BIT(OPT_PRIORITY),
+        .build = build_set,
+        .render = render_show,
     },
     {
         .words = "node join",

@@ -14,7 +14,11 @@ void page_level_line(struct page *p, const struct json *level);
 /* One line: "to trixie: running, 1 of 3 nodes done, 4m 12s". */
 void page_run_line(struct page *p, const struct json *run);
 void page_run(struct page *p, const struct json *run);
+void page_plan(struct page *p, const struct json *plan);
 bool run_is_over(const struct json *run); /* no run counts as one that is over */
+
+/* One line: "folder /srv/witness, 1 vote, sequence 7, answered 12s ago". */
+void page_witness_line(struct page *p, const struct json *witness);
 
 /* Answers that name a job: "… goes on as job ID". Otherwise "done". */
 void render_job(struct page *p, const struct invocation *i, const struct json *data);

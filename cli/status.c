@@ -40,10 +40,15 @@ static void header_quorum(struct page *p, const struct json *data)
 
 static void header(struct page *p, const struct json *data)
 {
-    const struct json *level = json_get(data, "level");
+    const struct json *level = json_get(data, "level"), *witness = json_get(data, "witness");
     const struct json *run = json_get(data, "run");
     header_cluster(p, data);
     header_quorum(p, data);
+    if (json_is_object(witness)) {
+        page_styled(p, STYLE_BOLD, "%-10s ", "Witness");
+        page_witness_line(p, witness);
+        page_printf(p, "\n");
+    }
     if (json_is_object(level)) {
         page_styled(p, STYLE_BOLD, "%-10s ", "Level");
         page_level_line(p, level);

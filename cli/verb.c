@@ -17,6 +17,7 @@ static const struct {
     {"node", "nodes: drain, resume, evict, join", node_verbs},
     {"vm", "virtual machines", vm_verbs},
     {"quorum", "votes: who has one, and what may still fail", quorum_verbs},
+    {"witness", "the cluster's witness: the vote outside of it", witness_verbs},
     {"level", "functional level", level_verbs},
     {"upgrade", "replace the operating system of every node, one after the other", upgrade_verbs},
     {"job", "long operations", job_verbs},
@@ -67,7 +68,7 @@ bool noun_has_verbs(const char *noun)
 
 static void help_verb_line(struct page *p, const struct verb *v)
 {
-    char usage[160];
+    char usage[320];
     int len = snprintf(usage, sizeof(usage), "%s%s%s", v->words, v->synopsis[0] ? " " : "", v->synopsis);
     if (len < HELP_COLUMN)
         page_printf(p, "  %-*s %s\n", HELP_COLUMN, usage, v->brief);

@@ -18,28 +18,52 @@ enum opt {
     OPT_HELP,
     OPT_VERSION,
     /* Where the verb takes them. */
+    OPT_ACCOUNT,
     OPT_ADDRESS,
+    OPT_APPROVE_EACH,
+    OPT_CA_FILE,
+    OPT_CLEAR,
+    OPT_CLIENT_ID,
+    OPT_CONTAINER,
+    OPT_ENDPOINT,
     OPT_FAILBACK,
     OPT_FILE,
     OPT_FORCE,
+    OPT_GROUP,
     OPT_HARD,
     OPT_HOME,
     OPT_IGNORE,
     OPT_KEEP_SLOT,
+    OPT_KEY_FILE,
+    OPT_KEY2_FILE,
+    OPT_MANAGED_IDENTITY,
+    OPT_MAX_UNAVAILABLE,
+    OPT_METADATA,
     OPT_NAME,
     OPT_NODE,
+    OPT_ORDER,
+    OPT_OUTDATED,
+    OPT_PATH,
     OPT_POLICY,
+    OPT_POSTCOPY,
+    OPT_PREFERRED,
     OPT_PRIORITY,
+    OPT_PROXY,
+    OPT_SAS_FILE,
     OPT_SINCE,
+    OPT_SITE,
     OPT_TARGET,
     OPT_TIMEOUT,
+    OPT_TO,
     OPT_TOKEN_FILE,
     OPT_VALID,
+    OPT_VOTE,
     OPT_WATCH,
     OPT_XML,
     OPT_COUNT,
 };
-#define OPT_BIT(o) (UINT32_C(1) << (o))
+#define OPT_BIT(o) (UINT64_C(1) << (o))
+_Static_assert(OPT_COUNT <= 64, "a bit for each");
 
 enum { ARGS_MAX = 3 };
 
@@ -87,7 +111,7 @@ struct verb {
     const char *brief;    /* one line of help */
     const char *more;     /* lines of help, each with a newline; may be NULL */
     size_t args_min, args_max; /* the same: VERB_ARGS(n) */
-    uint32_t options; /* OPT_BIT() of its own ones */
+    uint64_t options; /* OPT_BIT() of its own ones */
     unsigned flags;
     enum opt file; /* the option that names the file whose text build gets; OPT_NONE */
     enum goal_kind goal;
@@ -106,7 +130,7 @@ struct verb {
 /* One table a noun, in the order of the help; each ends with words == NULL. */
 extern const struct verb status_verbs[], check_verbs[], events_verbs[], bundle_verbs[], version_verbs[];
 extern const struct verb cluster_verbs[], node_verbs[], vm_verbs[], level_verbs[], upgrade_verbs[], job_verbs[];
-extern const struct verb quorum_verbs[];
+extern const struct verb quorum_verbs[], witness_verbs[];
 
 /* argv[0] is the program. *ret is filled as far as argv was understood, also when it is refused: an error is answered
  * in the format that was asked for. 0 or ERR_USAGE. */

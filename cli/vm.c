@@ -62,6 +62,28 @@ static void render_list(struct page *p, const struct invocation *i, const struct
     page_vms(p, json_get(data, "vms"));
 }
 
+static int build_list(const struct invocation *i, const char *file, struct json *args, struct error *e)
+{
+    (void)file, (void)e;
+    if (i->set[OPT_OUTDATED])
+        json_set_bool(args, "outdated", true);
+    return 0;
+}
+
+/* Its machine type, and what more is to be known of its version. */
+static void page_version(struct page *p, const struct json *vm)
+{
+    const char *before = json_get_str(vm, "machine_before", "");
+    bool is_old = json_get_bool(vm, "outdated", false), was_upgraded = before[0] != '\0';
+    page_field(p, "Machine", "%s%s%s%s", json_get_str(vm, "machine", "-"),
+               is_old ? ", older than the functional level's" : "", was_upgraded ? ", not started yet; before: " : "",
+               before);
+    if (json_get_bool(vm, "managed_save", false))
+        page_field(p, "Saved", "its memory, by a managed save: it goes on from there");
+    if (json_get_bool(vm, "memory_snapshot", false))
+        page_field(p, "Snapshots", "with memory");
+}
+
 static void page_vm(struct page *p, const struct json *vm)
 {
     static const struct {
@@ -70,11 +92,15 @@ static void page_vm(struct page *p, const struct json *vm)
         {"VM", "name"},           {"State", "state"},   {"Node", "node"},         {"Target", "target"},
         {"Home", "home"},         {"Wanted", "wanted"}, {"UUID", "uuid"},         {"Machine", "machine"},
         {"Memory", "memory_mib"}, {"CPUs", "vcpus"},    {"Priority", "priority"}, {"Policy", "policy"},
+        {"Preferred", "preferred"}, {"Group", "group"},
+        {"Post-copy", "postcopy"}, {"Owed a start", "owed"}, {"Saved to", "saved_to"},
         {"Job", "job"},           {"Error", "error"},
     };
     for (size_t k = 0; k < sizeof(fields) / sizeof(fields[0]); k++) {
         if (str_eq(fields[k].key, "memory_mib"))
             page_field(p, fields[k].name, "%lld MiB", (long long)json_get_int(vm, "memory_mib", 0));
+        else if (str_eq(fields[k].key, "machine"))
+            page_version(p, vm);
         else
             page_field_json(p, fields[k].name, json_get(vm, fields[k].key));
     }
@@ -166,8 +192,12 @@ static int build_migrate(const struct invocation *i, const char *file, struct js
 static int build_set(const struct invocation *i, const char *file, struct json *args, struct error *e)
 {
     int64_t priority;
-    if (!i->set[OPT_PRIORITY] && !i->set[OPT_POLICY] && !i->set[OPT_HOME])
-        return error_set(e, ERR_USAGE, "vm set needs --priority, --policy or --home");
+    static const enum opt any[] = {OPT_PRIORITY, OPT_POLICY, OPT_HOME, OPT_PREFERRED, OPT_GROUP, OPT_POSTCOPY};
+    bool has_one = false;
+    for (size_t k = 0; k < sizeof(any) / sizeof(any[0]); k++)
+        has_one = has_one || i->set[any[k]];
+    if (!has_one)
+        return error_set(e, ERR_USAGE, "vm set needs --priority, --policy, --home, --preferred, --group or --postcopy");
     int err = invocation_int(i, OPT_PRIORITY, -PRIORITY_MAX, PRIORITY_MAX, 0, &priority, e);
     if (err)
         return err;
@@ -176,16 +206,36 @@ static int build_set(const struct invocation *i, const char *file, struct json *
         json_set_int(args, "priority", priority);
     set_option_str(i, OPT_POLICY, "policy", args);
     set_option_str(i, OPT_HOME, "home", args);
+    set_option_str(i, OPT_PREFERRED, "preferred", args);
+    set_option_str(i, OPT_GROUP, "group", args);
+    set_option_str(i, OPT_POSTCOPY, "postcopy", args);
     return 0;
+}
+
+static int build_version(const struct invocation *i, const char *file, struct json *args, struct error *e)
+{
+    build_name(i, file, args, e);
+    set_option_str(i, OPT_TO, "machine", args);
+    return 0;
+}
+
+static bool question_version(const struct invocation *i, struct buf *ret)
+{
+    buf_printf(ret, "Give virtual machine %s a newer machine type? Its guest will see other virtual hardware.",
+               i->args[0]);
+    return true;
 }
 
 const struct verb vm_verbs[] = {
     {
         .words = "vm list",
         .wire = "vm.list",
-        .synopsis = "",
+        .synopsis = "[--outdated]",
         .brief = "list the virtual machines",
+        .more = "  --outdated   those whose machine type is older than the functional level's\n",
+        .options = OPT_BIT(OPT_OUTDATED),
         .flags = VERB_READS,
+        .build = build_list,
         .render = render_list,
     },
     {
@@ -260,14 +310,41 @@ const struct verb vm_verbs[] = {
     {
         .words = "vm set",
         .wire = "vm.set",
-        .synopsis = "VM [--priority N] [--policy POLICY] [--home NODE]",
-        .brief = "change its priority, drain policy or home",
+        .synopsis = "VM [--priority N] [--policy POLICY] [--home NODE] [--preferred NODES] [--group NAME] "
+                    "[--postcopy on|off]",
+        .brief = "change its priority, drain policy, home, or where it is placed",
         .more = "  --priority N      higher moves first (0)\n"
                 "  --policy POLICY   when it cannot be moved: fail, shutdown-restart, save or skip-node\n"
-                "  --home NODE       where failback brings it\n",
+                "  --home NODE       where failback brings it\n"
+                "  --preferred NODES it goes to one of these, comma separated, where they have room; '' for any\n"
+                "  --group NAME      VMs of one group go to different nodes; '' for none\n"
+                "  --postcopy on|off a move that does not end goes on at its target, where a fault ends the guest\n",
         VERB_ARGS(1),
-        .options = OPT_BIT(OPT_PRIORITY) | OPT_BIT(OPT_POLICY) | OPT_BIT(OPT_HOME),
+        .options = OPT_BIT(OPT_PRIORITY) | OPT_BIT(OPT_POLICY) | OPT_BIT(OPT_HOME) | OPT_BIT(OPT_PREFERRED) |
+                   OPT_BIT(OPT_GROUP) | OPT_BIT(OPT_POSTCOPY),
         .build = build_set,
+        .render = render_vm,
+    },
+    {
+        .words = "vm upgrade-version",
+        .wire = "vm.upgrade-version",
+        .synopsis = "VM [--to MACHINE]",
+        .brief = "give a virtual machine that is off a newer machine type",
+        .more = "  --to MACHINE   the machine type (the functional level's)\n"
+                "Until it has started the way back is vm rollback-version.\n",
+        VERB_ARGS(1),
+        .options = OPT_BIT(OPT_TO),
+        .build = build_version,
+        .question = question_version,
+        .render = render_vm,
+    },
+    {
+        .words = "vm rollback-version",
+        .wire = "vm.rollback-version",
+        .synopsis = "VM",
+        .brief = "give it back the machine type that it ran with, if it has not started since",
+        VERB_ARGS(1),
+        .build = build_name,
         .render = render_vm,
     },
     {0},

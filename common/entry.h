@@ -17,6 +17,7 @@ enum entry_kind {
     ENTRY_REPLICA_REMOVE = 12, /* uuid: weight must be 0 */
     ENTRY_WITNESS_NAME = 13,   /* uuid (nil: none): the witness must weigh 0, and so does the new one */
     ENTRY_WITNESS_WEIGHT = 14, /* uuid, u8 weight */
+    ENTRY_FORCE = 15,          /* db_encode_force(): one replica votes and nobody else; begins an epoch */
     /* agent/cluster */
     ENTRY_CLUSTER_INIT = 20,
     ENTRY_NODE_JOIN = 21,  /* a replica was admitted to a slot with a token */
@@ -25,8 +26,13 @@ enum entry_kind {
     ENTRY_TOKEN_ADD = 24,
     ENTRY_SECRET_PUT = 25,
     ENTRY_SETTING_PUT = 26,
-    ENTRY_LEVEL = 27, /* fence, acknowledge, commit, clear */
-    ENTRY_EVENT = 28, /* a line in the cluster's journal that nothing else writes */
+    ENTRY_LEVEL = 27,    /* fence, acknowledge, commit, clear */
+    ENTRY_EVENT = 28,    /* a line in the cluster's journal that nothing else writes */
+    ENTRY_NODE_SET = 29, /* settings of one node, all or none */
+    ENTRY_SETTINGS_PUT = 32, /* settings of the cluster, all or none */
+    /* witness */
+    ENTRY_WITNESS_SET = 30,    /* where the wanted one is, and what it is opened with, sealed (witness/site.h) */
+    ENTRY_WITNESS_FORGET = 31, /* one that is no longer wanted nor named */
     /* vm */
     ENTRY_VM_ADD = 40,
     ENTRY_VM_REMOVE = 41,
@@ -34,11 +40,17 @@ enum entry_kind {
     ENTRY_VM_REPORT = 43, /* what the node that acts found or did */
     ENTRY_VM_SET = 44,
     ENTRY_VM_CANCEL = 45, /* an admin no longer wants the move that is under way */
+    ENTRY_VM_VERSION = 48,  /* another machine type, the old XML is kept */
+    ENTRY_VM_ROLLBACK = 49, /* the machine type before it, until the first start */
+    /* agent/guard */
+    ENTRY_NODE_GUARD = 46, /* what a node promises to do when it has lost the quorum */
+    ENTRY_NODE_FENCE = 47, /* a lost node: the wait begins, is given up, or is over */
     /* upgrade */
     ENTRY_RUN_START = 60,
     ENTRY_RUN_CONTROL = 61, /* pause, resume, retry, abort: by an admin */
     ENTRY_RUN_MOVE = 62,    /* run state, compare and set */
     ENTRY_STEP_MOVE = 63,   /* step state, compare and set */
+    ENTRY_STEP_REPORT = 64, /* what a rebuild's executor says */
 };
 
 enum { ENTRY_SIZE_MAX = 256 * 1024 };

@@ -2,6 +2,7 @@
 #include "common/hash.h"
 
 #include <openssl/evp.h>
+#include <pthread.h>
 
 #include "common/err.h"
 #include "common/text.h"
@@ -13,12 +14,23 @@ static void check(int ok)
         abort();
 }
 
+/* EVP_sha256() is looked up among the providers at every use of it, which takes longer than to hash a row. */
+static EVP_MD *sha256;
+
+static void fetch_sha256(void)
+{
+    sha256 = EVP_MD_fetch(NULL, "SHA256", NULL);
+    check(sha256 != NULL);
+}
+
 struct hash hash_sha256(const struct slice *parts, size_t n_parts)
 {
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
     struct hash h;
+    check(pthread_once(&once, fetch_sha256) == 0);
     EVP_MD_CTX *ctx = EVP_MD_CTX_new();
     check(ctx != NULL);
-    check(EVP_DigestInit_ex(ctx, EVP_sha256(), NULL));
+    check(EVP_DigestInit_ex(ctx, sha256, NULL));
     for (size_t i = 0; i < n_parts; i++)
         if (parts[i].len > 0)
             check(EVP_DigestUpdate(ctx, parts[i].p, parts[i].len));

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* A table is an array of pointers to rows, sorted by key; a row stays where it is until it is deleted, so borrowed keys
- * and values survive changes of other rows. Beside it stands a sorted array of the keys that changed: whether such a
- * key was put or deleted is read off the rows when the changes are taken.
+/* A table is pointers to rows, sorted by key, in leaves of a few dozen, so that a change moves few of them; a row stays
+ * where it is until it is deleted, so borrowed keys and values survive changes of other rows. Beside it stand the keys
+ * that changed: whether such a key was put or deleted is read off the rows when the changes are taken.
  *
  * Row hash:  SHA-256 of u16 table, str key, value (wire-coded; the value without a length, it is the rest).
  * Encoding:  u32 count of rows, then per row u16 table, str key, bytes value; ascending by (table, key), so the same
@@ -13,17 +13,31 @@
 
 #include "common/err.h"
 
+enum { LEAF_ROWS = 64 };
+
 struct row {
     struct hash hash;
+    bool is_changed; /* its key is among the changed ones */
     uint8_t *value; /* never NULL, also when empty */
     size_t len;
     char key[];
 };
 
+struct leaf {
+    size_t n; /* never 0 */
+    struct row *rows[LEAF_ROWS];
+};
+
+/* Of a row, or of the gap before it; i is the leaf's n behind its last one. */
+struct place {
+    size_t leaf, i;
+};
+
 struct table {
-    struct row **rows;
-    size_t n, cap;
-    char **changed;
+    struct leaf **leaves;
+    size_t n_leaves, cap_leaves;
+    size_t n;
+    char **changed; /* in no order; a key that was deleted and put again stands there again */
     size_t n_changed, cap_changed;
 };
 
@@ -62,11 +76,14 @@ static void row_free(struct row *row)
 
 static void table_done(struct table *table)
 {
-    for (size_t i = 0; i < table->n; i++)
-        row_free(table->rows[i]);
+    for (size_t k = 0; k < table->n_leaves; k++) {
+        for (size_t i = 0; i < table->leaves[k]->n; i++)
+            row_free(table->leaves[k]->rows[i]);
+        free(table->leaves[k]);
+    }
     for (size_t i = 0; i < table->n_changed; i++)
         free(table->changed[i]);
-    free(table->rows);
+    free(table->leaves);
     free(table->changed);
 }
 
@@ -79,46 +96,53 @@ void tables_free(struct tables *t)
     free(t);
 }
 
-/* The position of the first row with a key not below `key`; strcmp compares bytes as unsigned. */
-static size_t row_position(const struct table *table, const char *key, bool *ret_found)
+/* The last leaf that begins at or below `key`, or the first. */
+static size_t leaf_of(const struct table *table, const char *key)
 {
-    size_t low = 0, high = table->n;
-    *ret_found = false;
-    while (low < high) {
+    size_t low = 0, high = table->n_leaves;
+    while (high - low > 1) {
         size_t middle = low + (high - low) / 2;
-        int order = strcmp(table->rows[middle]->key, key);
-        if (order == 0)
-            *ret_found = true;
-        if (order < 0)
-            low = middle + 1;
+        if (strcmp(table->leaves[middle]->rows[0]->key, key) <= 0)
+            low = middle;
         else
             high = middle;
     }
     return low;
 }
 
-static size_t change_position(const struct table *table, const char *key, bool *ret_found)
+/* Of the first row with a key not below `key`; strcmp compares bytes as unsigned. */
+static struct place row_place(const struct table *table, const char *key, bool *ret_found)
 {
-    size_t low = 0, high = table->n_changed;
+    struct place at = {.leaf = leaf_of(table, key)};
     *ret_found = false;
-    while (low < high) {
-        size_t middle = low + (high - low) / 2;
-        int order = strcmp(table->changed[middle], key);
+    if (table->n == 0)
+        return at;
+    const struct leaf *leaf = table->leaves[at.leaf];
+    size_t high = leaf->n;
+    while (at.i < high) {
+        size_t middle = at.i + (high - at.i) / 2;
+        int order = strcmp(leaf->rows[middle]->key, key);
         if (order == 0)
             *ret_found = true;
         if (order < 0)
-            low = middle + 1;
+            at.i = middle + 1;
         else
             high = middle;
     }
-    return low;
+    return at;
 }
 
 static struct row *row_find(const struct table *table, const char *key)
 {
     bool found;
-    size_t i = row_position(table, key, &found);
-    return found ? table->rows[i] : NULL;
+    struct place at = row_place(table, key, &found);
+    return found ? table->leaves[at.leaf]->rows[at.i] : NULL;
+}
+
+static struct row *row_last(const struct table *table)
+{
+    const struct leaf *leaf = table->n ? table->leaves[table->n_leaves - 1] : NULL;
+    return leaf ? leaf->rows[leaf->n - 1] : NULL;
 }
 
 static struct table_row row_view(enum table_id table, const struct row *row)
@@ -143,25 +167,26 @@ bool tables_has(const struct tables *t, enum table_id table, const char *key)
 bool tables_next(const struct tables *t, enum table_id table, const char *after, struct table_row *ret)
 {
     const struct table *rows = const_table_of(t, table);
-    size_t i = 0;
+    struct place at = {0};
     if (after) {
         bool found;
-        i = row_position(rows, after, &found);
-        if (found)
-            i++;
+        at = row_place(rows, after, &found);
+        at.i += found;
     }
-    if (i == rows->n)
+    if (at.leaf < rows->n_leaves && at.i == rows->leaves[at.leaf]->n)
+        at = (struct place){.leaf = at.leaf + 1};
+    if (at.leaf == rows->n_leaves)
         return false;
-    *ret = row_view(table, rows->rows[i]);
+    *ret = row_view(table, rows->leaves[at.leaf]->rows[at.i]);
     return true;
 }
 
 bool tables_last(const struct tables *t, enum table_id table, struct table_row *ret)
 {
-    const struct table *rows = const_table_of(t, table);
-    if (rows->n == 0)
+    const struct row *row = row_last(const_table_of(t, table));
+    if (!row)
         return false;
-    *ret = row_view(table, rows->rows[rows->n - 1]);
+    *ret = row_view(table, row);
     return true;
 }
 
@@ -182,15 +207,32 @@ static void *gap_open(void *array, size_t n, size_t *cap, size_t i)
     return array;
 }
 
-static void mark_changed(struct table *table, const char *key)
+static void mark_changed(struct table *table, struct row *row)
 {
-    bool found;
-    size_t i = change_position(table, key, &found);
-    if (found)
+    if (row->is_changed)
         return;
-    table->changed = gap_open(table->changed, table->n_changed, &table->cap_changed, i);
-    table->changed[i] = xstrdup(key);
-    table->n_changed++;
+    row->is_changed = true;
+    table->changed = gap_open(table->changed, table->n_changed, &table->cap_changed, table->n_changed);
+    table->changed[table->n_changed++] = xstrdup(row->key);
+}
+
+static struct leaf *leaf_add(struct table *table, size_t at)
+{
+    table->leaves = gap_open(table->leaves, table->n_leaves, &table->cap_leaves, at);
+    table->n_leaves++;
+    return table->leaves[at] = xcalloc(1, sizeof(struct leaf));
+}
+
+/* Makes two of a full leaf. What is appended to the last one, as keys that count up are, leaves it full. */
+static struct place leaf_split(struct table *table, struct place at)
+{
+    struct leaf *leaf = table->leaves[at.leaf], *next = leaf_add(table, at.leaf + 1);
+    bool is_end = at.leaf + 2 == table->n_leaves && at.i == leaf->n;
+    size_t kept = is_end ? leaf->n : leaf->n / 2;
+    next->n = leaf->n - kept;
+    memcpy(next->rows, leaf->rows + kept, next->n * sizeof(next->rows[0]));
+    leaf->n = kept;
+    return at.i < kept || (at.i == kept && !is_end) ? at : (struct place){at.leaf + 1, at.i - kept};
 }
 
 static struct row *row_new(const char *key)
@@ -224,14 +266,35 @@ static void row_fill(struct tables *t, enum table_id table, struct row *row, str
     hash_add(&t->hash, &row->hash);
 }
 
-static void row_insert(struct tables *t, enum table_id id, size_t i, const char *key, struct slice value)
+static struct row *row_insert(struct tables *t, enum table_id id, struct place at, const char *key, struct slice value)
 {
     struct table *table = table_of(t, id);
     struct row *row = row_new(key);
     row_fill(t, id, row, value);
-    table->rows = gap_open(table->rows, table->n, &table->cap, i);
-    table->rows[i] = row;
+    if (table->n_leaves == 0)
+        leaf_add(table, 0);
+    else if (table->leaves[at.leaf]->n == LEAF_ROWS)
+        at = leaf_split(table, at);
+    struct leaf *leaf = table->leaves[at.leaf];
+    memmove(&leaf->rows[at.i + 1], &leaf->rows[at.i], (leaf->n - at.i) * sizeof(leaf->rows[0]));
+    leaf->rows[at.i] = row;
+    leaf->n++;
     table->n++;
+    return row;
+}
+
+static void row_take_out(struct table *table, struct place at)
+{
+    struct leaf *leaf = table->leaves[at.leaf];
+    leaf->n--;
+    table->n--;
+    memmove(&leaf->rows[at.i], &leaf->rows[at.i + 1], (leaf->n - at.i) * sizeof(leaf->rows[0]));
+    if (leaf->n > 0)
+        return;
+    free(leaf);
+    table->n_leaves--;
+    memmove(&table->leaves[at.leaf], &table->leaves[at.leaf + 1],
+            (table->n_leaves - at.leaf) * sizeof(table->leaves[0]));
 }
 
 static bool row_holds(const struct row *row, struct slice value)
@@ -246,30 +309,29 @@ void tables_put(struct tables *t, enum table_id id, const char *key, struct slic
     assert(key_len > 0 && key_len <= TABLE_KEY_MAX);
     assert(value.len <= TABLE_VALUE_MAX && (value.p || value.len == 0));
     bool found;
-    size_t i = row_position(table, key, &found);
-    if (!found) {
-        row_insert(t, id, i, key, value);
+    struct place at = row_place(table, key, &found);
+    struct row *row = found ? table->leaves[at.leaf]->rows[at.i] : NULL;
+    if (!row) {
+        row = row_insert(t, id, at, key, value);
     } else {
-        struct row *row = table->rows[i];
         if (row_holds(row, value))
             return;
         hash_sub(&t->hash, &row->hash);
         row_fill(t, id, row, value);
     }
-    mark_changed(table, key);
+    mark_changed(table, row);
 }
 
 bool tables_del(struct tables *t, enum table_id id, const char *key)
 {
     struct table *table = table_of(t, id);
     bool found;
-    size_t i = row_position(table, key, &found);
+    struct place at = row_place(table, key, &found);
     if (!found)
         return false;
-    struct row *row = table->rows[i];
-    mark_changed(table, key);
-    table->n--;
-    memmove(&table->rows[i], &table->rows[i + 1], (table->n - i) * sizeof(table->rows[0]));
+    struct row *row = table->leaves[at.leaf]->rows[at.i];
+    mark_changed(table, row);
+    row_take_out(table, at);
     hash_sub(&t->hash, &row->hash);
     row_free(row); /* last: key may be borrowed from it */
     return true;
@@ -281,9 +343,8 @@ struct hash tables_hash(const struct tables *t)
 }
 
 /* One block: the key, its terminator, the value. */
-static struct table_row change_copy(enum table_id id, const struct table *table, const char *key)
+static struct table_row change_copy(enum table_id id, const struct row *row, const char *key)
 {
-    const struct row *row = row_find(table, key);
     size_t key_size = strlen(key) + 1;
     char *block = xmalloc(key_size + (row ? row->len : 0));
     memcpy(block, key, key_size);
@@ -295,24 +356,37 @@ static struct table_row change_copy(enum table_id id, const struct table *table,
     return copy;
 }
 
+static int by_key(const void *a, const void *b)
+{
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
 static void take_table(struct table *table, enum table_id id, struct table_changes *out)
 {
+    if (table->n_changed > 0)
+        qsort(table->changed, table->n_changed, sizeof(table->changed[0]), by_key);
     for (size_t i = 0; i < table->n_changed; i++) {
-        out->rows[out->n++] = change_copy(id, table, table->changed[i]);
-        free(table->changed[i]);
+        const char *key = table->changed[i];
+        if (i + 1 < table->n_changed && strcmp(key, table->changed[i + 1]) == 0)
+            continue;
+        struct row *row = row_find(table, key);
+        out->rows[out->n++] = change_copy(id, row, key);
+        if (row)
+            row->is_changed = false;
     }
+    for (size_t i = 0; i < table->n_changed; i++)
+        free(table->changed[i]);
     table->n_changed = 0;
 }
 
 void tables_take_changes(struct tables *t, struct table_changes *ret)
 {
-    size_t n = 0;
+    size_t n_max = 0;
     for (size_t i = 0; i < TABLE_MAX; i++)
-        n += t->tables[i].n_changed;
-    struct table_changes out = {.rows = n ? xcalloc(n, sizeof(out.rows[0])) : NULL};
+        n_max += t->tables[i].n_changed;
+    struct table_changes out = {.rows = n_max ? xcalloc(n_max, sizeof(out.rows[0])) : NULL};
     for (size_t i = 0; i < TABLE_MAX; i++)
         take_table(&t->tables[i], (enum table_id)i, &out);
-    assert(out.n == n);
     *ret = out;
 }
 
@@ -331,14 +405,13 @@ void tables_encode(const struct tables *t, struct buf *b)
         n += t->tables[i].n;
     assert(n <= UINT32_MAX);
     wire_put_u32(b, (uint32_t)n);
-    for (size_t i = 0; i < TABLE_MAX; i++) {
-        for (size_t k = 0; k < t->tables[i].n; k++) {
-            const struct row *row = t->tables[i].rows[k];
+    for (size_t i = 1; i < TABLE_MAX; i++)
+        TABLES_FOREACH(t, (enum table_id)i, row)
+        {
             wire_put_u16(b, (uint16_t)i);
-            wire_put_str(b, row->key);
-            wire_put_bytes(b, row->value, row->len);
+            wire_put_str(b, row.key);
+            wire_put_bytes(b, row.value.p, row.value.len);
         }
-    }
 }
 
 /* Reads one row, which must stand above all that were read before, and appends it. */
@@ -350,10 +423,11 @@ static int decode_row(struct wire_reader *r, struct tables *t, unsigned *last_ta
     struct slice value = wire_get_slice(r);
     if (wire_err(r) || !id_is_valid(id) || id < *last_table || key[0] == '\0' || value.len > TABLE_VALUE_MAX)
         return ERR_MALFORMED;
-    const struct table *table = &t->tables[id];
-    if (table->n > 0 && strcmp(table->rows[table->n - 1]->key, key) >= 0)
+    const struct row *last = row_last(&t->tables[id]);
+    bool found;
+    if (last && strcmp(last->key, key) >= 0)
         return ERR_MALFORMED;
-    row_insert(t, (enum table_id)id, table->n, key, value);
+    row_insert(t, (enum table_id)id, row_place(&t->tables[id], key, &found), key, value);
     *last_table = id;
     return 0;
 }

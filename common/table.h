@@ -12,7 +12,7 @@
 #include "common/wire.h"
 
 enum table_id {            /* key -> row; numbers are on disk and on the wire: never reused */
-    TABLE_CLUSTER = 1,     /* "cluster" -> struct cluster (agent/cluster.h) */
+    TABLE_CLUSTER = 1,     /* "cluster" -> struct cluster, "forced" -> struct cluster_forced (agent/cluster.h) */
     TABLE_NODE = 2,        /* node name -> struct node (agent/cluster.h) */
     TABLE_TOKEN = 3,       /* token id -> struct join_token (agent/cluster.h) */
     TABLE_SECRET = 4,      /* name -> AES-256-GCM sealed bytes */
@@ -23,6 +23,8 @@ enum table_id {            /* key -> row; numbers are on disk and on the wire: n
     TABLE_TOMBSTONE = 9,   /* replica UUID -> when and why it was evicted (agent/cluster.h) */
     TABLE_VM = 10,         /* VM name -> struct vm (vm/vm.h) */
     TABLE_VM_XML = 11,     /* VM name -> domain XML */
+    TABLE_WITNESS = 12,    /* witness UUID -> struct witness_site; "wanted" -> UUID (witness/site.h) */
+    TABLE_GUARD = 13,      /* node name -> struct guard (agent/guard.h) */
     TABLE_RUN = 20,        /* run id (UUID) -> struct run (upgrade/run.h) */
     TABLE_STEP = 21,       /* run id '/' 3-digit position -> struct step (upgrade/run.h) */
     TABLE_OBLIGATION = 22, /* what must be undone, by whoever leads (upgrade/run.h) */

@@ -2,13 +2,15 @@
 # the repository.
 
 nodist_systemdsystemunit_DATA = contrib/systemd/ringmasterd.service
+corosyncunitdir = $(systemdsystemunitdir)/corosync.service.d
+dist_corosyncunit_DATA = contrib/systemd/corosync.service.d/ringmaster.conf
 nodist_sysusers_DATA = contrib/systemd/sysusers.d/ringmaster.conf
 nodist_tmpfiles_DATA = contrib/systemd/tmpfiles.d/ringmaster.conf
 dist_bashcompletion_DATA = contrib/completion/clusterctl
 
 CLEANFILES += $(nodist_systemdsystemunit_DATA) $(nodist_sysusers_DATA) $(nodist_tmpfiles_DATA)
 EXTRA_DIST += contrib/systemd/ringmasterd.service.in contrib/systemd/ringmaster.sysusers \
-	contrib/systemd/ringmaster.tmpfiles.in contrib/examples contrib/monitoring debian \
+	contrib/systemd/ringmaster.tmpfiles.in contrib/examples contrib/executors contrib/monitoring debian \
 	contrib/packages.build contrib/packages.test contrib/setup contrib/run-tests .ci/run
 
 contrib_subst = $(AM_V_GEN)$(MKDIR_P) $(@D) && sed -e 's|@sbindir[@]|$(sbindir)|g' \

@@ -3,7 +3,9 @@
 if ENABLE_TESTS
 include tests/unit/local.mk
 include tests/witness/local.mk
+include tests/chaos/local.mk
 include tests/faults/local.mk
+include tests/executors/local.mk
 include tests/fuzz/local.mk
 include tests/sim/local.mk
 include tests/scenarios/local.mk
@@ -18,5 +20,5 @@ EXTRA_DIST += tests/lab tests/README-bad-input.md
 TEST_EXTENSIONS += .py
 PY_LOG_COMPILER = sh -c 'test -x /usr/bin/python3 || exit 77; exec /usr/bin/python3 "$$0"'
 if ENABLE_TESTS
-TESTS += tests/lab/test_verify.py
+TESTS += tests/lab/test_verify.py tests/lab/test_history.py tests/lab/test_record.py
 endif

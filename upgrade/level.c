@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Row "level" of TABLE_CLUSTER:  u8 fl, u8 fence, uuid fence_job, i64 mixed_since, i64 raised, str machine,
- *                                u32 n, n × (str node, u8 min, u8 native, u8 acked), sorted by node.
- * ENTRY_LEVEL:                   u8 verb, u8 level, str node, str why, str machine. */
+ *                                u64 copy_index, i64 copy_ms, u8 copy_level,
+ *                                u32 n, n × (str node, u8 min, u8 native, u8 acked, u8 copied), sorted by node.
+ * ENTRY_LEVEL:                   u8 verb, u8 level, str node, str why, str machine, u64 copy_index. */
 #include "upgrade/level.h"
 
 #include <assert.h>
+#include <inttypes.h>
 #include <stdio.h>
+#include <time.h>
 
 static const char ROW[] = "level";
 
@@ -26,9 +29,10 @@ enum { N_LEVELS = sizeof(levels) / sizeof(levels[0]) };
 struct feature_def {
     char name[64];
     uint8_t level;
+    char text[96];
 };
 static const struct feature_def features[] = {
-#define FEATURE(id, name, level, text) {name, level},
+#define FEATURE(id, name, level, text) {name, level, text},
 #include "upgrade/feature.def"
 #undef FEATURE
 };
@@ -82,6 +86,20 @@ int feature_check(const struct tables *t, enum feature f, struct error *e)
     return ERR_CONDITION;
 }
 
+struct json *features_json(uint8_t fl)
+{
+    struct json *all = json_array_new();
+    for (size_t i = 0; i < FEATURE_COUNT; i++) {
+        struct json *f = json_object_new();
+        json_set_str(f, "name", features[i].name);
+        json_set_str(f, "text", features[i].text);
+        json_set_int(f, "level", features[i].level);
+        json_set_bool(f, "available", fl >= features[i].level);
+        json_append(all, f);
+    }
+    return all;
+}
+
 /* ---- the row ------------------------------------------------------------------------------------------------- */
 
 static bool in_range(const struct level_member *m, uint8_t level)
@@ -96,7 +114,10 @@ int level_decode(struct slice value, struct level_state *ret)
     s.mixed_since_ms = wire_get_i64(&r);
     s.raised_ms = wire_get_i64(&r);
     WIRE_GET_STR(&r, s.machine);
-    s.n = wire_get_count(&r, 4 + 3);
+    s.copy_index = wire_get_u64(&r);
+    s.copy_ms = wire_get_i64(&r);
+    s.copy_level = wire_get_u8(&r);
+    s.n = wire_get_count(&r, 4 + 4);
     if (s.n > LEVEL_MEMBERS_MAX)
         return ERR_MALFORMED;
     for (size_t i = 0; i < s.n; i++) {
@@ -105,6 +126,7 @@ int level_decode(struct slice value, struct level_state *ret)
         m->min = wire_get_u8(&r);
         m->native = wire_get_u8(&r);
         m->acked = wire_get_u8(&r) != 0;
+        m->copied = wire_get_u8(&r) != 0;
     }
     if (wire_err(&r) || s.mixed_since_ms < 0)
         return ERR_MALFORMED;
@@ -121,6 +143,9 @@ static void state_put(struct tables *t, const struct level_state *s)
     wire_put_i64(&b, s->mixed_since_ms);
     wire_put_i64(&b, s->raised_ms);
     wire_put_str(&b, s->machine);
+    wire_put_u64(&b, s->copy_index);
+    wire_put_i64(&b, s->copy_ms);
+    wire_put_u8(&b, s->copy_level);
     wire_put_u32(&b, (uint32_t)s->n);
     for (size_t i = 0; i < s->n; i++) {
         const struct level_member *m = &s->members[i];
@@ -128,6 +153,7 @@ static void state_put(struct tables *t, const struct level_state *s)
         wire_put_u8(&b, m->min);
         wire_put_u8(&b, m->native);
         wire_put_u8(&b, m->acked);
+        wire_put_u8(&b, m->copied);
     }
     tables_put(t, TABLE_CLUSTER, ROW, buf_slice(&b));
 }
@@ -173,11 +199,17 @@ static void mixed_refresh(struct level_state *s, int64_t time_ms)
         s->mixed_since_ms = time_ms > 0 ? time_ms : 1;
 }
 
+int64_t level_mixed_days(const struct level_state *s, int64_t wall_ms)
+{
+    int64_t age_ms = s->mixed_since_ms ? wall_ms - s->mixed_since_ms : 0;
+    return age_ms > 0 ? age_ms / (24 * 60 * 60 * 1000) : 0; /* clocks differ */
+}
+
 static struct json *mixed_json(const struct level_state *s, int64_t wall_ms)
 {
     if (s->mixed_since_ms == 0)
         return json_null_new();
-    int64_t days = wall_ms > s->mixed_since_ms ? (wall_ms - s->mixed_since_ms) / (24 * 60 * 60 * 1000) : 0;
+    int64_t days = level_mixed_days(s, wall_ms);
     struct json *j = json_object_new();
     json_set(j, "since", json_time_new(s->mixed_since_ms));
     json_set_int(j, "days", days);
@@ -195,6 +227,9 @@ struct json *level_json(const struct level_state *s, int64_t wall_ms)
     json_set(j, "mixed", mixed_json(s, wall_ms));
     json_set(j, "machine", json_str_new(s->machine[0] ? s->machine : NULL));
     json_set(j, "raised", json_time_new(s->raised_ms));
+    char copy[LEVEL_COPY_NAME_MAX];
+    level_copy_name(s, copy);
+    json_set_str(j, "copy", copy[0] ? copy : NULL);
     struct json *members = json_array_new();
     for (size_t i = 0; i < s->n; i++) {
         struct json *m = json_object_new();
@@ -203,19 +238,50 @@ struct json *level_json(const struct level_state *s, int64_t wall_ms)
         json_set_int(m, "native", s->members[i].native);
         if (s->fence)
             json_set_bool(m, "acknowledged", s->members[i].acked);
+        if (s->fence)
+            json_set_bool(m, "copied", s->members[i].copied);
         json_append(members, m);
     }
     json_set(j, "members", members);
     return j;
 }
 
-/* ---- members ------------------------------------------------------------------------------------------------- */
+/* ---- the database copy --------------------------------------------------------------------------------------- */
 
-void level_init(struct tables *t, uint8_t fl)
+void level_copy_name(const struct level_state *s, char ret[LEVEL_COPY_NAME_MAX])
 {
-    struct level_state s = {.fl = fl};
+    struct tm tm = {0};
+    const time_t seconds = (time_t)(s->copy_ms / 1000);
+    ret[0] = '\0';
+    if (s->copy_index == 0 || !gmtime_r(&seconds, &tm))
+        return;
+    snprintf(ret, LEVEL_COPY_NAME_MAX, LEVEL_COPY_PREFIX "%u.%04d%02d%02dT%02d%02d%02dZ", s->copy_level,
+             tm.tm_year + 1900, tm.tm_mon + 1, tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec);
+}
+
+/* The raise ends; whoever asked for it hears why. */
+static void end_raise(struct tables *t, struct level_state *s, int64_t time_ms, const char *why)
+{
+    journal_job_end(t, &s->fence_job, JOB_FAILED, time_ms, ERR_CONDITION, why);
+    journal_event(t, time_ms, EVENT_WARNING, "level", "the functional level stays at %u: %s", s->fl, why);
+    s->fence = 0;
+    s->fence_job = (struct uuid){0};
+    s->copy_index = 0;
+    for (size_t i = 0; i < s->n; i++)
+        s->members[i].acked = s->members[i].copied = false;
+}
+
+/* Times are the copy's own: all nodes come to the same tables. */
+void level_restored(struct tables *t)
+{
+    struct level_state s;
+    if (level_get(t, &s) < 0 || s.fence == 0)
+        return;
+    end_raise(t, &s, s.copy_ms, "the database was put back to before the raise");
     state_put(t, &s);
 }
+
+/* ---- members ------------------------------------------------------------------------------------------------- */
 
 /* A joiner must be able to work at the committed level, and at the one that is about to be committed. */
 static int range_check(const char *node, struct level_range r, uint8_t level, const char *what, struct error *e)
@@ -305,6 +371,7 @@ void level_entry(const struct level_request *r, struct buf *b)
     wire_put_str(b, r->node);
     wire_put_str(b, r->why);
     wire_put_str(b, r->machine);
+    wire_put_u64(b, r->copy_index);
 }
 
 static int request_decode(struct slice payload, struct level_request *ret)
@@ -314,6 +381,7 @@ static int request_decode(struct slice payload, struct level_request *ret)
     WIRE_GET_STR(&r, q.node);
     WIRE_GET_STR(&r, q.why);
     WIRE_GET_STR(&r, q.machine);
+    q.copy_index = wire_get_u64(&r);
     if (wire_end(&r))
         return ERR_MALFORMED;
     *ret = q;
@@ -332,8 +400,9 @@ static int apply_fence(struct tables *t, struct level_state *s, const struct ent
                              s->members[i].min, s->members[i].native, level);
     s->fence = level;
     s->fence_job = e->request_id;
+    s->copy_index = 0;
     for (size_t i = 0; i < s->n; i++)
-        s->members[i].acked = false;
+        s->members[i].acked = s->members[i].copied = false;
     struct job job = {.id = e->request_id, .kind = JOB_LEVEL_RAISE, .state = JOB_RUNNING, .started_ms = e->time_ms};
     STR_COPY(job.object, "level");
     snprintf(job.detail, sizeof(job.detail), "%u -> %u", s->fl, level);
@@ -351,12 +420,48 @@ static int apply_ack(struct level_state *s, const struct level_request *q, struc
     return 0;
 }
 
-static int apply_commit(struct tables *t, struct level_state *s, const struct entry *e, const struct level_request *q,
-                        struct error *err)
+static int all_acked(const struct level_state *s, struct error *err)
 {
     for (size_t i = 0; i < s->n; i++)
         if (!s->members[i].acked || !in_range(&s->members[i], s->fence))
             return error_set(err, ERR_AGAIN, "%s did not acknowledge level %u", s->members[i].node, s->fence);
+    return 0;
+}
+
+/* From here on, at this very index: whoever applies it makes its copy. */
+static int apply_copy(struct level_state *s, const struct entry *e, const struct level_request *q, struct error *err)
+{
+    int code = all_acked(s, err);
+    if (!code && q->copy_index != s->copy_index)
+        code = error_set(err, ERR_AGAIN, "another database copy is under way");
+    if (code)
+        return code;
+    s->copy_index = e->index;
+    s->copy_ms = e->time_ms;
+    s->copy_level = s->fence;
+    for (size_t i = 0; i < s->n; i++)
+        s->members[i].copied = false;
+    return 0;
+}
+
+static int apply_copied(struct level_state *s, const struct level_request *q, struct error *err)
+{
+    struct level_member *m = member_find(s, q->node);
+    if (!m || q->copy_index == 0 || q->copy_index != s->copy_index)
+        return error_set(err, ERR_AGAIN, "%s: that database copy is not wanted any more", q->node);
+    m->copied = true;
+    return 0;
+}
+
+static int apply_commit(struct tables *t, struct level_state *s, const struct entry *e, const struct level_request *q,
+                        struct error *err)
+{
+    int code = all_acked(s, err);
+    for (size_t i = 0; i < s->n && !code; i++)
+        if (s->copy_index == 0 || !s->members[i].copied)
+            code = error_set(err, ERR_AGAIN, "%s has no database copy yet", s->members[i].node);
+    if (code)
+        return code;
     assert(s->fence > s->fl); /* fl never falls */
     s->fl = s->fence;
     s->fence = 0;
@@ -367,17 +472,6 @@ static int apply_commit(struct tables *t, struct level_state *s, const struct en
     journal_job_end(t, &s->fence_job, JOB_DONE, e->time_ms, 0, NULL);
     journal_event(t, e->time_ms, EVENT_INFO, "level", "the functional level is %u now", s->fl);
     s->fence_job = (struct uuid){0};
-    return 0;
-}
-
-static int apply_clear(struct tables *t, struct level_state *s, const struct entry *e, const char *why)
-{
-    journal_job_end(t, &s->fence_job, JOB_FAILED, e->time_ms, ERR_CONDITION, why);
-    journal_event(t, e->time_ms, EVENT_WARNING, "level", "the functional level stays at %u: %s", s->fl, why);
-    s->fence = 0;
-    s->fence_job = (struct uuid){0};
-    for (size_t i = 0; i < s->n; i++)
-        s->members[i].acked = false;
     return 0;
 }
 
@@ -404,7 +498,9 @@ void level_apply(struct tables *t, const struct entry *e, struct apply_result *r
     case LEVEL_FENCE: code = apply_fence(t, &s, e, q.level, err); break;
     case LEVEL_ACK: code = apply_ack(&s, &q, err); break;
     case LEVEL_COMMIT: code = apply_commit(t, &s, e, &q, err); break;
-    case LEVEL_CLEAR: code = apply_clear(t, &s, e, q.why); break;
+    case LEVEL_CLEAR: code = 0, end_raise(t, &s, e->time_ms, q.why); break;
+    case LEVEL_COPY: code = apply_copy(&s, e, &q, err); break;
+    case LEVEL_COPIED: code = apply_copied(&s, &q, err); break;
     default: code = error_set(err, ERR_MALFORMED, "unknown level verb %d", (int)q.verb); break;
     }
     if (code == 0)
@@ -438,6 +534,8 @@ static bool member_blocks(const struct level_member *m, const struct level_node 
     } else if (m->min > level) {
         error_set(ret, ERR_CONDITION, "%s can work at levels %u to %u only", m->node, m->min, m->native);
         error_set_remedy(ret, "clusterctl node evict %s", m->node);
+    } else if (node->lacks.code) {
+        *ret = node->lacks;
     } else {
         return false;
     }
@@ -551,6 +649,15 @@ static void machine_common(const struct level_state *s, const struct level_node 
     str_copy(ret, sizeof(best), best);
 }
 
+void level_init(struct tables *t, uint8_t fl, const char *machines)
+{
+    struct level_state s = {.fl = fl, .n = 1};
+    const struct level_node first = {.machines = machines};
+    machine_common(&s, &first, 1, s.machine);
+    s.n = 0;
+    state_put(t, &s);
+}
+
 /* ---- the step ------------------------------------------------------------------------------------------------ */
 
 static void request_propose(const struct level_env *env, const struct level_request *q, const char *key)
@@ -560,48 +667,85 @@ static void request_propose(const struct level_env *env, const struct level_requ
     env->propose(env->ctx, ENTRY_LEVEL, &b, key);
 }
 
-static void acknowledge(const struct level_state *s, const char *self, struct level_range r,
-                        const struct level_env *env)
+static void request_of_self(const struct level_env *env, const char *self, struct level_request *q, const char *what)
 {
-    for (size_t i = 0; i < s->n; i++) {
-        if (!str_eq(s->members[i].node, self) || s->members[i].acked || s->fence < r.min || s->fence > r.native)
-            continue;
-        struct level_request q = {.verb = LEVEL_ACK, .level = s->fence};
-        char key[LEVEL_NAME_MAX + 16];
-        STR_COPY(q.node, self);
-        snprintf(key, sizeof(key), "level-ack-%s", self);
-        log_debug(env->log, "level fence at %u, own range %u to %u -> acknowledge", s->fence, r.min, r.native);
-        request_propose(env, &q, key);
-    }
+    char key[LEVEL_NAME_MAX + 32];
+    STR_COPY(q->node, self);
+    snprintf(key, sizeof(key), "level-%s-%s", what, self);
+    request_propose(env, q, key);
 }
 
-void level_step(const struct tables *t, const char *self, struct level_range self_range, bool is_leader,
-                const struct level_node *nodes, size_t n, const struct level_env *env)
+/* A copy that this agent does not know of was applied by the agent before it, or came with a snapshot: it is of no use
+ * to wait for it. */
+static void tell_of_copy(const struct level_state *s, const struct level_self *self, const struct level_env *env)
 {
-    struct level_state s;
-    struct error why;
-    if (level_get(t, &s) < 0 || s.fence == 0)
-        return;
-    acknowledge(&s, self, self_range, env);
-    if (!is_leader)
-        return;
-    bool all = true;
-    struct level_request q = {.verb = LEVEL_COMMIT, .level = s.fence};
-    for (size_t i = 0; i < s.n && q.verb == LEVEL_COMMIT; i++) {
-        const struct level_member *m = &s.members[i];
-        all = all && m->acked;
-        if (!member_blocks(m, node_find(nodes, n, m->node), s.fence, &why))
-            continue;
+    const struct level_copy *c = self->copy;
+    struct level_request q = {.verb = LEVEL_COPIED, .level = s->fence, .copy_index = s->copy_index};
+    if (c->done == s->copy_index) {
+        log_debug(env->log, "the database copy of %" PRIu64 " is on disk -> say so", s->copy_index);
+    } else if (c->failed == s->copy_index) {
         q.verb = LEVEL_CLEAR;
-        STR_COPY(q.why, why.text);
-    }
-    if (q.verb == LEVEL_CLEAR) {
-        log_debug(env->log, "%s -> clear the level fence at %u", q.why, s.fence);
-    } else if (all) {
-        machine_common(&s, nodes, n, q.machine);
-        log_debug(env->log, "every member acknowledged level %u -> commit it", s.fence);
+        snprintf(q.why, sizeof(q.why), "%.60s made no database copy: %.120s", self->node, c->error.text);
+        log_warn(env->log, "%s -> the level is not raised", q.why);
+    } else if (c->under_way != s->copy_index) {
+        q.verb = LEVEL_COPY;
+        log_debug(env->log, "the database copy of %" PRIu64 " was missed -> another one", s->copy_index);
     } else {
         return;
     }
+    request_of_self(env, self->node, &q, q.verb == LEVEL_COPIED ? "copied" : "copy");
+}
+
+static void step_of_member(const struct level_state *s, const struct level_self *self, const struct level_env *env)
+{
+    const struct level_member *m = member_find((struct level_state *)s, self->node);
+    if (m && !m->acked && self->range.min <= s->fence && s->fence <= self->range.native) {
+        struct level_request q = {.verb = LEVEL_ACK, .level = s->fence};
+        log_debug(env->log, "level fence at %u, own range %u to %u -> acknowledge", s->fence, self->range.min,
+                  self->range.native);
+        request_of_self(env, self->node, &q, "ack");
+    } else if (m && s->copy_index && !m->copied) {
+        tell_of_copy(s, self, env);
+    }
+}
+
+/* What the leader does with the fence now. False: it waits. */
+static bool next_of_raise(const struct level_state *s, const struct level_node *nodes, size_t n,
+                          struct level_request *ret)
+{
+    struct error why;
+    bool acked = true, copied = s->copy_index != 0;
+    for (size_t i = 0; i < s->n; i++) {
+        const struct level_member *m = &s->members[i];
+        acked = acked && m->acked;
+        copied = copied && m->copied;
+        if (!member_blocks(m, node_find(nodes, n, m->node), s->fence, &why))
+            continue;
+        ret->verb = LEVEL_CLEAR;
+        STR_COPY(ret->why, why.text);
+        return true;
+    }
+    ret->verb = copied ? LEVEL_COMMIT : LEVEL_COPY;
+    return acked && (copied || s->copy_index == 0);
+}
+
+void level_step(const struct tables *t, const struct level_self *self, const struct level_node *nodes, size_t n,
+                const struct level_env *env)
+{
+    struct level_state s;
+    if (level_get(t, &s) < 0 || s.fence == 0)
+        return;
+    step_of_member(&s, self, env);
+    struct level_request q = {.level = s.fence};
+    if (!self->is_leader || !next_of_raise(&s, nodes, n, &q))
+        return;
+    if (q.verb == LEVEL_CLEAR)
+        log_debug(env->log, "%s -> clear the level fence at %u", q.why, s.fence);
+    else if (q.verb == LEVEL_COPY)
+        log_debug(env->log, "every member acknowledged level %u -> copy the database", s.fence);
+    else
+        log_debug(env->log, "every member has its database copy -> commit level %u", s.fence);
+    if (q.verb == LEVEL_COMMIT)
+        machine_common(&s, nodes, n, q.machine);
     request_propose(env, &q, "level");
 }

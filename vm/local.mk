@@ -2,8 +2,16 @@
 # To add a file, add a line in its part; `make` notices by itself. A header without a .c file has a line of its own.
 
 # L1, pure, and L2, ports: vm/*.c, vm/*.h:
+libringmaster_core_a_SOURCES += vm/converge.c
+libringmaster_core_a_SOURCES += vm/converge.h
+libringmaster_core_a_SOURCES += vm/failover.c
+libringmaster_core_a_SOURCES += vm/outlook.c
+libringmaster_core_a_SOURCES += vm/outlook.h
 libringmaster_core_a_SOURCES += vm/place.c
+libringmaster_core_a_SOURCES += vm/plan.c
+libringmaster_core_a_SOURCES += vm/plan.h
 libringmaster_core_a_SOURCES += vm/port.h
+libringmaster_core_a_SOURCES += vm/version.c
 libringmaster_core_a_SOURCES += vm/vm-apply.c
 libringmaster_core_a_SOURCES += vm/vm-entry.c
 libringmaster_core_a_SOURCES += vm/vm-entry.h

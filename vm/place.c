@@ -1,21 +1,65 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Placement: which node takes a VM. Memory is counted as promised to VMs, not as in use: of those that run on a node,
- * are being started there or are on their way to it. */
+/* Placement: which nodes take VMs. Memory and CPUs are counted as promised to VMs, not as in use: of those that run on
+ * a node, are being started there or are on their way to it. What makes one placement better than another is in
+ * vm/plan.h; here is what a node has, and why one will not do. */
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 
+#include "vm/plan.h"
 #include "vm/vm.h"
 
-/* Is word one of the space separated words of list? */
-static bool has_word(const char *list, const char *word)
+/* ---- settings */
+
+static long number_of(const struct tables *t, const char *name, long otherwise)
+{
+    struct slice value;
+    char text[24] = "";
+    if (tables_get(t, TABLE_SETTING, name, &value) || value.len >= sizeof(text))
+        return otherwise;
+    memcpy(text, value.p, value.len);
+    return strtol(text, NULL, 10); /* agent/settings.c let only numbers in */
+}
+
+static bool is_set_to(const struct tables *t, const char *name, const char *text)
+{
+    struct slice value;
+    return !tables_get(t, TABLE_SETTING, name, &value) && value.len == strlen(text) &&
+           memcmp(value.p, text, value.len) == 0;
+}
+
+struct vm_settings vm_settings_get(const struct tables *t)
+{
+    struct vm_settings s = {
+        .cpu_ratio = (uint32_t)number_of(t, "vm.cpu_ratio", VM_CPU_RATIO),
+        .reserve_kib = (uint64_t)number_of(t, "vm.memory_reserve_mib", VM_RESERVE_MIB) * 1024,
+        .moves_max = (uint32_t)number_of(t, "vm.moves_max", VM_MOVES_MAX),
+        .moves_per_node = (uint32_t)number_of(t, "vm.moves_per_node", VM_MOVES_PER_NODE),
+        .downtime_max_ms = (uint32_t)number_of(t, "vm.migrate_downtime_ms", VM_DOWNTIME_MS),
+        .bandwidth_mib = (uint32_t)number_of(t, "vm.migrate_bandwidth_mib", 0),
+        .crash_restarts = (uint32_t)number_of(t, "vm.crash_restarts", VM_CRASH_RESTARTS),
+        .save_sparse = is_set_to(t, "vm.save_format", "sparse"),
+        .groups_required = is_set_to(t, "vm.groups", "required"),
+    };
+    struct slice path;
+    if (!tables_get(t, TABLE_SETTING, "vm.save_path", &path) && path.len < sizeof(s.save_path))
+        memcpy(s.save_path, path.p, path.len);
+    return s;
+}
+
+/* ---- what a VM needs */
+
+/* Is word one of the words of list? */
+static bool has_word(const char *list, const char *word, char separator)
 {
     size_t len = strlen(word);
+    const char between[] = {separator, '\0'};
     for (const char *p = list; *p;) {
-        size_t n = strcspn(p, " ");
+        size_t n = strcspn(p, between);
         if (n == len && memcmp(p, word, n) == 0)
             return true;
         p += n;
-        p += strspn(p, " ");
+        p += strspn(p, between);
     }
     return false;
 }
@@ -24,7 +68,7 @@ static int check_machine(const struct vm *v, const struct vm_node *target, struc
 {
     if (!target->machines)
         return error_set(e, ERR_CONDITION, "%s has not reported its machine types yet", target->name);
-    if (!has_word(target->machines, v->machine))
+    if (!has_word(target->machines, v->machine, ' '))
         return error_set(e, ERR_CONDITION, "VM %s: QEMU on %s has no machine type %s", v->name, target->name,
                          v->machine);
     return 0;
@@ -46,67 +90,333 @@ int vm_can_migrate(const struct vm *v, const struct vm_node *target, struct erro
     return check_machine(v, target, e);
 }
 
-/* Memory promised on a node to VMs other than v. */
-static uint64_t promised_kib(const struct tables *t, const char *node, const char *except)
+int vm_can_move_off(const struct vm *v, const struct vm_nodes *nodes, struct error *e)
 {
-    uint64_t sum = 0;
-    struct vm v = {0};
-    for (const char *after = NULL; vm_next(t, after, &v); after = v.name) {
-        bool here = str_eq(v.node, node) && (v.state == VM_RUNNING || v.op == VM_OP_START);
-        bool coming = v.op == VM_OP_MIGRATE && str_eq(v.target, node);
-        if ((here || coming) && !str_eq(v.name, except))
-            sum += v.memory_kib;
-    }
-    return sum;
+    error_set(e, ERR_CONDITION, "VM %s: there is no other node", v->name);
+    for (size_t i = 0; i < nodes->n; i++)
+        if (!str_eq(nodes->nodes[i].name, v->node) && vm_can_migrate(v, &nodes->nodes[i], e) == 0)
+            return 0;
+    return ERR_CONDITION;
 }
 
-/* 0 and the memory that is free, or ERR_CONDITION with a few words why this node will not do. */
-static int check_node(const struct tables *t, const struct vm_node *node, const struct vm *v, uint64_t *ret_free_kib,
-                      struct error *e)
+/* May that node run it at all, however much room it has? */
+static int check_fit(const struct vm_node *node, const struct vm_placing *q, struct error *e)
 {
+    const struct vm *v = q->v;
     if (!node->present)
         return error_set(e, ERR_CONDITION, "not in the cluster now");
     if (node->draining)
         return error_set(e, ERR_CONDITION, "draining");
     if (!node->accepts)
         return error_set(e, ERR_CONDITION, "not active");
-    int err = v->state == VM_RUNNING ? vm_can_migrate(v, node, e) : check_machine(v, node, e);
-    if (err)
-        return err;
-    uint64_t promised = promised_kib(t, node->name, v->name);
-    uint64_t unpromised = promised < node->memory_kib ? node->memory_kib - promised : 0;
-    if (unpromised < v->memory_kib)
-        return error_set(e, ERR_CONDITION, "%" PRIu64 " MiB free, %" PRIu64 " needed", unpromised / 1024,
+    if (node->quarantined)
+        return error_set(e, ERR_CONDITION, "quarantined, as it failed too often");
+    return v->state == VM_RUNNING && !q->is_cold ? vm_can_migrate(v, node, e) : check_machine(v, node, e);
+}
+
+/* ---- what the nodes have */
+
+struct room {
+    const struct vm_nodes *nodes;
+    struct plan p;
+    struct plan_node *plan_nodes;
+    struct plan_vm *vms;
+    uint8_t *fits;
+    uint32_t *members;
+    char (*groups)[VM_GROUP_MAX];
+};
+
+static void room_done(struct room *r)
+{
+    free(r->plan_nodes);
+    free(r->vms);
+    free(r->fits);
+    free(r->members);
+    free(r->groups);
+}
+
+static size_t node_index(const struct vm_nodes *nodes, const char *name)
+{
+    const struct vm_node *n = vm_nodes_find(nodes, name);
+    return n ? (size_t)(n - nodes->nodes) : PLAN_NONE;
+}
+
+static size_t group_index(const struct room *r, const char *group)
+{
+    for (size_t i = 0; group[0] && i < r->p.n_groups; i++)
+        if (str_eq(r->groups[i], group))
+            return i;
+    return PLAN_NONE;
+}
+
+static void promise(struct room *r, const struct vm *v, const char *node)
+{
+    size_t i = node_index(r->nodes, node), group = group_index(r, v->group);
+    if (i == PLAN_NONE)
+        return;
+    r->plan_nodes[i].memory_kib += v->memory_kib;
+    r->plan_nodes[i].vcpus += v->vcpus;
+    if (group != PLAN_NONE)
+        r->members[group * r->nodes->n + i]++;
+}
+
+static const struct vm_placing *find_placing(const struct vm_placing *list, size_t n, const char *name)
+{
+    for (size_t i = 0; i < n; i++)
+        if (str_eq(list[i].v->name, name))
+            return &list[i];
+    return NULL;
+}
+
+/* What is promised to the VMs that are not placed here. */
+static void count_others(struct room *r, const struct tables *t, const struct vm_placing *list, size_t n)
+{
+    struct vm v = {0};
+    for (const char *after = NULL; vm_next(t, after, &v); after = v.name) {
+        bool is_here = v.state == VM_RUNNING || v.op == VM_OP_START;
+        if ((!is_here && v.op != VM_OP_MIGRATE) || find_placing(list, n, v.name))
+            continue;
+        if (is_here)
+            promise(r, &v, v.node);
+        if (v.op == VM_OP_MIGRATE)
+            promise(r, &v, v.target);
+    }
+}
+
+static void know_nodes(struct room *r)
+{
+    const struct vm_settings *s = &r->nodes->settings;
+    for (size_t i = 0; i < r->nodes->n; i++) {
+        const struct vm_node *node = &r->nodes->nodes[i];
+        struct plan_node *n = &r->plan_nodes[i];
+        n->capacity_kib = node->memory_kib > s->reserve_kib ? node->memory_kib - s->reserve_kib : 0;
+        n->vcpus_max = (uint64_t)node->cpus * s->cpu_ratio; /* 0: no limit, or it is not known yet how many */
+    }
+}
+
+static void know_vm(struct room *r, size_t i, const struct vm_placing *q)
+{
+    const struct vm *v = q->v;
+    struct plan_vm *d = &r->vms[i];
+    *d = (struct plan_vm){.memory_kib = v->memory_kib,
+                          .vcpus = v->vcpus,
+                          .priority = v->priority,
+                          .group = group_index(r, v->group),
+                          .now = node_index(r->nodes, v->node),
+                          .home = node_index(r->nodes, v->home),
+                          .fits = &r->fits[i * r->nodes->n]};
+    for (size_t k = 0; k < r->nodes->n; k++) {
+        const struct vm_node *node = &r->nodes->nodes[k];
+        bool fits = !(q->not_on && str_eq(node->name, q->not_on)) && check_fit(node, q, NULL) == 0;
+        bool prefers = fits && v->preferred[0] && has_word(v->preferred, node->name, ',');
+        r->fits[i * r->nodes->n + k] = prefers ? PLAN_PREFERS : fits ? PLAN_FITS : PLAN_NOT;
+    }
+}
+
+static void know_groups(struct room *r, const struct vm_placing *list, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (list[i].v->group[0] && group_index(r, list[i].v->group) == PLAN_NONE)
+            STR_COPY(r->groups[r->p.n_groups++], list[i].v->group);
+}
+
+static void room_init(struct room *r, const struct tables *t, const struct vm_nodes *nodes,
+                      const struct vm_placing *list, size_t n)
+{
+    *r = (struct room){.nodes = nodes};
+    r->plan_nodes = xcalloc(nodes->n + 1, sizeof(r->plan_nodes[0]));
+    r->vms = xcalloc(n + 1, sizeof(r->vms[0]));
+    r->fits = xcalloc(n * nodes->n + 1, sizeof(r->fits[0]));
+    r->groups = xcalloc(n + 1, sizeof(r->groups[0]));
+    know_groups(r, list, n);
+    r->members = xcalloc(r->p.n_groups * nodes->n + 1, sizeof(r->members[0]));
+    know_nodes(r);
+    count_others(r, t, list, n);
+    for (size_t i = 0; i < n; i++)
+        know_vm(r, i, &list[i]);
+    r->p.nodes = r->plan_nodes;
+    r->p.n_nodes = nodes->n;
+    r->p.vms = r->vms;
+    r->p.n_vms = n;
+    r->p.members = r->members;
+    r->p.groups_required = nodes->settings.groups_required;
+}
+
+/* ---- why not */
+
+static int check_room(const struct room *r, size_t node, const struct vm *v, struct error *e)
+{
+    const struct plan_node *n = &r->plan_nodes[node];
+    uint64_t kib = n->memory_kib < n->capacity_kib ? n->capacity_kib - n->memory_kib : 0;
+    size_t group = group_index(r, v->group);
+    if (kib < v->memory_kib)
+        return error_set(e, ERR_CONDITION, "%" PRIu64 " MiB free, %" PRIu64 " needed", kib / 1024,
                          v->memory_kib / 1024);
-    *ret_free_kib = unpromised;
+    if (n->vcpus_max && n->vcpus + v->vcpus > n->vcpus_max)
+        return error_set(e, ERR_CONDITION, "%" PRIu64 " of %" PRIu64 " CPUs promised, %" PRIu32 " needed", n->vcpus,
+                         n->vcpus_max, v->vcpus);
+    if (r->p.groups_required && group != PLAN_NONE && r->members[group * r->nodes->n + node])
+        return error_set(e, ERR_CONDITION, "another VM of group %s is there", v->group);
     return 0;
+}
+
+static void explain(const struct room *r, const struct vm_placing *q, struct error *e)
+{
+    AUTO(buf_done) struct buf why = {0};
+    bool fits_alone = false;
+    const char *quarantined = NULL;
+    for (size_t i = 0; i < r->nodes->n; i++) {
+        const struct vm_node *node = &r->nodes->nodes[i];
+        struct error refusal = {0};
+        if (q->not_on && str_eq(node->name, q->not_on))
+            continue;
+        if (node->quarantined)
+            quarantined = node->name;
+        if (check_fit(node, q, &refusal) || check_room(r, i, q->v, &refusal))
+            buf_printf(&why, "%s%s: %s", why.len ? "; " : "", node->name, refusal.text);
+        else
+            fits_alone = true;
+    }
+    if (fits_alone)
+        error_set(e, ERR_CONDITION, "there is no room for VM %s beside the others that need a place", q->v->name);
+    else
+        error_set(e, ERR_CONDITION, "no node can take VM %s: %.*s", q->v->name, why.len ? (int)why.len : 22,
+                  why.len ? (const char *)why.p : "there is no other node");
+    if (quarantined && !fits_alone)
+        error_set_remedy(e, "clusterctl node resume %s, which ends its quarantine", quarantined);
+    else
+        error_set_remedy(e, "clusterctl node list");
+}
+
+/* ---- placing */
+
+void vm_place_all(const struct tables *t, const struct vm_nodes *nodes, struct vm_placing *list, size_t n)
+{
+    AUTO(room_done) struct room r;
+    AUTO(freep) size_t *at = xcalloc(n + 1, sizeof(at[0]));
+    room_init(&r, t, nodes, list, n);
+    plan_solve(&r.p, at);
+    for (size_t i = 0; i < n; i++) {
+        list[i].target = at[i] == PLAN_NONE ? NULL : &nodes->nodes[at[i]];
+        list[i].why = (struct error){0};
+        if (!list[i].target)
+            explain(&r, &list[i], &list[i].why);
+    }
 }
 
 int vm_place(const struct tables *t, const struct vm_nodes *nodes, const struct vm *v, const char *not_on,
              char ret_node[NODE_NAME_MAX], struct error *e)
 {
-    const struct vm_node *best = NULL;
-    uint64_t best_kib = 0;
-    AUTO(buf_done) struct buf why = {0};
-    for (size_t i = 0; i < nodes->n; i++) {
-        const struct vm_node *node = &nodes->nodes[i];
-        if (not_on && str_eq(node->name, not_on))
-            continue;
-        uint64_t kib = 0;
-        struct error refusal = {0};
-        if (check_node(t, node, v, &kib, &refusal))
-            buf_printf(&why, "%s%s: %s", why.len ? "; " : "", node->name, refusal.text);
-        else if (!best || kib > best_kib) { /* nodes come by name: the first of equals stays */
-            best = node;
-            best_kib = kib;
-        }
+    struct vm_placing q = {.v = v, .not_on = not_on};
+    vm_place_all(t, nodes, &q, 1);
+    if (!q.target) {
+        if (e)
+            *e = q.why;
+        return ERR_CONDITION;
     }
-    if (best) {
-        str_copy(ret_node, NODE_NAME_MAX, best->name);
+    str_copy(ret_node, NODE_NAME_MAX, q.target->name);
+    return 0;
+}
+
+/* ---- a whole node ---------------------------------------------------------------------------------------------- */
+
+/* What each node has left, in one pass; the caller frees. */
+static uint64_t *free_everywhere(const struct tables *t, const struct vm_nodes *nodes)
+{
+    uint64_t *kib = xcalloc(nodes->n ? nodes->n : 1, sizeof(kib[0]));
+    struct vm v = {0};
+    for (size_t i = 0; i < nodes->n; i++)
+        kib[i] = nodes->nodes[i].memory_kib;
+    for (const char *after = NULL; vm_next(t, after, &v); after = v.name) {
+        const char *at = v.op == VM_OP_MIGRATE ? v.target : v.node;
+        const struct vm_node *n = v.state == VM_RUNNING || v.op != VM_OP_NONE ? vm_nodes_find(nodes, at) : NULL;
+        if (n)
+            kib[n - nodes->nodes] -= v.memory_kib < kib[n - nodes->nodes] ? v.memory_kib : kib[n - nodes->nodes];
+    }
+    return kib;
+}
+
+/* Takes the room for v on the node with the most of it. */
+static int take_room(const struct vm_nodes *nodes, const struct vm *v, uint64_t *kib, struct error *e)
+{
+    size_t best = nodes->n;
+    struct error why = {0};
+    for (size_t i = 0; i < nodes->n; i++) {
+        const struct vm_node *n = &nodes->nodes[i];
+        if (str_eq(n->name, v->node) || !n->present || n->draining || !n->accepts || vm_can_migrate(v, n, &why))
+            continue;
+        if (kib[i] < v->memory_kib)
+            error_set(&why, ERR_CONDITION, "no other node has %" PRIu64 " MiB left for VM %s", v->memory_kib / 1024,
+                      v->name);
+        else if (best == nodes->n || kib[i] > kib[best])
+            best = i;
+    }
+    if (best < nodes->n) {
+        kib[best] -= v->memory_kib;
         return 0;
     }
-    error_set(e, ERR_CONDITION, "no node can take VM %s: %.*s", v->name, why.len ? (int)why.len : 22,
-              why.len ? (const char *)why.p : "there is no other node");
-    error_set_remedy(e, "clusterctl node list");
+    if (!why.code)
+        error_set(&why, ERR_CONDITION, "there is no other node that takes VM %s", v->name);
+    *e = why;
+    if (!e->remedy[0])
+        error_set_remedy(e, "clusterctl vm show %s", v->name);
     return ERR_CONDITION;
+}
+
+int vm_can_leave(const struct tables *t, const struct vm_nodes *nodes, const char *node, struct error *e)
+{
+    AUTO(freep) uint64_t *kib = free_everywhere(t, nodes);
+    struct vm v = {0};
+    int err = 0;
+    for (const char *after = NULL; !err && vm_next(t, after, &v); after = v.name)
+        if (str_eq(v.node, node) && v.state == VM_RUNNING && v.op == VM_OP_NONE && v.policy == VM_POLICY_FAIL)
+            err = take_room(nodes, &v, kib, e);
+    return err;
+}
+
+/* ---- the canary ------------------------------------------------------------------------------------------------ */
+
+static bool can_be_canary(const struct vm_nodes *nodes, const struct vm *v, const struct vm_node *target,
+                          uint64_t free_kib, struct error *e)
+{
+    const struct vm_node *owner = vm_nodes_find(nodes, v->node);
+    if (v->state != VM_RUNNING || v->op != VM_OP_NONE || owner == target)
+        return false;
+    if (!owner || !owner->present || !owner->accepts || owner->draining)
+        return false; /* it could not come back */
+    if (vm_can_migrate(v, target, e))
+        return false;
+    if (v->memory_kib <= free_kib)
+        return true;
+    error_set(e, ERR_CONDITION, "%s has no %" PRIu64 " MiB left for VM %s", target->name, v->memory_kib / 1024,
+              v->name);
+    return false;
+}
+
+/* The smaller one; of equal ones, one whose home is there. */
+static bool is_better_canary(const struct vm *a, const struct vm *b, const char *node)
+{
+    bool is_home = str_eq(a->home, node), was_home = str_eq(b->home, node);
+    return a->memory_kib < b->memory_kib || (a->memory_kib == b->memory_kib && is_home && !was_home);
+}
+
+int vm_find_canary(const struct tables *t, const struct vm_nodes *nodes, const char *node, char ret_vm[VM_NAME_MAX],
+                   struct error *e)
+{
+    const struct vm_node *target = vm_nodes_find(nodes, node);
+    struct vm best = {.memory_kib = 0}, v = {0};
+    struct error why = {0};
+    if (!target)
+        return error_set(e, ERR_NO_OBJECT, "there is no node %s", node);
+    AUTO(freep) uint64_t *kib = free_everywhere(t, nodes);
+    for (const char *after = NULL; vm_next(t, after, &v); after = v.name)
+        if (can_be_canary(nodes, &v, target, kib[target - nodes->nodes], &why) &&
+            (!best.name[0] || is_better_canary(&v, &best, node)))
+            best = v;
+    if (best.name[0]) {
+        str_copy(ret_vm, VM_NAME_MAX, best.name);
+        return 0;
+    }
+    return error_set(e, ERR_CONDITION, "no virtual machine runs that could be moved to %s and back%s%s", node,
+                     why.code ? "; " : "", why.code ? why.text : "");
 }

@@ -86,6 +86,15 @@ static int check_accepts(const struct apply *a, const struct vm *v, const struct
     return ERR_CONDITION;
 }
 
+/* It ran with its machine type, or may have: there is no way back. */
+static void forget_version_before(const struct apply *a, struct vm *v)
+{
+    char key[TABLE_KEY_MAX];
+    vm_version_key(v->name, key);
+    tables_del(a->t, TABLE_VM_XML, key);
+    v->machine_before[0] = '\0';
+}
+
 /* ---- add, remove, set */
 
 static int check_facts(const struct apply *a, const struct vm_facts *f)
@@ -122,10 +131,22 @@ static int check_unique(const struct apply *a, const struct vm_facts *f)
     return 0;
 }
 
+static int check_level(const struct apply *a, const struct vm_facts *f)
+{
+    const struct vm_limits *limits = a->nodes->limits;
+    if (!limits || !f->has_data_store || !limits->data_store.code)
+        return vm_machine_check(f->name, f->machine, limits, a->error);
+    error_set(a->error, ERR_CONDITION, "VM %s has a disk with a <dataStore>: %s", f->name, limits->data_store.text);
+    error_set_remedy(a->error, "%s", limits->data_store.remedy);
+    return ERR_CONDITION;
+}
+
 static int add_facts(const struct apply *a, const struct vm_facts *f, const char *node_name)
 {
     const struct vm_node *node;
     int err = check_facts(a, f);
+    if (!err)
+        err = check_level(a, f);
     if (!err)
         err = check_unique(a, f);
     if (!err)
@@ -180,9 +201,42 @@ static int apply_remove(const struct apply *a)
         error_set_remedy(a->error, "clusterctl vm stop %s", v.name);
         return ERR_CONDITION;
     }
+    forget_version_before(a, &v);
     tables_del(a->t, TABLE_VM_XML, v.name);
     tables_del(a->t, TABLE_VM, v.name);
     EVENT(a, EVENT_INFO, &v, "VM %s was removed; its disks stay", v.name);
+    return 0;
+}
+
+/* Each of them is a node: what is written wrong is not placed anywhere by it. */
+static int check_preferred(const struct apply *a, const char *preferred)
+{
+    const struct vm_node *node;
+    char name[NODE_NAME_MAX];
+    int err = 0;
+    for (const char *p = preferred; *p && !err;) {
+        size_t len = strcspn(p, ",");
+        snprintf(name, sizeof(name), "%.*s", (int)(len < NODE_NAME_MAX ? len : NODE_NAME_MAX - 1), p);
+        err = find_node(a, name, &node);
+        p += len;
+        p += *p == ',';
+    }
+    return err;
+}
+
+static int check_set(const struct apply *a, const struct vm_set_request *r)
+{
+    const struct vm_node *home;
+    int err = r->set_home ? find_node(a, r->home, &home) : 0;
+    if (!err && r->set_preferred)
+        err = check_preferred(a, r->preferred);
+    if (err)
+        return err;
+    if (r->set_policy && (r->policy < VM_POLICY_FAIL || r->policy > VM_POLICY_SKIP_NODE))
+        return error_set(a->error, ERR_USAGE, "VM %s: there is no drain policy %d", r->name, (int)r->policy);
+    if (r->set_group && r->group[0] && !name_is_valid(r->group))
+        return error_set(a->error, ERR_USAGE,
+                         "group '%s': only letters, digits, '.', '_' and '-', not first '.' or '-'", r->group);
     return 0;
 }
 
@@ -190,23 +244,105 @@ static int apply_set(const struct apply *a)
 {
     struct vm_set_request r;
     struct vm v;
-    const struct vm_node *home;
     if (vm_entry_set_decode(a->e->payload, &r))
         return malformed(a);
     int err = find_vm(a, r.name, &v);
-    if (!err && r.set_home)
-        err = find_node(a, r.home, &home);
+    if (!err)
+        err = check_set(a, &r);
     if (err)
         return err;
-    if (r.set_policy && (r.policy < VM_POLICY_FAIL || r.policy > VM_POLICY_SKIP_NODE))
-        return error_set(a->error, ERR_USAGE, "VM %s: there is no drain policy %d", v.name, (int)r.policy);
     if (r.set_priority)
         v.priority = r.priority;
     if (r.set_policy)
         v.policy = r.policy;
     if (r.set_home)
         STR_COPY(v.home, r.home);
+    if (r.set_preferred)
+        STR_COPY(v.preferred, r.preferred);
+    if (r.set_group)
+        STR_COPY(v.group, r.group);
+    if (r.set_postcopy)
+        v.postcopy = r.postcopy;
     put_changed(a, &v);
+    return 0;
+}
+
+/* ---- versions */
+
+static void put_xml(const struct apply *a, const char *key, const char *xml)
+{
+    tables_put(a->t, TABLE_VM_XML, key, (struct slice){(const uint8_t *)xml, strlen(xml)});
+}
+
+/* Upgraded twice without a start between, it goes back to what it last ran with. */
+static void keep_version_before(const struct apply *a, struct vm *v)
+{
+    struct slice xml = {0};
+    char key[TABLE_KEY_MAX];
+    if (v->machine_before[0])
+        return;
+    vm_version_key(v->name, key);
+    tables_get(a->t, TABLE_VM_XML, v->name, &xml);
+    tables_put(a->t, TABLE_VM_XML, key, xml);
+    STR_COPY(v->machine_before, v->machine);
+}
+
+static int change_version(const struct apply *a, const struct vm_version_request *r)
+{
+    struct vm v;
+    size_t len = strlen(r->xml);
+    int err = find_vm(a, r->name, &v);
+    if (!err)
+        err = check_idle(a, &v);
+    if (!err && !str_eq(v.machine, r->from))
+        err = error_set(a->error, ERR_AGAIN, "VM %s has machine type %s by now, not %s", v.name, v.machine, r->from);
+    if (!err && (len == 0 || len > VM_XML_MAX))
+        err = malformed(a);
+    if (!err)
+        err = vm_version_check(&v, r->machine, a->nodes, a->error);
+    if (err)
+        return err;
+    keep_version_before(a, &v);
+    put_xml(a, v.name, r->xml);
+    STR_COPY(v.machine, r->machine);
+    put_changed(a, &v);
+    EVENT(a, EVENT_INFO, &v, "VM %s gets machine type %s with its next start (it had %s)", v.name, v.machine, r->from);
+    return 0;
+}
+
+static int apply_version(const struct apply *a)
+{
+    struct vm_version_request r;
+    if (vm_entry_version_decode(a->e->payload, &r))
+        return malformed(a);
+    int err = change_version(a, &r);
+    free(r.xml);
+    return err;
+}
+
+static int apply_rollback(const struct apply *a)
+{
+    struct vm v;
+    char name[VM_NAME_MAX], key[TABLE_KEY_MAX], from[VM_MACHINE_MAX];
+    struct slice xml = {0};
+    if (vm_entry_rollback_decode(a->e->payload, name))
+        return malformed(a);
+    int err = find_vm(a, name, &v);
+    if (!err)
+        err = check_idle(a, &v);
+    if (!err)
+        err = vm_rollback_check(&v, a->error);
+    if (err)
+        return err;
+    vm_version_key(name, key);
+    tables_get(a->t, TABLE_VM_XML, key, &xml);
+    AUTO(freep) char *text = xmemdup(xml.p, xml.len);
+    tables_put(a->t, TABLE_VM_XML, v.name, (struct slice){(const uint8_t *)text, xml.len});
+    STR_COPY(from, v.machine);
+    STR_COPY(v.machine, v.machine_before);
+    forget_version_before(a, &v);
+    put_changed(a, &v);
+    EVENT(a, EVENT_INFO, &v, "VM %s has machine type %s again (it did not start with %s)", v.name, v.machine, from);
     return 0;
 }
 
@@ -225,6 +361,10 @@ static const char *reason_text(enum vm_reason r)
     case VM_REASON_FAILBACK: return " (failback)";
     case VM_REASON_RESTART: return " (its node came back)";
     case VM_REASON_CANARY: return " (canary)";
+    case VM_REASON_FAILOVER: return " (failover)";
+    case VM_REASON_CRASH: return " (it crashed)";
+    case VM_REASON_RETURN: return " (it was off for a drain)";
+    case VM_REASON_RECOVERY: return " (its node was lost)";
     }
     return "";
 }
@@ -269,6 +409,9 @@ static int begin(const struct apply *a, struct vm *v, const struct vm_op_request
     v->left = false;
     v->cancel = false;
     v->hard = r->op == VM_OP_STOP && r->hard;
+    v->save = r->op == VM_OP_STOP && r->save_to[0];
+    if (r->op == VM_OP_STOP)
+        STR_COPY(v->saved_to, r->save_to);
     v->op_timeout_ms = r->timeout_ms > 0 ? r->timeout_ms : default_timeout_ms;
     v->error[0] = '\0';
     put_changed(a, v);
@@ -276,17 +419,24 @@ static int begin(const struct apply *a, struct vm *v, const struct vm_op_request
     return 0;
 }
 
-/* The owner came back from a reboot: its VM starts again there, once for this boot. */
+/* The owner came back, from a reboot or from being cut off: its VM starts again there, once for this boot. */
 static int op_restart(const struct apply *a, struct vm *v, const struct vm_op_request *r)
 {
+    struct vm_op_request as_applied = *r;
     bool should_run = v->state == VM_RUNNING || v->wanted;
-    if (!should_run || !r->boot_id[0] || str_eq(v->boot_id, r->boot_id) || (r->node[0] && !str_eq(r->node, v->node)))
+    if (!should_run || v->owed || !r->boot_id[0] || str_eq(v->boot_id, r->boot_id) ||
+        (r->node[0] && !str_eq(r->node, v->node)))
         return error_set(a->error, ERR_CONDITION, "VM %s is not to be started again on %s", v->name, v->node);
+    if (vm_is_lost(v))
+        as_applied.reason = VM_REASON_RECOVERY;
+    EVENT(a, EVENT_WARNING, v,
+          vm_is_lost(v) ? "node %s counts again: VM %s, which ended when the node was lost, is started again there"
+                        : "node %s came back from a reboot: VM %s is started again",
+          v->node, v->name);
     v->epoch++;
     v->wanted = true;
     STR_COPY(v->boot_id, r->boot_id);
-    EVENT(a, EVENT_WARNING, v, "node %s came back from a reboot: VM %s is started again", v->node, v->name);
-    return begin(a, v, r, VM_START_TIMEOUT_MS);
+    return begin(a, v, &as_applied, VM_START_TIMEOUT_MS);
 }
 
 static int check_start_on(const struct apply *a, const struct vm *v, const struct vm_node *node)
@@ -300,6 +450,12 @@ static int check_start_on(const struct apply *a, const struct vm *v, const struc
     struct vm portable = *v; /* a stopped VM takes up a device of whichever host it starts on */
     portable.has_host_device = portable.has_local_disk = false;
     return vm_can_migrate(&portable, node, a->error);
+}
+
+static void forget_crashes(struct vm *v)
+{
+    v->crashes = 0;
+    v->crash_loop = false;
 }
 
 static int op_start(const struct apply *a, struct vm *v, const struct vm_op_request *r)
@@ -323,6 +479,8 @@ static int op_start(const struct apply *a, struct vm *v, const struct vm_op_requ
         return err;
     if (r->reason == VM_REASON_ADMIN && r->node[0])
         STR_COPY(v->home, name);
+    if (r->reason == VM_REASON_ADMIN)
+        forget_crashes(v);
     v->epoch++;
     v->wanted = true;
     STR_COPY(v->node, name);
@@ -330,11 +488,28 @@ static int op_start(const struct apply *a, struct vm *v, const struct vm_op_requ
     return begin(a, v, r, VM_START_TIMEOUT_MS);
 }
 
+/* It is off for a drain, and is to stay so. What was saved is kept for its next start, but for a hard stop. */
+static void give_up_owed(const struct apply *a, struct vm *v, bool hard)
+{
+    if (v->owed == VM_OWED_RESTORE && !hard)
+        return;
+    if (v->owed == VM_OWED_RESTORE)
+        EVENT(a, EVENT_WARNING, v, "VM %s: what was saved to %s is given up; remove the file", v->name, v->saved_to);
+    v->owed = VM_OWED_NOTHING;
+    v->due_ms = 0;
+    v->saved_to[0] = '\0';
+}
+
 static int op_stop(const struct apply *a, struct vm *v, const struct vm_op_request *r)
 {
-    v->wanted = false;
+    bool is_drain = r->reason == VM_REASON_DRAIN;
+    if (is_drain && v->state != VM_RUNNING)
+        return error_set(a->error, ERR_CONDITION, "VM %s does not run", v->name);
+    if (!is_drain)
+        v->wanted = false;
     if (v->state == VM_RUNNING)
-        return begin(a, v, r, VM_STOP_TIMEOUT_MS);
+        return begin(a, v, r, r->save_to[0] ? VM_SAVE_TIMEOUT_MS : VM_STOP_TIMEOUT_MS);
+    give_up_owed(a, v, r->hard);
     v->error[0] = '\0';
     return done_at_once(a, v, r);
 }
@@ -434,6 +609,7 @@ static int end(const struct apply *a, struct vm *v, enum job_state state, int co
     v->left = false;
     v->cancel = false;
     v->hard = false;
+    v->save = false;
     v->target[0] = '\0';
     STR_COPY(v->error, error);
     put_changed(a, v);
@@ -441,11 +617,47 @@ static int end(const struct apply *a, struct vm *v, enum job_state state, int co
     return 0;
 }
 
+static void owe(struct vm *v, enum vm_owed owed)
+{
+    v->owed = owed;
+    v->due_ms = 0;
+    if (owed != VM_OWED_RESTORE)
+        v->saved_to[0] = '\0';
+}
+
+/* It runs nowhere: its owner was fenced. Whoever starts it first has it. */
+static void lose(const struct apply *a, struct vm *v, const char *node)
+{
+    char why[JOURNAL_TEXT_MAX];
+    snprintf(why, sizeof(why), "its node %.60s was lost", node);
+    bool stops = v->op == VM_OP_STOP;
+    if (v->op == VM_OP_START)
+        forget_version_before(a, v);
+    v->state = VM_STOPPED;
+    v->epoch++;
+    v->boot_id[0] = '\0';
+    owe(v, VM_OWED_NOTHING); /* by failover, without what was saved: it may have been used */
+    if (v->op == VM_OP_NONE) {
+        STR_COPY(v->error, why);
+        put_changed(a, v);
+    } else {
+        end(a, v, stops ? JOB_DONE : JOB_FAILED, stops ? 0 : ERR_FAILED, stops ? "" : why);
+    }
+}
+
+static bool is_fenced(const struct apply *a, const char *name)
+{
+    const struct vm_node *n = vm_nodes_find(a->nodes, name);
+    return n && n->fenced;
+}
+
 static int report_started(const struct apply *a, struct vm *v, const struct vm_report *r)
 {
     if (v->op != VM_OP_START || !str_eq(r->node, v->node))
         return late(a, r);
     v->state = VM_RUNNING;
+    forget_version_before(a, v);
+    owe(v, VM_OWED_NOTHING);
     STR_COPY(v->boot_id, r->boot_id);
     EVENT(a, EVENT_INFO, v, "VM %s started on %s%s", v->name, v->node, reason_text(v->reason));
     return end(a, v, JOB_DONE, 0, "");
@@ -455,8 +667,13 @@ static int report_stopped(const struct apply *a, struct vm *v, const struct vm_r
 {
     if (v->op != VM_OP_STOP)
         return late(a, r);
+    bool saved = v->save && r->code == 0;
     v->state = VM_STOPPED;
-    EVENT(a, EVENT_INFO, v, "VM %s stopped on %s", v->name, v->node);
+    if (v->reason == VM_REASON_DRAIN)
+        owe(v, saved ? VM_OWED_RESTORE : VM_OWED_START);
+    EVENT(a, v->save && !saved ? EVENT_WARNING : EVENT_INFO, v, "VM %s %s on %s%s%s", v->name,
+          saved ? "was saved" : "stopped", v->node, reason_text(v->reason),
+          v->save && !saved ? ", and could not be saved" : "");
     return end(a, v, JOB_DONE, 0, "");
 }
 
@@ -470,7 +687,7 @@ static int report_moved(const struct apply *a, struct vm *v, const struct vm_rep
     if (v->reason == VM_REASON_ADMIN)
         STR_COPY(v->home, r->node);
     v->epoch++;
-    return end(a, v, JOB_DONE, 0, "");
+    return end(a, v, JOB_DONE, 0, ""); /* to a node that is fenced: it is fenced anew */
 }
 
 /* As was wished: nothing is wrong with the VM. */
@@ -491,16 +708,27 @@ static int report_failed(const struct apply *a, struct vm *v, const struct vm_re
         if (r->boot_id[0])
             STR_COPY(v->boot_id, r->boot_id);
     }
-    if (v->op == VM_OP_STOP)
+    if (v->op == VM_OP_STOP) {
         v->wanted = true; /* it runs on */
+        owe(v, VM_OWED_NOTHING);
+    }
     EVENT(a, EVENT_ERROR, v, "VM %s did not %s on %s: %s", v->name, what, v->node, why);
+    if (v->op == VM_OP_MIGRATE && v->left && is_fenced(a, v->node)) {
+        lose(a, v, v->node);
+        return 0;
+    }
     return end(a, v, JOB_FAILED, r->code ? r->code : ERR_FAILED, why);
 }
 
 static int report_claim(const struct apply *a, struct vm *v, const struct vm_report *r)
 {
-    if (!str_eq(r->node, v->node) || r->claim == 0)
+    if (!str_eq(r->node, v->node) || r->claim == 0 || r->epoch != v->epoch)
         return late(a, r);
+    if (v->claim && v->op == VM_OP_START && v->owed == VM_OWED_RESTORE) {
+        owe(v, VM_OWED_START); /* an earlier agent may have started it from there */
+        EVENT(a, EVENT_WARNING, v, "VM %s is started anew on %s: what was saved of it may have been used", v->name,
+              v->node);
+    }
     v->claim = r->claim;
     put(a, v);
     return 0;
@@ -511,8 +739,43 @@ static int report_left(const struct apply *a, struct vm *v, const struct vm_repo
     if (v->op != VM_OP_MIGRATE || !str_eq(r->node, v->node))
         return late(a, r);
     v->left = true;
-    put(a, v);
+    if (is_fenced(a, v->target))
+        lose(a, v, v->target); /* it will not say how the move ended */
+    else
+        put(a, v);
     return 0;
+}
+
+static int64_t crash_backoff_ms(uint32_t crashes)
+{
+    int64_t ms = VM_CRASH_BACKOFF_MS;
+    for (uint32_t i = 1; i < crashes && ms < VM_CRASH_BACKOFF_MAX_MS; i++)
+        ms *= 2;
+    return ms < VM_CRASH_BACKOFF_MAX_MS ? ms : VM_CRASH_BACKOFF_MAX_MS;
+}
+
+/* Its QEMU ended, which no guest does: it is started again, later each time, and at last no more. */
+static void crashed(const struct apply *a, struct vm *v)
+{
+    if (v->crashes == 0 || a->e->time_ms - v->crash_ms >= VM_CRASH_WINDOW_MS) {
+        v->crashes = 0;
+        v->crash_ms = a->e->time_ms;
+    }
+    v->crashes++;
+    v->state = VM_STOPPED;
+    if (v->crashes > a->nodes->settings.crash_restarts) {
+        v->crash_loop = true;
+        v->wanted = false;
+        snprintf(v->error, sizeof(v->error), "it crashed %u times within an hour, and is left off", v->crashes);
+        EVENT(a, EVENT_ERROR, v, "VM %s crashed on %s for the %u. time within an hour: it is left off", v->name,
+              v->node, v->crashes);
+        return;
+    }
+    int64_t wait_ms = crash_backoff_ms(v->crashes);
+    owe(v, VM_OWED_START);
+    v->due_ms = a->e->time_ms + wait_ms;
+    EVENT(a, EVENT_ERROR, v, "VM %s crashed on %s: it is started again in %" PRId64 " s", v->name, v->node,
+          wait_ms / 1000);
 }
 
 /* Reports of what happened without an op. */
@@ -526,13 +789,29 @@ static int report_seen(const struct apply *a, struct vm *v, const struct vm_repo
     }
     if (v->op != VM_OP_NONE || r->epoch != v->epoch || !str_eq(r->node, v->node))
         return late(a, r);
+    v->managed_save = r->managed_save;
+    v->memory_snapshot = r->memory_snapshot;
+    if (r->kind == VM_REPORT_SAVED) {
+        put(a, v);
+        return 0;
+    }
     if (r->kind == VM_REPORT_STOPPED && v->state == VM_RUNNING) {
         v->state = VM_STOPPED;
         v->wanted = false;
         EVENT(a, EVENT_WARNING, v, "VM %s went off by itself on %s", v->name, v->node);
+    } else if (r->kind == VM_REPORT_CRASHED && v->state == VM_RUNNING) {
+        crashed(a, v);
+    } else if (r->kind == VM_REPORT_FENCED && v->state == VM_RUNNING) {
+        v->state = VM_STOPPED;
+        v->wanted = true;
+        v->epoch++;
+        v->boot_id[0] = '\0';
+        EVENT(a, EVENT_WARNING, v, "VM %s was stopped by %s, which was cut off from the cluster", v->name, v->node);
     } else if (r->kind == VM_REPORT_STARTED && v->state == VM_STOPPED) {
         v->state = VM_RUNNING;
+        forget_version_before(a, v);
         v->wanted = true;
+        owe(v, VM_OWED_NOTHING);
         v->epoch++;
         v->error[0] = '\0';
         STR_COPY(v->boot_id, r->boot_id);
@@ -564,9 +843,76 @@ static int apply_report(const struct apply *a)
     case VM_REPORT_FAILED: return report_failed(a, &v, &r);
     case VM_REPORT_CLAIM: return report_claim(a, &v, &r);
     case VM_REPORT_LEFT: return report_left(a, &v, &r);
-    case VM_REPORT_ASTRAY: break;
+    case VM_REPORT_ASTRAY:
+    case VM_REPORT_FENCED:
+    case VM_REPORT_CRASHED:
+    case VM_REPORT_SAVED: break;
     }
     return malformed(a);
+}
+
+/* ---- a node that was fenced */
+
+/* Is it of that node's making alone whether the VM runs? After LEFT it is the target's. */
+static bool is_on(const struct vm *v, const char *node)
+{
+    bool is_targets = v->op == VM_OP_MIGRATE && v->left;
+    bool is_tried = v->wanted && v->boot_id[0] && v->owed == VM_OWED_NOTHING;
+    bool may_run = v->state == VM_RUNNING || v->op != VM_OP_NONE || is_tried;
+    return may_run && str_eq(is_targets ? v->target : v->node, node);
+}
+
+bool vm_needs_fence(const struct tables *t, const char *node)
+{
+    struct vm v = {0};
+    for (const char *after = NULL; vm_next(t, after, &v); after = v.name)
+        if (is_on(&v, node))
+            return true;
+    return false;
+}
+
+/* True: it is to be started anew. */
+static bool lose_on(const struct apply *a, struct vm *v, const char *node)
+{
+    if (v->op == VM_OP_MIGRATE && !v->left && !is_fenced(a, v->target)) {
+        v->left = true; /* it may have arrived by then: only the target knows */
+        put(a, v);
+        return false;
+    }
+    lose(a, v, node);
+    return vm_is_lost(v);
+}
+
+uint32_t vm_node_lost(struct tables *t, const struct vm_nodes *nodes, const char *node, int64_t time_ms)
+{
+    uint32_t n = 0;
+    const struct entry e = {.time_ms = time_ms};
+    const struct apply a = {.t = t, .nodes = nodes, .e = &e};
+    struct vm v = {0};
+    for (const char *after = NULL; vm_next(t, after, &v); after = v.name) {
+        struct vm lost = v;
+        if (is_on(&v, node))
+            n += lose_on(&a, &lost, node);
+    }
+    return n;
+}
+
+void vm_restored(struct tables *t, int64_t time_ms)
+{
+    static const char why[] = "the database was put back to before this";
+    const struct entry e = {.time_ms = time_ms};
+    const struct apply a = {.t = t, .e = &e};
+    struct vm v = {0};
+    for (const char *after = NULL; vm_next(t, after, &v); after = v.name) {
+        struct vm off = v;
+        off.state = VM_STOPPED;
+        off.wanted = false;
+        off.epoch++;
+        if (v.op == VM_OP_NONE)
+            put_changed(&a, &off);
+        else
+            end(&a, &off, JOB_FAILED, ERR_FAILED, why);
+    }
 }
 
 void vm_apply(struct tables *t, const struct vm_nodes *nodes, const struct entry *e, struct apply_result *ret)
@@ -580,6 +926,8 @@ void vm_apply(struct tables *t, const struct vm_nodes *nodes, const struct entry
     case ENTRY_VM_REPORT: apply_report(&a); break;
     case ENTRY_VM_SET: apply_set(&a); break;
     case ENTRY_VM_CANCEL: apply_cancel(&a); break;
+    case ENTRY_VM_VERSION: apply_version(&a); break;
+    case ENTRY_VM_ROLLBACK: apply_rollback(&a); break;
     default: error_set(&error, ERR_UNKNOWN_KIND, "entry kind %u is not one of VMs", e->kind); break;
     }
     ret->error = error;

@@ -10,4 +10,6 @@ int vm_entry_remove_decode(struct slice payload, char ret_name[VM_NAME_MAX]);
 int vm_entry_op_decode(struct slice payload, struct vm_op_request *ret);
 int vm_entry_report_decode(struct slice payload, struct vm_report *ret);
 int vm_entry_set_decode(struct slice payload, struct vm_set_request *ret);
+int vm_entry_version_decode(struct slice payload, struct vm_version_request *ret); /* ret->xml is the caller's */
+int vm_entry_rollback_decode(struct slice payload, char ret_name[VM_NAME_MAX]);
 int vm_entry_cancel_decode(struct slice payload, char ret_name[VM_NAME_MAX], struct uuid *ret_op_id);

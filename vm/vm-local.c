@@ -12,7 +12,11 @@
  *      it up (LEFT) and then the target does not have it; as MOVED only by the source's completed call or by the target
  *      that runs it;
  *   R4 a row becomes STOPPED only by its owner, who sees the domain off;
- *   R5 without quorum nothing is asked for but LIST.
+ *   R5 without quorum nothing is asked for but LIST; a call that makes a VM run begins before self->until_ms or never;
+ *   R6 a node that is cut off for too long (self->fence) destroys every VM of the cluster that is active here, whoever
+ *      owns it, until a LIST that was asked for after the last call has ended shows none.
+ *   R7 a VM is moved only to a node that was heard a moment ago: one that was reset since, and whose agent does not run
+ *      yet, would run it without a promise, and the others wait for its last word alone.
  *
  * Table of cases. "here": the fresh LIST; "-": does not matter. Nothing at all before the first LIST.
  *
@@ -27,22 +31,30 @@
  *   6  STOP                      -                         call SHUTDOWN (hard: DESTROY); done or no domain: STOPPED
  *   7    call failed             off                       STOPPED
  *   8                            else                      FAILED: the VM runs on
+ *   8a STOP by saving            -                         call SAVE, then as 6 to 8; off, though the call failed:
+ *                                                          STOPPED that says so. A START of what was saved gives the
+ *                                                          file to the first call alone: a later one starts anew
  *   9  MIGRATE                   running                   call MIGRATE; done: MOVED. (Also after an agent's restart:
  *                                                          either it was never begun, or it failed.)
  *   10                           migrating, no call of us  wait; after the time-out CANCEL, once in a while
  *   10a  cancel was asked for    our call MIGRATE runs,    CANCEL, again until the move has ended, then as 12 or MOVED
  *                                or migrating
  *   10b                          running, no call of us    FAILED, which the row turns into cancelled
+ *   10c                          migrating, to no end      longer downtime, post-copy, CANCEL (vm/converge.h); as 12
  *   11                           running, target away      FAILED
+ *   11a                          running, target silent    wait; after the time-out FAILED (R7)
  *   12   call failed             running                   FAILED
  *   13   (call failed or none)   off, missing, paused      LEFT: it may run at the target, which decides (R3). So it is
  *                                                          too after this node was power-cycled in a migration.
  *   14   LEFT was applied        -                         nothing more
  *   15 no op, wanted or running, -                         propose OP START (RESTART) with the new boot and the epoch:
  *      of an earlier boot                                  once per boot, then as 2
- *   16 RUNNING, this boot        off or missing            STOPPED without an op: the guest powered itself off
+ *   16 RUNNING, this boot        off or missing            STOPPED without an op: the guest powered itself off. After
+ *                                                          R6: FENCED, then 15. Its QEMU crashed: CRASHED, and the
+ *                                                          leader starts it again
  *   17 STOPPED                   running                   STARTED without an op: somebody started it by hand; the row
  *                                                          must say so before anybody starts it elsewhere
+ *   17a no op, as it is here     other saved memory        SAVED: of a managed save, of snapshots with memory
  *   18 no op                     anything else             nothing
  *   a power cycle in START is 2 again, in STOP 6 again (a domain that is off is success), in MIGRATE 13
  *   target is this node
@@ -58,6 +70,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 
+#include "vm/converge.h"
 #include "vm/vm.h"
 
 enum {
@@ -69,6 +82,8 @@ enum {
     CANCEL_AGAIN_MS = 30 * 1000,
     UNDEFINE_AGAIN_MS = 60 * 1000,
     ARRIVED_MS = 3000,
+    SILENT_MS = 1000,     /* no node is reset and back within this */
+    MOVE_BEGIN_MS = 3000, /* from the last look at that to the hypervisor */
     ASTRAY_MS = 10 * 1000,
 };
 
@@ -89,7 +104,8 @@ struct watch {
     uint64_t claim; /* 0: not proposed yet */
     enum stage stage;
     int64_t begun_ms, next_ms;
-    bool certain; /* STAGE_LOOK: the failed call has had no effect and will have none */
+    bool was_restored; /* START: it was called */
+    bool certain;      /* STAGE_LOOK: the failed call has had no effect and will have none */
     struct error error;
     char target_boot[UUID_STR_SIZE]; /* of the target when the migration was begun */
     struct vm_report report;
@@ -97,9 +113,15 @@ struct watch {
     uint64_t call;
     enum vm_verb verb;
     struct uuid call_op;
-    /* Beside a MIGRATE in flight: its CANCEL. */
+    /* Beside a MIGRATE in flight: its CANCEL, or what makes it end sooner. */
     uint64_t cancel_call;
     int64_t cancel_next_ms;
+    struct converge converge;
+    /* Beside all others: DESTROY for R6. */
+    uint64_t fence_call;
+    int64_t fence_next_ms;
+    bool was_destroyed; /* by R6, since the row changed */
+    bool may_appear;    /* a START was called, and how it ended is not known: it may run yet, after a LIST without it */
     /* Seen active here: since when. 0: not. */
     int64_t active_since_ms;
     bool told;
@@ -114,6 +136,9 @@ struct vm_local {
     uint64_t list_call;              /* in flight */
     int64_t list_next_ms, list_not_before_ms;
     bool list_again, list_failing;
+    bool is_fencing;
+    bool has_fenced; /* this agent did: it knows which VMs it destroyed. Else self->fenced tells of an earlier one */
+    uint64_t clear_from; /* the first LIST that can show that R6 is done */
 };
 
 /* What a step hands around. */
@@ -198,6 +223,7 @@ static void observe(struct vm_local *l, struct watch *w, const struct vm *v, int
         look_again(l, w);
         w->active_since_ms = 0;
         w->told = false;
+        w->was_destroyed = false;
     }
     if (!uuid_eq(&w->op_id, &v->op_id)) {
         w->op_id = v->op_id;
@@ -205,9 +231,10 @@ static void observe(struct vm_local *l, struct watch *w, const struct vm *v, int
         w->stage = STAGE_ACT;
         w->begun_ms = now_ms;
         w->next_ms = 0;
-        w->certain = false;
+        w->certain = w->was_restored = false;
         w->error = (struct error){0};
         w->cancel_next_ms = 0;
+        w->converge = (struct converge){0};
     }
     w->row = *v;
     w->gone = false;
@@ -274,16 +301,28 @@ static void call_start(const struct step *s, struct watch *w)
     if (xml.len)
         memcpy(c.xml, xml.p, xml.len);
     c.xml[xml.len] = '\0';
-    log_notice(s->env->log, "VM %s is to run here -> start it", w->name);
+    c.until_ms = s->self->until_ms;
+    if (w->row.owed == VM_OWED_RESTORE && !w->was_restored)
+        STR_COPY(c.path, w->row.saved_to);
+    w->was_restored = true;
+    log_notice(s->env->log, "VM %s is to run here -> %s", w->name, c.path[0] ? "restore it" : "start it");
+    w->may_appear = true;
     call(s, w, &c);
 }
 
 static void call_migrate(const struct step *s, struct watch *w, const struct vm_node *target)
 {
-    struct vm_call c = {.verb = VM_CALL_MIGRATE, .auto_converge = true, .timeout_ms = w->row.op_timeout_ms};
+    struct vm_call c = {.verb = VM_CALL_MIGRATE,
+                        .auto_converge = true,
+                        .postcopy = w->row.postcopy,
+                        .bandwidth_mib = s->nodes->settings.bandwidth_mib,
+                        .timeout_ms = w->row.op_timeout_ms};
     STR_COPY(c.target, target->name);
     STR_COPY(c.target_address, target->address);
     STR_COPY(w->target_boot, target->boot_id);
+    c.until_ms = s->self->until_ms;
+    if (target->heard_ms && (c.until_ms == 0 || s->now_ms + MOVE_BEGIN_MS < c.until_ms))
+        c.until_ms = s->now_ms + MOVE_BEGIN_MS;
     log_notice(s->env->log, "VM %s runs here and is to run on %s -> migrate it", w->name, target->name);
     call(s, w, &c);
 }
@@ -305,6 +344,9 @@ static struct vm_report report_of(const struct step *s, const struct watch *w, e
     STR_COPY(r.name, w->name);
     STR_COPY(r.node, s->self->node);
     STR_COPY(r.boot_id, s->self->boot_id);
+    const struct vm_domain *d = find_domain(s->l, &w->row);
+    r.managed_save = d && d->managed_save;
+    r.memory_snapshot = d && d->memory_snapshot;
     return r;
 }
 
@@ -329,7 +371,8 @@ static void settle(const struct step *s, struct watch *w, enum vm_report_kind ki
         STR_COPY(w->report.node, w->row.target);
         STR_COPY(w->report.boot_id, w->target_boot);
     }
-    if (kind == VM_REPORT_FAILED) {
+    bool is_unsaved = kind == VM_REPORT_STOPPED && w->row.save && w->error.code;
+    if (kind == VM_REPORT_FAILED || is_unsaved) {
         w->report.code = w->error.code;
         STR_COPY(w->report.error, w->error.text);
     }
@@ -392,16 +435,72 @@ static void act_stop(const struct step *s, struct watch *w)
 {
     if (w->stage == STAGE_ACT) {
         log_notice(s->env->log, "VM %s is to stop -> %s", w->name,
-                   w->row.hard ? "power it off" : "ask it to shut down");
-        call_verb(s, w, w->row.hard ? VM_CALL_DESTROY : VM_CALL_SHUTDOWN, w->row.op_timeout_ms);
+                   w->row.save   ? "save it"
+                   : w->row.hard ? "power it off"
+                                 : "ask it to shut down");
+        struct vm_call c = {.verb = w->row.save   ? VM_CALL_SAVE
+                                    : w->row.hard ? VM_CALL_DESTROY
+                                                  : VM_CALL_SHUTDOWN,
+                            .timeout_ms = w->row.op_timeout_ms};
+        STR_COPY(c.path, w->row.saved_to);
+        c.sparse = s->nodes->settings.save_sparse;
+        call(s, w, &c);
         return;
     }
     if (is_fresh(s->l, w))
         settle(s, w, is_off(find_domain(s->l, &w->row)) ? VM_REPORT_STOPPED : VM_REPORT_FAILED);
 }
 
+static void call_beside(const struct step *s, struct watch *w, enum vm_verb verb)
+{
+    struct vm_call c = {.verb = verb, .downtime_ms = w->converge.downtime_ms};
+    STR_COPY(c.name, w->name);
+    w->cancel_next_ms = s->now_ms + CALL_AGAIN_MS;
+    w->cancel_call = s->env->call(s->env->ctx, &c);
+}
+
+static void set_endless(const struct watch *w, struct error *e)
+{
+    error_set(e, ERR_TIMEOUT,
+              "its memory changes faster than it is copied to %s: cancelled after %" PRIu32
+              " passes and a downtime of up to %" PRIu32 " ms",
+              w->row.target, w->converge.passes, w->converge.downtime_ms);
+    error_set_remedy(e, "clusterctl vm set %s --postcopy on", w->name);
+}
+
+/* Makes a migration end that does not by itself. */
+static void steer(const struct step *s, struct watch *w, const struct vm_domain *d)
+{
+    const struct converge_limits limits = {.downtime_max_ms = s->nodes->settings.downtime_max_ms,
+                                           .postcopy = w->row.postcopy};
+    if (!d || w->row.cancel || w->cancel_call || s->now_ms < w->cancel_next_ms)
+        return;
+    switch (converge_next(&w->converge, d, &limits, s->now_ms)) {
+    case CONVERGE_WAIT: return;
+    case CONVERGE_DOWNTIME:
+        log_notice(s->env->log,
+                   "VM %s has been copied %" PRIu32 " times and changes still -> it may stand still %" PRIu32 " ms",
+                   w->name, d->passes, w->converge.downtime_ms);
+        call_beside(s, w, VM_CALL_DOWNTIME);
+        return;
+    case CONVERGE_POSTCOPY:
+        log_notice(s->env->log, "VM %s has been copied %" PRIu32 " times and changes still -> post-copy", w->name,
+                   d->passes);
+        call_beside(s, w, VM_CALL_POSTCOPY);
+        return;
+    case CONVERGE_GIVE_UP:
+        set_endless(w, &w->error);
+        log_warn(s->env->log, "VM %s has been copied %" PRIu32 " times and changes still -> cancel", w->name,
+                 d->passes);
+        call_beside(s, w, VM_CALL_CANCEL);
+        return;
+    }
+}
+
 static void wait_for_migration(const struct step *s, struct watch *w)
 {
+    if (!is_overdue(s, w) && !w->row.cancel)
+        steer(s, w, find_domain(s->l, &w->row));
     if ((!is_overdue(s, w) && !w->row.cancel) || s->now_ms < w->next_ms)
         return;
     if (w->row.cancel) {
@@ -415,6 +514,11 @@ static void wait_for_migration(const struct step *s, struct watch *w)
               w->row.target, w->row.op_timeout_ms / 1000);
     log_warn(s->env->log, "VM %s has been moving for too long -> cancel", w->name);
     call_verb(s, w, VM_CALL_CANCEL, 0);
+}
+
+static bool is_silent(const struct step *s, const struct vm_node *n)
+{
+    return n->heard_ms && s->now_ms - n->heard_ms >= SILENT_MS;
 }
 
 static void act_migrate(const struct step *s, struct watch *w)
@@ -435,6 +539,11 @@ static void act_migrate(const struct step *s, struct watch *w)
         error_set(&w->error, ERR_FAILED, "the move to %s was cancelled", w->row.target);
     if (!w->error.code && (!target || !target->present))
         error_set(&w->error, ERR_CONDITION, "%s is not in the cluster now", w->row.target);
+    if (!w->error.code && is_silent(s, target)) {
+        if (!is_overdue(s, w))
+            return;
+        error_set(&w->error, ERR_CONDITION, "%s is not heard", w->row.target);
+    }
     if (w->error.code)
         settle(s, w, VM_REPORT_FAILED);
     else
@@ -449,11 +558,15 @@ static void cancel_beside(const struct step *s, struct watch *w)
                      uuid_eq(&w->call_op, &w->row.op_id);
     if (!is_wanted || w->cancel_call || s->now_ms < w->cancel_next_ms)
         return;
-    struct vm_call c = {.verb = VM_CALL_CANCEL};
-    STR_COPY(c.name, w->name);
-    w->cancel_next_ms = s->now_ms + CALL_AGAIN_MS;
     log_notice(s->env->log, "VM %s is moving to %s and is not to -> cancel", w->name, w->row.target);
-    w->cancel_call = s->env->call(s->env->ctx, &c);
+    call_beside(s, w, VM_CALL_CANCEL);
+}
+
+static void steer_or_cancel(const struct step *s, struct watch *w)
+{
+    cancel_beside(s, w);
+    if (w->verb == VM_CALL_MIGRATE && uuid_eq(&w->call_op, &w->row.op_id))
+        steer(s, w, find_domain(s->l, &w->row));
 }
 
 static void act_op(const struct step *s, struct watch *w)
@@ -486,25 +599,42 @@ static void propose_restart(const struct step *s, struct watch *w)
     char key[VM_NAME_MAX + 16];
     snprintf(key, sizeof(key), "vm-restart/%s", w->name);
     if (!w->told)
-        log_notice(s->env->log, "VM %s ran in an earlier boot of this node -> start it again", w->name);
+        log_notice(s->env->log, "VM %s %s -> start it again", w->name,
+                   vm_is_lost(&w->row) ? "ended when this node was lost" : "ran in an earlier boot of this node");
     w->told = true;
     s->env->propose(s->env->ctx, ENTRY_VM_OP, &payload, key);
+}
+
+static void report_saved(const struct step *s, const struct watch *w)
+{
+    struct vm_report r = report_of(s, w, VM_REPORT_SAVED);
+    if (r.managed_save != w->row.managed_save || r.memory_snapshot != w->row.memory_snapshot)
+        send_report(s, w, &r, "vm-report");
 }
 
 static void act_idle(const struct step *s, struct watch *w)
 {
     const struct vm *v = &w->row;
-    if ((v->state == VM_RUNNING || v->wanted) && !str_eq(v->boot_id, s->self->boot_id)) {
+    if ((v->state == VM_RUNNING || v->wanted) && !v->owed && !str_eq(v->boot_id, s->self->boot_id)) {
         propose_restart(s, w);
         return;
     }
     const struct vm_domain *d = find_domain(s->l, v);
-    enum vm_report_kind kind = v->state == VM_RUNNING ? VM_REPORT_STOPPED : VM_REPORT_STARTED;
-    if (!is_fresh(s->l, w) || (v->state == VM_RUNNING ? !is_off(d) : !is_running(d)))
+    bool was_fenced = w->was_destroyed || (s->self->fenced && !s->l->has_fenced);
+    enum vm_report_kind gone = was_fenced ? VM_REPORT_FENCED : d && d->crashed ? VM_REPORT_CRASHED : VM_REPORT_STOPPED;
+    enum vm_report_kind kind = v->state == VM_RUNNING ? gone : VM_REPORT_STARTED;
+    if (!is_fresh(s->l, w))
         return;
+    if (v->state == VM_RUNNING ? !is_off(d) : !is_running(d)) {
+        report_saved(s, w);
+        return;
+    }
     if (!w->told)
         log_warn(s->env->log, "VM %s %s -> report it", w->name,
-                 v->state == VM_RUNNING ? "went off by itself" : "runs though nobody asked the cluster for it");
+                 kind == VM_REPORT_FENCED    ? "was stopped when this node was cut off"
+                 : kind == VM_REPORT_CRASHED ? "crashed"
+                 : kind == VM_REPORT_STOPPED ? "went off by itself"
+                                             : "runs though nobody asked the cluster for it");
     w->told = true;
     struct vm_report r = report_of(s, w, kind);
     send_report(s, w, &r, "vm-report");
@@ -600,17 +730,89 @@ static void act_on_all(const struct step *s)
     size_t kept = 0;
     for (size_t i = 0; i < l->n_watches; i++) {
         struct watch *w = l->watches[i];
-        if (!w->call && !w->cancel_call && w->gone && act_gone(s, w)) {
+        if (!w->call && !w->cancel_call && !w->fence_call && w->gone && act_gone(s, w)) {
             free(w);
             continue;
         }
-        if (!w->call && !w->cancel_call && !w->gone) /* a late CANCEL must not meet the next move */
+        if (!w->call && !w->cancel_call && !w->fence_call && !w->gone) /* a late CANCEL must not meet the next move */
             act(s, w);
         else if (w->call && !w->gone && is_ours(&w->row, s->self))
-            cancel_beside(s, w);
+            steer_or_cancel(s, w);
         l->watches[kept++] = w;
     }
     l->n_watches = kept;
+}
+
+/* ---- cut off (R6) */
+
+static void destroy_beside(const struct step *s, struct watch *w)
+{
+    struct vm_call c = {.verb = VM_CALL_DESTROY, .urgent = true};
+    STR_COPY(c.name, w->name);
+    w->fence_next_ms = s->now_ms + CALL_AGAIN_MS;
+    log_warn(s->env->log, "VM %s runs here, and this node is cut off -> destroy it", w->name);
+    w->was_destroyed = true;
+    w->fence_call = s->env->call(s->env->ctx, &c);
+}
+
+static void fence_all(const struct step *s)
+{
+    struct vm_local *l = s->l;
+    bool is_begun = !l->is_fencing;
+    if (is_begun)
+        l->clear_from = l->list_issued + 1;
+    l->is_fencing = l->has_fenced = true;
+    for (size_t i = 0; i < l->n_watches; i++) {
+        struct watch *w = l->watches[i];
+        if (is_begun && w->row.op == VM_OP_START && is_ours(&w->row, s->self))
+            w->may_appear = true; /* by the agent before this one, it may be */
+        if ((!is_off(find_domain(l, &w->row)) || w->may_appear) && !w->fence_call && s->now_ms >= w->fence_next_ms)
+            destroy_beside(s, w);
+    }
+    l->list_again = true;
+}
+
+static bool take_destroyed(struct vm_local *l, uint64_t id, const struct vm_outcome *o)
+{
+    for (size_t i = 0; i < l->n_watches; i++) {
+        if (l->watches[i]->fence_call != id)
+            continue;
+        l->watches[i]->fence_call = 0;
+        if (!o->error.code || o->error.code == ERR_NOT_FOUND)
+            l->watches[i]->may_appear = false;
+        look_again(l, l->watches[i]);
+        l->clear_from = l->list_issued + 1;
+        l->list_again = true;
+        return true;
+    }
+    return false;
+}
+
+/* A call that was begun in time may end as late as it likes. */
+static bool may_make_active(const struct watch *w)
+{
+    return w->fence_call || w->may_appear || (w->call && (w->verb == VM_CALL_START || w->verb == VM_CALL_MIGRATE));
+}
+
+bool vm_local_is_clear(const struct vm_local *l)
+{
+    if (!l->is_fencing || l->list_held < l->clear_from)
+        return false;
+    for (size_t i = 0; i < l->n_watches; i++)
+        if (may_make_active(l->watches[i]) || !is_off(find_domain(l, &l->watches[i]->row)))
+            return false;
+    return true;
+}
+
+bool vm_local_is_told(const struct vm_local *l, const struct vm_self *self)
+{
+    for (size_t i = 0; i < l->n_watches; i++) {
+        const struct watch *w = l->watches[i];
+        bool may_be_off = w->fence_call || !is_fresh(l, w) || is_off(find_domain(l, &w->row));
+        if (is_ours(&w->row, self) && !w->gone && w->row.state == VM_RUNNING && may_be_off)
+            return false;
+    }
+    return vm_local_ready(l);
 }
 
 /* ---- LIST */
@@ -697,7 +899,7 @@ static void stop_ended(const struct step *s, struct watch *w, const struct error
 {
     w->stage = STAGE_LOOK;
     w->error = *e;
-    if (!e->code || e->code == ERR_NOT_FOUND)
+    if (!e->code || (e->code == ERR_NOT_FOUND && !w->row.save))
         settle(s, w, VM_REPORT_STOPPED);
 }
 
@@ -715,7 +917,10 @@ static void migrate_ended(const struct step *s, struct watch *w, const struct er
 {
     if (e->code) {
         w->error = *e;
-        log_warn(s->env->log, "VM %s was not moved to %s: %s -> see where it is", w->name, w->row.target, e->text);
+        if (w->converge.last == CONVERGE_GIVE_UP)
+            set_endless(w, &w->error);
+        log_warn(s->env->log, "VM %s was not moved to %s: %s -> see where it is", w->name, w->row.target,
+                 w->error.text);
     } else {
         settle(s, w, VM_REPORT_MOVED);
     }
@@ -725,12 +930,15 @@ static void call_ended(const struct step *s, struct watch *w, const struct error
 {
     switch (w->verb) {
     case VM_CALL_START: start_ended(s, w, e); break;
-    case VM_CALL_SHUTDOWN: stop_ended(s, w, e); break;
+    case VM_CALL_SHUTDOWN:
+    case VM_CALL_SAVE: stop_ended(s, w, e); break;
     case VM_CALL_DESTROY: destroy_ended(s, w, e); break;
     case VM_CALL_MIGRATE: migrate_ended(s, w, e); break;
     case VM_CALL_LIST:
     case VM_CALL_PARSE:
     case VM_CALL_CANCEL:
+    case VM_CALL_DOWNTIME:
+    case VM_CALL_POSTCOPY:
     case VM_CALL_UNDEFINE: break;
     }
 }
@@ -769,12 +977,15 @@ bool vm_local_outcome(struct vm_local *l, const struct tables *t, const struct v
         take_list(l, o, now_ms, env);
         return true;
     }
-    if (take_cancelled(l, id))
+    if (take_cancelled(l, id) || take_destroyed(l, id, o))
         return true;
     struct watch *w = find_call(l, id);
     if (!w)
         return false;
     w->call = 0;
+    if (w->verb == VM_CALL_START && is_certain(o->error.code))
+        w->may_appear = false; /* it did, or never will */
+    l->clear_from = l->list_issued + 1;
     look_again(l, w);
     l->list_again = true;
     struct vm v;
@@ -791,8 +1002,11 @@ void vm_local_step(struct vm_local *l, const struct tables *t, const struct vm_n
 {
     const struct step s = {.l = l, .t = t, .nodes = nodes, .self = self, .now_ms = now_ms, .env = env};
     observe_rows(l, t, now_ms);
-    if (vm_local_ready(l) && self->quorate && self->boot_id[0])
+    if (self->fence)
+        fence_all(&s);
+    else if (vm_local_ready(l) && self->quorate && self->boot_id[0])
         act_on_all(&s);
+    l->is_fencing = self->fence;
     list_if_due(&s);
 }
 

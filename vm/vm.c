@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Rows of TABLE_VM, in this order (little endian, common/wire.h):
  *   str name, uuid uuid, str node, str home, u8 state, u8 wanted, u8 op, uuid op_id, u8 reason, u64 claim, str target,
- *   u8 left, u8 hard, i64 op_timeout_ms, str boot_id, u64 epoch, str machine, u64 memory_kib, u32 vcpus, u32 priority
- *   (two's complement), u8 policy, u8 has_host_device, u8 has_local_disk, i64 changed_ms, str error,
- *   u8 cancel: only where it is set, so that a row without it keeps the bytes that it always had (a
- *   release that puts more behind it writes it always)
- * A newer release may add fields at the end. Rows of TABLE_VM_XML are the XML's bytes. */
+ *   u8 left, u8 hard, i64 op_timeout_ms, str boot_id, u64 epoch, str machine, str machine_before, u64 memory_kib,
+ *   u32 vcpus, u32 priority (two's complement), u8 policy, u8 has_host_device, u8 has_local_disk, u8 managed_save,
+ *   u8 memory_snapshot, i64 changed_ms, str error, u8 cancel, str preferred, str group, u8 postcopy, u8 save, u8 owed,
+ *   str saved_to, i64 due_ms, u32 crashes, i64 crash_ms, u8 crash_loop
+ * A newer release may add fields at the end. Rows of TABLE_VM_XML are the XML's bytes; "NAME/before": that of
+ * machine_before. */
 #include "vm/vm.h"
 
 #include <assert.h>
@@ -29,21 +30,34 @@ void vm_encode(const struct vm *v, struct buf *b)
     wire_put_str(b, v->boot_id);
     wire_put_u64(b, v->epoch);
     wire_put_str(b, v->machine);
+    wire_put_str(b, v->machine_before);
     wire_put_u64(b, v->memory_kib);
     wire_put_u32(b, v->vcpus);
     wire_put_u32(b, (uint32_t)v->priority);
     wire_put_u8(b, (uint8_t)v->policy);
     wire_put_u8(b, v->has_host_device);
     wire_put_u8(b, v->has_local_disk);
+    wire_put_u8(b, v->managed_save);
+    wire_put_u8(b, v->memory_snapshot);
     wire_put_i64(b, v->changed_ms);
     wire_put_str(b, v->error);
-    if (v->cancel)
-        wire_put_u8(b, v->cancel);
+    wire_put_u8(b, v->cancel);
+    wire_put_str(b, v->preferred);
+    wire_put_str(b, v->group);
+    wire_put_u8(b, v->postcopy);
+    wire_put_u8(b, v->save);
+    wire_put_u8(b, (uint8_t)v->owed);
+    wire_put_str(b, v->saved_to);
+    wire_put_i64(b, v->due_ms);
+    wire_put_u32(b, v->crashes);
+    wire_put_i64(b, v->crash_ms);
+    wire_put_u8(b, v->crash_loop);
 }
 
 static bool vm_is_valid(const struct vm *v)
 {
     return v->name[0] && (v->state == VM_STOPPED || v->state == VM_RUNNING) && v->op <= VM_OP_MIGRATE &&
+           v->owed <= VM_OWED_RESTORE && (v->owed == VM_OWED_NOTHING || v->state == VM_STOPPED) &&
            (v->op == VM_OP_NONE) == uuid_is_nil(&v->op_id);
 }
 
@@ -68,15 +82,28 @@ int vm_decode(struct slice value, struct vm *ret)
     WIRE_GET_STR(&r, v.boot_id);
     v.epoch = wire_get_u64(&r);
     WIRE_GET_STR(&r, v.machine);
+    WIRE_GET_STR(&r, v.machine_before);
     v.memory_kib = wire_get_u64(&r);
     v.vcpus = wire_get_u32(&r);
     v.priority = (int32_t)wire_get_u32(&r);
     v.policy = (enum vm_policy)wire_get_u8(&r);
     v.has_host_device = wire_get_u8(&r) != 0;
     v.has_local_disk = wire_get_u8(&r) != 0;
+    v.managed_save = wire_get_u8(&r) != 0;
+    v.memory_snapshot = wire_get_u8(&r) != 0;
     v.changed_ms = wire_get_i64(&r);
     WIRE_GET_STR(&r, v.error);
-    v.cancel = r.p < r.end && wire_get_u8(&r) != 0;
+    v.cancel = wire_get_u8(&r) != 0;
+    WIRE_GET_STR(&r, v.preferred);
+    WIRE_GET_STR(&r, v.group);
+    v.postcopy = wire_get_u8(&r) != 0;
+    v.save = wire_get_u8(&r) != 0;
+    v.owed = (enum vm_owed)wire_get_u8(&r);
+    WIRE_GET_STR(&r, v.saved_to);
+    v.due_ms = wire_get_i64(&r);
+    v.crashes = wire_get_u32(&r);
+    v.crash_ms = wire_get_i64(&r);
+    v.crash_loop = wire_get_u8(&r) != 0;
     if (wire_err(&r) || !vm_is_valid(&v))
         return ERR_MALFORMED;
     *ret = v;
@@ -156,12 +183,23 @@ struct json *vm_json(const struct vm *v)
     json_set_bool(o, "cancelling", v->cancel);
     json_set_str(o, "job", v->op == VM_OP_NONE ? NULL : uuid_str(&v->op_id).s);
     json_set_str(o, "machine", v->machine);
+    json_set_str(o, "machine_before", text_or_null(v->machine_before));
     json_set_int(o, "memory_mib", (int64_t)(v->memory_kib / 1024));
     json_set_int(o, "vcpus", v->vcpus);
     json_set_int(o, "priority", v->priority);
     json_set_str(o, "policy", vm_policy_name(v->policy));
+    json_set_str(o, "preferred", text_or_null(v->preferred));
+    json_set_str(o, "group", text_or_null(v->group));
+    json_set_bool(o, "postcopy", v->postcopy);
+    json_set_bool(o, "owed", v->owed != VM_OWED_NOTHING && v->wanted);
+    json_set_int(o, "crashes", v->crashes);
+    json_set_bool(o, "crash_loop", v->crash_loop);
+    json_set(o, "due", v->owed && v->due_ms ? json_time_new(v->due_ms) : json_null_new());
+    json_set_str(o, "saved_to", v->owed == VM_OWED_RESTORE ? v->saved_to : NULL);
     json_set_bool(o, "host_device", v->has_host_device);
     json_set_bool(o, "local_disk", v->has_local_disk);
+    json_set_bool(o, "managed_save", v->managed_save);
+    json_set_bool(o, "memory_snapshot", v->memory_snapshot);
     json_set_int(o, "epoch", (int64_t)v->epoch);
     json_set(o, "changed", json_time_new(v->changed_ms));
     json_set_str(o, "error", text_or_null(v->error));
@@ -215,6 +253,14 @@ bool vm_is_home(const struct tables *t, const char *node)
     return true;
 }
 
+static void note_skip(struct vm_tally *ret, const struct vm *v, const struct vm_nodes *nodes)
+{
+    struct error e = {0};
+    if (v->policy != VM_POLICY_SKIP_NODE || v->state != VM_RUNNING || ret->skip.code || !vm_can_move_off(v, nodes, &e))
+        return;
+    ret->skip = e;
+}
+
 uint32_t vm_tally(const struct tables *t, const struct vm_nodes *nodes, struct vm_tally *ret)
 {
     uint32_t ops = 0;
@@ -226,8 +272,9 @@ uint32_t vm_tally(const struct tables *t, const struct vm_nodes *nodes, struct v
         if (owner) {
             ret[owner - nodes->nodes].here++;
             ret[owner - nodes->nodes].running += counts_as_running(&v);
+            note_skip(&ret[owner - nodes->nodes], &v, nodes);
         }
-        if (home)
+        if (home && !home->quarantined)
             ret[home - nodes->nodes].away += is_away(&v);
     }
     return ops;

@@ -38,31 +38,47 @@ const char *witness_outcome_name(enum witness_outcome o)
     return o >= WITNESS_DONE && o <= WITNESS_UNKNOWN ? names[o] : "none";
 }
 
-/* The value of the placeholder at s, whose length goes to *ret_len; NULL: there is none at s. */
-static const char *place_at(const struct witness_place *p, const char *s, size_t *ret_len)
+/* How much of HOST[:PORT] is the host; an address in brackets has colons of its own. */
+static size_t name_len(const char *host)
 {
+    const char *colon = strrchr(host, ':'), *bracket = strrchr(host, ']');
+    return colon && (!bracket || colon > bracket) ? (size_t)(colon - host) : strlen(host);
+}
+
+/* Adds the value of the placeholder at s, and returns the placeholder's length; 0: there is none at s. */
+static size_t fill_in_place(struct buf *b, const char *s, const struct witness_place *p)
+{
+    const char *host = p->host ? p->host : "it";
+    size_t name = name_len(host), len;
     const struct {
         const char *word, *value;
+        size_t max; /* of the value; 0: all of it */
     } words[] = {
-        {"{host}", p->host}, {"{account}", p->account}, {"{container}", p->container},
-        {"{blob}", p->blob}, {"{path}", p->path},
+        {"{host}", host, 0},
+        {"{name}", host, name},
+        {"{port}", host[name] ? host + name + 1 : "443", 0},
+        {"{account}", p->account, 0},
+        {"{container}", p->container, 0},
+        {"{blob}", p->blob, 0},
+        {"{path}", p->path, 0},
     };
     for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
-        *ret_len = strlen(words[i].word);
-        if (strncmp(s, words[i].word, *ret_len) == 0)
-            return words[i].value ? words[i].value : "it";
+        len = strlen(words[i].word);
+        if (strncmp(s, words[i].word, len) != 0)
+            continue;
+        const char *value = words[i].value ? words[i].value : "it";
+        buf_add(b, value, words[i].max > 0 ? words[i].max : strlen(value));
+        return len;
     }
-    return NULL;
+    return 0;
 }
 
 static void fill_in(struct buf *b, const char *text, const struct witness_place *p)
 {
     size_t len;
     for (const char *s = text; *s; s += len) {
-        const char *value = place_at(p, s, &len);
-        if (value)
-            buf_add_str(b, value);
-        else
+        len = fill_in_place(b, s, p);
+        if (len == 0)
             buf_add(b, s, len = 1);
     }
 }

@@ -7,6 +7,7 @@ libringmaster_core_a_SOURCES += witness/cause.c witness/cause.def
 libringmaster_core_a_SOURCES += witness/port.h
 libringmaster_core_a_SOURCES += witness/quorum.c witness/quorum.h
 libringmaster_core_a_SOURCES += witness/record.c witness/record.h
+libringmaster_core_a_SOURCES += witness/site.c witness/site.h
 
 # L3, adapters: witness/io/*.c:
 # libringmaster_io_a_SOURCES += witness/io/x.c witness/io/x.h

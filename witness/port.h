@@ -32,6 +32,20 @@ struct witness_etag {
     char s[WITNESS_ETAG_MAX]; /* printable ASCII; "": none */
 };
 
+/* Where a cluster's witness is, and how it is reached: no secret is in here. Texts are "" where they do not apply. */
+enum witness_kind { WITNESS_AZURE = 1, WITNESS_FILE };
+enum witness_auth { WITNESS_AUTH_NONE = 0, WITNESS_AUTH_KEYS, WITNESS_AUTH_SAS, WITNESS_AUTH_IDENTITY };
+enum { WITNESS_NAME_MAX = 64, WITNESS_URL_MAX = 256, WITNESS_PATH_MAX = 256, WITNESS_SECRET_MAX = 8192 };
+struct witness_site {
+    enum witness_kind kind;
+    char account[WITNESS_NAME_MAX], container[WITNESS_NAME_MAX];
+    char endpoint[WITNESS_URL_MAX], proxy[WITNESS_URL_MAX], metadata[WITNESS_URL_MAX]; /* as struct azure_options */
+    char ca_file[WITNESS_PATH_MAX];
+    char path[WITNESS_PATH_MAX]; /* FILE: the folder */
+    enum witness_auth auth;
+    uint8_t n_keys; /* of KEYS */
+};
+
 enum witness_op {
     WITNESS_CREATE = 1, /* once, when the witness is set: only if there is none */
     WITNESS_GET,

@@ -2,6 +2,7 @@
 #include "witness/quorum.h"
 
 #include <assert.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -26,12 +27,29 @@ static unsigned sum(const uint8_t *weights, size_t n)
 
 static bool may_have_witness(const struct quorum_view *v)
 {
-    return v->has_witness && (v->witness_weight > 0 || v->witness_current);
+    return v->has_witness && !v->witness_leaves && (v->witness_weight > 0 || v->witness_current);
 }
 
-static bool is_lower(const struct quorum_view *v, const struct quorum_node *n)
+/* Of those that may be it; want NULL: whatever their votes are now. v->n: there is none. */
+static size_t find_lower(const struct quorum_view *v, const uint8_t *want)
 {
-    return v->lower[0] != '\0' && strcmp(v->lower, n->name) == 0;
+    size_t lowest = v->n;
+    int highest = INT_MIN;
+    for (size_t i = 0; i < v->n; i++) {
+        const struct quorum_node *n = &v->nodes[i];
+        bool may = n->is_member && n->is_here && !n->is_joining && !n->is_leaving && !n->no_vote;
+        if (!may || (want != NULL && want[i] == 0))
+            continue;
+        if (v->lower[0] != '\0') {
+            if (strcmp(v->lower, n->name) == 0)
+                return i;
+            continue;
+        }
+        if (lowest == v->n || n->priority <= v->nodes[lowest].priority)
+            lowest = i;
+        highest = n->priority > highest ? n->priority : highest;
+    }
+    return lowest < v->n && v->nodes[lowest].priority < highest ? lowest : v->n;
 }
 
 /* Rule 4. */
@@ -48,12 +66,10 @@ static bool leave_one_unraised(const struct quorum_view *v, uint8_t *want)
 /* Rule 3. */
 static bool drop_lower(const struct quorum_view *v, uint8_t *want)
 {
-    for (size_t i = 0; v->is_dynamic && i < v->n; i++)
-        if (want[i] > 0 && is_lower(v, &v->nodes[i]) && v->nodes[i].is_here && !v->nodes[i].is_joining) {
-            want[i] = 0;
-            return true;
-        }
-    return false;
+    size_t lower = v->is_dynamic ? find_lower(v, want) : v->n;
+    if (lower < v->n)
+        want[lower] = 0;
+    return lower < v->n;
 }
 
 static void keep_one_lost(const struct quorum_view *v, uint8_t *want)
@@ -100,9 +116,14 @@ static bool is_leaving_pending(const struct quorum_view *v)
     return false;
 }
 
+static unsigned witness_here(const struct quorum_view *v)
+{
+    return v->witness_spoken == QUORUM_SPOKEN_HERE ? v->witness_weight : 0;
+}
+
 static unsigned votes(const struct quorum_view *v, bool only_here)
 {
-    unsigned total = v->witness_weight;
+    unsigned total = only_here ? witness_here(v) : v->witness_weight;
     for (size_t i = 0; i < v->n; i++)
         if (v->nodes[i].is_here || !only_here)
             total += v->nodes[i].weight;
@@ -114,6 +135,17 @@ static unsigned needed(const struct quorum_view *v)
     return votes(v, false) / 2 + 1;
 }
 
+/* Rule 5. It is in force on append: without them nothing could be committed any more, not even that it comes back. */
+static bool can_do_without(const struct quorum_view *v)
+{
+    unsigned heard = 0, total = 0;
+    for (size_t i = 0; i < v->n; i++) {
+        total += v->nodes[i].weight;
+        heard += v->nodes[i].is_heard ? v->nodes[i].weight : 0;
+    }
+    return 2 * heard > total;
+}
+
 struct quorum_change quorum_decide(const struct quorum_view *v)
 {
     uint8_t want[QUORUM_NODES_MAX];
@@ -121,7 +153,7 @@ struct quorum_change quorum_decide(const struct quorum_view *v)
     assert(v->n <= QUORUM_NODES_MAX);
     wanted(v, want);
     unsigned total = sum(want, v->n);
-    bool want_witness = v->has_witness && total > 0 && total % 2 == 0;
+    bool want_witness = v->has_witness && !v->witness_leaves && total > 0 && total % 2 == 0;
     if (total == 0 || votes(v, true) < needed(v)) /* somebody has to decide; and "while a majority holds" */
         return (struct quorum_change){.what = QUORUM_KEEP};
     if (want_witness && v->witness_weight == 0 && v->witness_current)
@@ -130,7 +162,8 @@ struct quorum_change quorum_decide(const struct quorum_view *v)
         return (struct quorum_change){.what = QUORUM_NODE, .node = node, .weight = 1};
     if (find_change(v, want, 0, &node))
         return (struct quorum_change){.what = QUORUM_NODE, .node = node, .weight = 0};
-    if (!want_witness && v->witness_weight > 0 && !is_leaving_pending(v))
+    bool may_drop = v->witness_leaves ? can_do_without(v) : !is_leaving_pending(v);
+    if (!want_witness && v->witness_weight > 0 && may_drop)
         return (struct quorum_change){.what = QUORUM_WITNESS, .weight = 0};
     return (struct quorum_change){.what = QUORUM_KEEP};
 }
@@ -176,7 +209,7 @@ enum quorum_reason quorum_reason(const struct quorum_view *v, size_t node)
         return QUORUM_JOINING;
     if (!n->is_here)
         return QUORUM_LOST;
-    if (is_lower(v, n))
+    if (find_lower(v, NULL) == node)
         return QUORUM_LOWER;
     return n->caught_up && v->has_witness && !may_have_witness(v) ? QUORUM_WAITS : QUORUM_CATCHING_UP;
 }
@@ -215,7 +248,7 @@ static unsigned in_turn(const struct quorum_view *v)
     return n;
 }
 
-static void say(struct quorum_verdict *r)
+static void say_votes(struct quorum_verdict *r)
 {
     char count[64] = "no more node";
     if (r->here < r->needed) {
@@ -231,16 +264,35 @@ static void say(struct quorum_verdict *r)
         snprintf(r->text + n, sizeof(r->text) - (size_t)n, "; one after the other, %u may", r->may_fail_in_turn);
 }
 
+static void say(struct quorum_verdict *r, const struct quorum_view *v)
+{
+    say_votes(r);
+    size_t n = strlen(r->text);
+    if (v->witness_weight == 0 || v->witness_spoken == QUORUM_SPOKEN_HERE)
+        return;
+    if (v->witness_spoken == QUORUM_SPOKEN_ELSEWHERE)
+        snprintf(r->text + n, sizeof(r->text) - n, "; the witness has spoken for other nodes, in term %llu",
+                 (unsigned long long)v->witness_term);
+    else
+        snprintf(r->text + n, sizeof(r->text) - n, "; the witness has not spoken for this side");
+}
+
+const char *quorum_spoken_name(enum quorum_spoken s)
+{
+    static const char *const names[] = {"here", "not", "elsewhere"};
+    return names[s];
+}
+
 void quorum_explain(const struct quorum_view *v, struct quorum_verdict *ret)
 {
     struct quorum_verdict r = {.total = votes(v, false), .needed = needed(v), .here = votes(v, true)};
-    unsigned nodes = r.here - v->witness_weight;
+    unsigned nodes = r.here - witness_here(v);
     r.may_fail = r.here > r.needed ? r.here - r.needed : 0;
     if (nodes > 0 && r.may_fail >= nodes)
         r.may_fail = nodes - 1;
     r.may_fail_in_turn = r.here >= r.needed ? in_turn(v) : 0;
-    r.witness_decides = v->witness_weight > 0 && nodes - r.may_fail < r.needed;
-    say(&r);
+    r.witness_decides = witness_here(v) > 0 && nodes - r.may_fail < r.needed;
+    say(&r, v);
     *ret = r;
 }
 

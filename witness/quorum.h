@@ -8,28 +8,34 @@
  *   2. The sum is odd where that can be had: an even one needs as many votes as the odd one above it. With a witness
  *      that is this leader's (its tag is known, its members are the live nodes), the witness makes it odd: "raise the
  *      witness first, change nodes, drop the witness last".
- *   3. Without one, the lower-priority node that an admin named gives its vote away: in a 50:50 split the side without
- *      it wins. Where no such node is named, one lost node keeps its vote instead. So no single disk comes to decide
+ *   3. Without one, the lower-priority node gives its vote away: in a 50:50 split the side without it wins. It is the
+ *      one that an admin named, else the one of the lowest priority, the last of these, where priorities differ. Where
+ *      there is none, one lost node keeps its vote instead. So no single disk comes to decide
  *      alone unless an admin wants it: 3 nodes of which 1 is lost stay 2 of 3, and that one may come back and vote at
  *      once.
- *   4. While a witness is named and cannot be had, no node is raised to an even sum. */
+ *   4. While a witness is named and cannot be had, no node is raised to an even sum.
+ *   5. A witness that is to be replaced or removed gives its vote back when the nodes that are heard are a majority by
+ *      themselves. */
 #pragma once
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
-enum { QUORUM_NODES_MAX = 100, QUORUM_NAME_MAX = 64, QUORUM_LOST_MS = 3000, QUORUM_SITE_DELAY_MS = 1500 };
+enum { QUORUM_NODES_MAX = 100, QUORUM_NAME_MAX = 64, QUORUM_LOST_MS = 3000, QUORUM_HEARD_MS = 1000 };
+enum { QUORUM_SITE_DELAY_MS = 1500 };
 
 struct quorum_node {
     char name[QUORUM_NAME_MAX], site[QUORUM_NAME_MAX];
     bool is_member;  /* its replica stands in the voting configuration */
     uint8_t weight;  /* in force */
     bool is_here;    /* or away for less than QUORUM_LOST_MS */
+    bool is_heard;   /* lately, so that a vote can be built on it now; leader only */
     bool caught_up;  /* leader only */
     bool no_vote;    /* by hand */
     bool is_joining; /* its first vote is given with its admission */
     bool is_leaving; /* its vote is taken with its eviction */
+    int priority;    /* by hand; 0 unless an admin says otherwise */
 };
 
 struct quorum_view {
@@ -39,8 +45,12 @@ struct quorum_view {
     char lower[QUORUM_NAME_MAX];          /* lower-priority node; "": none */
     char preferred_site[QUORUM_NAME_MAX]; /* "": none */
     bool has_witness;
+    bool witness_leaves; /* another one is wanted, or none */
     uint8_t witness_weight;
     bool witness_current; /* leader only: it may be raised now */
+    /* For quorum_explain(): whether its vote is one of those that are here. */
+    enum quorum_spoken { QUORUM_SPOKEN_HERE, QUORUM_SPOKEN_NOT, QUORUM_SPOKEN_ELSEWHERE } witness_spoken;
+    uint64_t witness_term; /* … in which it has spoken for other nodes */
 };
 
 struct quorum_change {
@@ -75,6 +85,7 @@ struct quorum_verdict {
     char text[256];
 };
 void quorum_explain(const struct quorum_view *v, struct quorum_verdict *ret);
+const char *quorum_spoken_name(enum quorum_spoken s); /* as in JSON */
 
 /* How long a candidate of a partition leaves the witness to others: those here are none of the preferred site. */
 int64_t quorum_site_delay_ms(const struct quorum_view *v);

@@ -21,8 +21,9 @@ static int apply_one(struct db *db, const struct entry *e, struct apply_result *
     if (e->kind == ENTRY_NOOP)
         return 0;
     if (db_is_config_kind(e->kind)) {
-        (void)db_config_apply(&db->applied_config, e, &ret->error);
-        return 0;
+        int err = db_config_apply(&db->applied_config, e, &ret->error);
+        if (err != 0 || e->kind != ENTRY_FORCE) /* the cluster's journal says who forced it */
+            return 0;
     }
     return db->p.machine.apply(db->p.machine.ctx, db->tables, e, ret);
 }

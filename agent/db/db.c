@@ -20,13 +20,14 @@ static void load_applied_config(struct db *db)
             (void)db_config_apply(&db->applied_config, &db->log.e[i], NULL);
 }
 
-/* Takes what is in the image; what was in memory only (role, commit index) is learned anew. */
+/* Takes what is in the image; what was in memory only (role) is learned anew. */
 static void load(struct db *db, struct db_image *image)
 {
     db->term = image->term;
     db->voted_for = image->voted_for;
     db->w.seen_of = image->witness;
     db->w.seen = image->witness_sequence;
+    db->is_prevented = image->is_prevented;
     db->commit_hint = image->commit_index;
     db->applied = image->applied_index;
     if (image->tables != NULL)
@@ -38,6 +39,17 @@ static void load(struct db *db, struct db_image *image)
                               .base_term = image->base_term};
     db->base_config = image->base_config;
     *image = (struct db_image){0};
+}
+
+/* What was stored as committed is: its rows may be missing. */
+static void replay(struct db *db)
+{
+    uint64_t last = db_log_last(&db->log);
+    assert(db->commit <= last);
+    if (db->commit_hint > db->commit && !db->quarantined) {
+        db->commit = db->commit_hint < last ? db->commit_hint : last;
+        db_apply_committed(db);
+    }
 }
 
 struct db *db_new(const struct db_params *params, struct db_image *image, int64_t now_ms)
@@ -58,13 +70,14 @@ struct db *db_new(const struct db_params *params, struct db_image *image, int64_
     db_requests_load(&db->requests, db->tables);
     db->quarantined = db->applied < db->log.base_index;
     db->commit = db->quarantined ? db->log.base_index : db->applied;
-    assert(db->commit <= db_log_last(&db->log));
     load_applied_config(db);
     db_config_reload(db);
     db->dirty_from = UINT64_MAX;
     db->stored_last = db_log_last(&db->log);
     db->stored_applied = db->applied;
-    db->durable = (struct db_durable){.term = db->term, .voted_for = db->voted_for, .last = db->stored_last};
+    replay(db);
+    db->durable = (struct db_durable){.term = db->term, .voted_for = db->voted_for, .last = db->stored_last,
+                                      .is_prevented = db->is_prevented};
     db_election_follow(db, db->term);
     return db;
 }
@@ -139,6 +152,7 @@ void db_tick(struct db *db, int64_t now_ms)
         return;
     db_election_tick(db);
     db_propose_tick(db);
+    db_verdict_tick(db);
     db_snapshot_fetch_from_leader(db);
 }
 
@@ -176,15 +190,35 @@ void db_group(struct db *db, int64_t now_ms, const uint32_t *nodeids, size_t n)
     db_send(db, &hello);
 }
 
-static void note_seen(struct db *db, uint32_t nodeid, const struct uuid *id)
+void db_ring(struct db *db, int64_t now_ms, struct db_ring ring)
+{
+    if (enter(db, now_ms))
+        db_verdict_ring(db, ring);
+}
+
+static struct db_seen *find_seen(struct db *db, uint32_t nodeid)
 {
     for (size_t i = 0; i < db->n_seen; i++)
-        if (db->seen[i].nodeid == nodeid) {
-            db->seen[i].id = *id;
-            return;
-        }
-    if (db->n_seen < DB_VIEW_MAX && db_in_view(db, nodeid))
-        db->seen[db->n_seen++] = (struct db_seen){.nodeid = nodeid, .id = *id};
+        if (db->seen[i].nodeid == nodeid)
+            return &db->seen[i];
+    if (db->n_seen == DB_VIEW_MAX || !db_in_view(db, nodeid))
+        return NULL;
+    db->seen[db->n_seen] = (struct db_seen){.nodeid = nodeid};
+    return &db->seen[db->n_seen++];
+}
+
+static void note_seen(struct db *db, uint32_t nodeid, const struct db_msg *m)
+{
+    struct db_seen *s = find_seen(db, nodeid);
+    if (s == NULL)
+        return;
+    if (!uuid_eq(&s->id, &m->from))
+        *s = (struct db_seen){.nodeid = nodeid, .id = m->from};
+    s->term = m->term > s->term ? m->term : s->term;
+    if (m->type == DB_MSG_HELLO || m->type == DB_MSG_PREVOTE || m->type == DB_MSG_VOTE) {
+        s->index = m->index;
+        s->index_term = m->index_term;
+    }
 }
 
 static void on_hello(struct db *db, const struct db_msg *m)
@@ -239,18 +273,33 @@ static bool is_copy(struct db *db, const struct db_msg *m, uint32_t nodeid)
     return true;
 }
 
+/* "Lower epochs neither vote nor acknowledge": they are not heard, and who knows of a later one does not speak. */
+static void take(struct db *db, const struct db_msg *m, uint32_t nodeid)
+{
+    uint64_t own = db_epoch_of(db->term), its = db_epoch_of(m->term);
+    if (its > own)
+        db_on_later_epoch(db, m, nodeid);
+    else if (its == own && !db_is_behind(db))
+        dispatch(db, m, nodeid);
+}
+
 void db_message(struct db *db, int64_t now_ms, uint32_t from_nodeid, struct slice bytes)
 {
     struct db_msg m;
-    if (!enter(db, now_ms) || from_nodeid == db->p.nodeid || !db_msg_is_for(bytes, &db->p.self))
+    if (!enter(db, now_ms) || (from_nodeid != db->p.nodeid && !db_msg_is_for(bytes, &db->p.self)))
         return;
     if (db_msg_decode(bytes, &m) != 0)
         return;
+    if (from_nodeid == db->p.nodeid) {
+        db_repl_returned(db, &m);
+        db_msg_done(&m);
+        return;
+    }
     bool is_ours = uuid_eq(&m.cluster, &db->p.cluster) && !uuid_is_nil(&m.from) && !is_copy(db, &m, from_nodeid);
     if (is_ours)
-        note_seen(db, from_nodeid, &m.from);
+        note_seen(db, from_nodeid, &m);
     if (is_ours && is_welcome(db, &m))
-        dispatch(db, &m, from_nodeid);
+        take(db, &m, from_nodeid);
     db_msg_done(&m);
 }
 
@@ -281,6 +330,7 @@ static void flush(struct db *db)
 {
     db_propose_flush(db);
     db_witness_step(db);
+    db_verdict_step(db);
     db_repl_flush(db);
     db_persist_flush(db);
 }
@@ -382,6 +432,8 @@ struct db_progress db_replica_progress(const struct db *db, const struct uuid *i
     if (!uuid_eq(id, &db->p.self))
         progress.silent_ms = db->now - db->peers[r - db->config.replicas].heard_ms;
     progress.caught_up = progress.match >= need;
+    int64_t level_ms = db->peers[r - db->config.replicas].level_ms;
+    progress.caught_up_lately = progress.caught_up || (level_ms != 0 && db->now - level_ms < DB_LATELY_MS);
     return progress;
 }
 

@@ -17,9 +17,27 @@ static int64_t draw(struct db *db, int64_t base, int64_t spread)
     return db->now + base + (int64_t)prng_below(&db->prng, (uint64_t)spread + 1);
 }
 
+/* Could anybody else campaign, too? */
+static bool has_rival(const struct db *db)
+{
+    for (size_t i = 0; i < db->config.n; i++) {
+        const struct db_replica *r = &db->config.replicas[i];
+        bool leads = db->leader_known && uuid_eq(&r->id, &db->leader);
+        if (r->weight > 0 && !leads && !uuid_eq(&r->id, &db->p.self) && db_in_view(db, r->nodeid))
+            return true;
+    }
+    return false;
+}
+
+/* The first campaign after the loss of a leader. */
+static int64_t campaign_soon(struct db *db)
+{
+    return has_rival(db) ? draw(db, 0, DB_CAMPAIGN_MS_MAX) : db->now;
+}
+
 static int64_t election_timeout(struct db *db)
 {
-    return draw(db, DB_ELECTION_MS_MIN, DB_ELECTION_MS_MIN);
+    return has_rival(db) ? draw(db, DB_ELECTION_MS_MIN, DB_ELECTION_SPREAD_MS) : db->now + DB_ELECTION_MS_MIN;
 }
 
 bool db_election_leader_alive(const struct db *db)
@@ -56,6 +74,7 @@ void db_election_follow(struct db *db, uint64_t term)
         log_notice(db->p.log, "no longer leader (term %llu) -> follower", (unsigned long long)db->term);
     db->role = DB_FOLLOWER;
     db_witness_forget(db);
+    db_verdict_unsay(db);
     db->transfer = false;
     forget_leader(db);
     db->campaign_ms = election_timeout(db);
@@ -66,6 +85,7 @@ static void clear_votes(struct db *db)
     for (size_t i = 0; i < db->config.n; i++) {
         db->peers[i].vote = DB_VOTE_NONE;
         db->peers[i].is_equal = false;
+        db->peers[i].ring = (struct db_ring){0};
     }
 }
 
@@ -87,9 +107,9 @@ static void ask(struct db *db, enum db_msg_type type)
 
 /* ---- campaigning ----------------------------------------------------------------------------------------------- */
 
-static void start_vote(struct db *db, bool transfer)
+static void candidate(struct db *db, uint64_t term, bool transfer)
 {
-    enter_term(db, db->term + 1);
+    enter_term(db, term);
     db->role = DB_CANDIDATE;
     db->transfer = transfer;
     db->voted_for = db->p.self;
@@ -97,8 +117,19 @@ static void start_vote(struct db *db, bool transfer)
     forget_leader(db);
     clear_votes(db);
     db->campaign_ms = election_timeout(db);
+}
+
+static void start_vote(struct db *db, bool transfer)
+{
+    candidate(db, db->term + 1, transfer);
     log_info(db->p.log, "%s -> candidate in term %llu",
              transfer ? "the leader hands over" : "a majority would vote for us", (unsigned long long)db->term);
+}
+
+void db_election_force(struct db *db, uint64_t term)
+{
+    db_election_follow(db, db->term);
+    candidate(db, term, false);
 }
 
 static void start_prevote(struct db *db)
@@ -165,11 +196,12 @@ void db_election_lead(struct db *db)
     db->first_index = db_log_last(&db->log) + 1;
     db->cast_next = db->first_index;
     db->cast_commit = 0;
+    db->returned = 0;
     db->heartbeat_ms = db->now;
     db->w.commit_ms = db->now;
     for (size_t i = 0; i < db->config.n; i++)
-        db->peers[i] = (struct db_peer){
-            .id = db->peers[i].id, .heard_ms = db->now, .sent_ms = INT64_MIN / 2, .offered_ms = INT64_MIN / 2};
+        db->peers[i] = (struct db_peer){.id = db->peers[i].id, .ring = db->peers[i].ring, .heard_ms = db->now,
+                                        .sent_ms = INT64_MIN / 2, .offered_ms = INT64_MIN / 2};
     log_notice(db->p.log, "elected -> leader of term %llu", (unsigned long long)db->term);
     struct entry noop = {.kind = ENTRY_NOOP};
     db_repl_append_own(db, &noop);
@@ -212,7 +244,8 @@ void db_election_view(struct db *db)
     } else if (!db_in_view(db, db->leader_nodeid)) {
         log_notice(db->p.log, "the leader left the group -> campaign soon");
         forget_leader(db);
-        db->campaign_ms = draw(db, 0, DB_CAMPAIGN_MS_MAX);
+        db->campaign_ms = campaign_soon(db);
+        db_election_tick(db);
     }
 }
 
@@ -232,7 +265,8 @@ static void send_grant(struct db *db)
     uint64_t last = db->durable.last, term = 0;
     if (!db_log_term(&db->log, last, &term))
         last = 0; /* behind the log's base: it is not what the candidate holds */
-    struct db_msg m = {.type = DB_MSG_VOTE_REPLY, .to = db->voted_for, .yes = true, .index = last, .index_term = term};
+    struct db_msg m = {.type = DB_MSG_VOTE_REPLY, .to = db->voted_for, .yes = true, .index = last, .index_term = term,
+                       .ring = db->verdict.ring};
     db_send(db, &m);
 }
 
@@ -274,6 +308,8 @@ void db_election_heard_leader(struct db *db, const struct db_msg *m, uint32_t no
     db->leader_nodeid = nodeid;
     db->leader_heard_ms = db->now;
     db->leader_quorate = m->yes;
+    if (m->yes)
+        db_witness_followed(db);
     db->campaign_ms = election_timeout(db);
     if (is_new) {
         log_info(db->p.log, "node %u leads term %llu -> follow", nodeid, (unsigned long long)m->term);
@@ -291,7 +327,7 @@ static bool up_to_date(const struct db *db, const struct db_msg *m)
 
 static bool may_vote(const struct db *db)
 {
-    return db_config_find(&db->config, &db->p.self) != NULL;
+    return db_config_find(&db->config, &db->p.self) != NULL && !db->is_prevented;
 }
 
 static void refuse(struct db *db, const struct db_msg *m, enum db_msg_type type)
@@ -365,6 +401,8 @@ void db_on_vote_reply(struct db *db, const struct db_msg *m)
     } else if (m->term == db->term && db->role == DB_CANDIDATE && db->vote_sent) {
         set_vote(db, &m->from, m->yes);
         struct db_peer *p = db_peer_find(db, &m->from);
+        if (p != NULL && m->yes)
+            p->ring = m->ring;
         if (p != NULL)
             p->is_equal = m->index == db_log_last(&db->log) && m->index_term == db_log_last_term(&db->log);
         count_votes(db);

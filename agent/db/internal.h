@@ -6,7 +6,9 @@
  *   votes.c     the arithmetic, the configuration    apply.c      committed entries into the tables, compaction
  *   message.c   the codec of every message           propose.c    proposals of this node and of others
  *   persist.c   batches, what is durable             snapshot.c   offer, install, quarantine
- *   requests.c  kept outcomes                     witness.c    the voter without a log
+ *   requests.c  kept outcomes                        witness.c    the voter without a log
+ *   verdict.c   whether this ring's partition lives
+ *   force.c     epochs, prevention
  *
  * Roles and allowed moves (election.c is the only file that assigns db->role):
  *
@@ -18,13 +20,14 @@
  *                  own eviction committed
  *
  * Invariants (asserted, or checked by tests/sim after every step):
- *   I1  term and commit never fall; voted_for changes within a term only from nil.
+ *   I1  term never falls, commit never within an epoch; voted_for changes within a term only from nil.
  *   I2  base_index <= applied <= commit <= last (applied is 0 while quarantined).
- *   I3  an entry at or below commit is never truncated.
+ *   I3  an entry at or below commit is never truncated, but by a snapshot of a later epoch.
  *   I4  durable.last <= last, and entries up to durable.last are on disk as they stand in memory.
  *   I5  a vote leaves only when durable.{term, voted_for} hold it; an acknowledgement never exceeds durable.last;
  *       the leader's own match is durable.last. Nothing is queued to wait: what may be said is derived from `durable`.
- *   I6  at most one configuration entry lies above commit, except the two of the bootstrap.
+ *   I6  at most one configuration entry lies above commit, except the two of the bootstrap, and a forced one, which
+ *       sets all weights whatever they were.
  *   I7  a write to the witness leaves only when durable.{term, voted_for} name this node's own candidacy. */
 #pragma once
 
@@ -37,8 +40,9 @@ enum {
     DB_PENDING_MAX = 8192,   /* proposals of this node without outcome */
     DB_HASHES_KEPT = 64,     /* state hashes of the last applied indexes */
     DB_LAZY_MS = 1000,       /* applied rows reach the disk after this at the latest … */
-    DB_LAZY_ENTRIES = 500,   /* … or after so many entries; a lost tail is replayed from the log */
+    DB_LAZY_ENTRIES = 2000,  /* … or after so many entries; a lost tail is replayed from the log */
     DB_PREVOTE_MS = 500,     /* a pre-vote round: no disk is involved */
+    DB_LATELY_MS = 1000,     /* who was caught up then counts as being so in what is decided of its vote */
     DB_OFFER_MS = 1000,      /* a snapshot is offered, or asked for, again */
     DB_CHUNKS_MAX = 16,      /* messages of one round of repair */
     DB_CONFIG_AGAIN_MS = 50, /* a configuration entry must wait for the previous one */
@@ -100,6 +104,7 @@ struct db_msg {
     struct hash hash;
     struct uuid witness;       /* APPEND: of this witness … */
     uint64_t witness_sequence; /* … the highest sequence that the leader saw */
+    struct db_ring ring;       /* APPEND: the leader heard a majority on it. ACK, VOTE_REPLY: what the sender is on */
     struct entry *entries;     /* APPEND, PROPOSE; the array is owned, payloads are borrowed from the message */
     size_t n_entries;
 };
@@ -133,11 +138,13 @@ struct db_peer {
     struct uuid id;
     enum { DB_VOTE_NONE, DB_VOTE_YES, DB_VOTE_NO } vote;
     bool is_equal; /* candidate: its durable log was this node's when it voted */
+    struct db_ring ring; /* on which it last voted for, or acknowledged, this node in this term */
     uint64_t match; /* durable there; leader only, as all below */
     int64_t heard_ms;
     bool repairing;                /* behind what was multicast: gets chunks of its own */
     uint64_t sent_from, sent_upto; /* what its last chunks held */
     int64_t sent_ms, offered_ms;
+    int64_t level_ms; /* when it was last caught up; 0: not in this term */
 };
 
 /* witness.c; its opening comment says the rules. */
@@ -165,7 +172,16 @@ struct db_witness {
     uint64_t commit;             /* leader: has been … */
     int64_t commit_ms;           /* … since then */
     bool is_reachable;
+    uint64_t refused_term;
     char trouble[DB_WITNESS_TEXT_MAX];
+};
+
+/* verdict.c */
+struct db_verdict {
+    struct db_ring ring; /* the newest */
+    enum db_verdict_state state; /* of it */
+    bool is_said;      /* leader: a majority was heard on it in this term */
+    int64_t kept_ms;   /* the last time that the verdict was known to stand */
 };
 
 struct db_pending {
@@ -197,6 +213,7 @@ struct db {
         uint64_t seq, term;
         struct uuid voted_for;
         uint64_t last; /* entries up to here are on disk as in memory */
+        bool is_prevented;
     } durable, flight; /* flight.seq 0: no batch is being written */
     uint64_t seq_last;
     bool meta_dirty, replace;
@@ -220,12 +237,14 @@ struct db {
     int64_t transfer_end_ms;
 
     struct db_witness w;
+    struct db_verdict verdict;
 
     /* replicate.c */
     struct db_peer peers[DB_REPLICAS_MAX]; /* parallel to config.replicas */
     uint64_t first_index;                  /* leader: its no-op */
     uint64_t cast_next;                    /* leader: the next entry to multicast */
     uint64_t cast_commit;                  /* leader: the commit index last multicast */
+    uint64_t returned;                     /* leader: the group delivered its appends up to this index here, too */
     int64_t heartbeat_ms;                  /* leader: when the next one is due */
     uint64_t verified;                     /* follower: the log equals the leader's up to here; of this term */
     uint64_t acked;                        /* follower: last acknowledged in this term */
@@ -242,12 +261,16 @@ struct db {
     struct db_pending *pending;
     size_t n_pending, cap_pending;
 
+    bool is_prevented;
+
     uint32_t copy_nodeid; /* the last that was said to be a copy; 0: none */
     uint32_t view[DB_VIEW_MAX];
     size_t n_view;
     struct db_seen {
         uint32_t nodeid;
         struct uuid id;
+        uint64_t term;              /* the highest that it said */
+        uint64_t index, index_term; /* of its last entry, as it last said */
     } seen[DB_VIEW_MAX];
     size_t n_seen;
 
@@ -272,6 +295,7 @@ struct db_peer *db_peer_find(struct db *db, const struct uuid *id);
 bool db_votes_won(const struct db *db);
 bool db_votes_need_witness(const struct db *db); /* with its vote they would win, and without it they do not */
 bool db_votes_lost(const struct db *db);        /* a majority can no longer be reached */
+bool db_votes_on_ring(const struct db *db);     /* the leader heard a majority on the newest ring */
 bool db_votes_heard(const struct db *db);       /* the leader heard a majority within an election time-out */
 uint64_t db_votes_durable(const struct db *db); /* the highest index that a majority has on disk */
 bool db_may_campaign(const struct db *db);
@@ -286,6 +310,7 @@ bool db_election_is_rival(const struct db *db, const struct db_msg *m, uint32_t 
 void db_election_heard_leader(struct db *db, const struct db_msg *m, uint32_t nodeid);
 void db_election_lead(struct db *db);
 bool db_election_leader_alive(const struct db *db);
+void db_election_force(struct db *db, uint64_t term); /* candidate of the first term of an epoch */
 void db_election_recount(struct db *db);
 void db_election_outdone(struct db *db, uint64_t term); /* the witness is of a higher term */
 void db_election_evicted(struct db *db); /* leader: has its own eviction been committed? */
@@ -299,6 +324,7 @@ void db_on_timeout_now(struct db *db, const struct db_msg *m);
 /* replicate.c */
 void db_repl_append_own(struct db *db, struct entry *e); /* leader: gives it term and index */
 void db_repl_flush(struct db *db);
+void db_repl_returned(struct db *db, const struct db_msg *m); /* one's own message */
 void db_repl_persisted(struct db *db);
 void db_repl_send_ack(struct db *db, bool ok, uint64_t verified);
 void db_on_append(struct db *db, const struct db_msg *m, uint32_t nodeid);
@@ -308,6 +334,7 @@ void db_repl_advance(struct db *db);
 
 /* witness.c */
 void db_witness_step(struct db *db);
+void db_witness_followed(struct db *db);
 void db_witness_forget(struct db *db);                /* a new role or term: nothing is known, nothing is waited for */
 bool db_witness_says_yes(const struct db *db);        /* to this candidate, or candidate-to-be */
 bool db_witness_may_say_yes(const struct db *db);
@@ -318,6 +345,15 @@ bool db_witness_is_covered(const struct db *db, db_pick_fn *pick, uint64_t arg);
 bool db_witness_is_current(const struct db *db);
 bool db_witness_frees(const struct db *db); /* a leader without a vote may go: another node will be given the witness */
 void db_witness_note(struct db *db, const struct uuid *witness, uint64_t sequence);
+
+/* verdict.c */
+void db_verdict_ring(struct db *db, struct db_ring ring); /* there is a new one */
+void db_verdict_tick(struct db *db);
+void db_verdict_step(struct db *db);   /* leader: has a majority been heard by now? */
+void db_verdict_void(struct db *db); /* of a lower epoch */
+void db_verdict_unsay(struct db *db);  /* a new role or term */
+struct db_ring db_verdict_said(const struct db *db); /* what a leader's message says; seq 0: nothing */
+void db_verdict_heard(struct db *db, const struct db_msg *m); /* from the leader that this node follows */
 
 /* apply.c */
 void db_apply_committed(struct db *db);
@@ -337,7 +373,13 @@ void db_propose_outcome(struct db *db, const struct uuid *id, const struct apply
 void db_propose_check_kept(struct db *db);
 void db_on_propose(struct db *db, const struct db_msg *m);
 
+/* force.c */
+bool db_is_force_open(const struct db *db); /* this epoch's beginning is not committed yet */
+void db_on_later_epoch(struct db *db, const struct db_msg *m, uint32_t nodeid);
+void db_force_joined(struct db *db); /* its log equals that of a leader with a majority: prevention is over */
+
 /* snapshot.c */
+void db_snapshot_fetch(struct db *db, uint32_t nodeid);
 void db_snapshot_offer(struct db *db, struct db_peer *peer);
 void db_snapshot_quarantine(struct db *db);
 void db_snapshot_fetch_from_leader(struct db *db);

@@ -4,12 +4,13 @@
  *
  *   u8 'R'  u8 version (1)  u8 type  uuid cluster  uuid from  uuid to (nil: everyone)  u64 term  u8 yes
  *   HELLO PREVOTE VOTE             u64 index  u64 index_term
- *   VOTE_REPLY                     u64 index  u64 index_term (of what is durable there)
+ *   VOTE_REPLY                     u64 index  u64 index_term (of what is durable there)  ring
  *   APPEND                         u64 index  u64 index_term  u64 commit  u64 hash_index  [32]hash  entries
- *                                  uuid witness  u64 witness_sequence
- *   ACK                            u64 match  u64 verified
+ *                                  uuid witness  u64 witness_sequence  ring
+ *   ACK                            u64 match  u64 verified  ring
  *   OFFER                          u64 index
  *   PROPOSE                        entries
+ *   ring                           u32 nodeid  u64 seq
  *   entries                        u32 count, each: u64 term  uuid request  u16 kind  u8 level  i64 time  bytes payload
  */
 #include "agent/db/internal.h"
@@ -19,6 +20,21 @@ enum { MAGIC = 'R', VERSION = 1, ENTRY_FIXED = 8 + 16 + 2 + 1 + 8 + 4 };
 size_t db_msg_entry_size(const struct entry *e)
 {
     return ENTRY_FIXED + e->payload.len;
+}
+
+static void put_ring(struct buf *b, struct db_ring ring)
+{
+    wire_put_u32(b, ring.nodeid);
+    wire_put_u64(b, ring.seq);
+}
+
+/* Earlier releases do not say it. */
+static void get_ring(struct wire_reader *r, struct db_ring *ret)
+{
+    if (r->err != 0 || r->p == r->end)
+        return;
+    ret->nodeid = wire_get_u32(r);
+    ret->seq = wire_get_u64(r);
 }
 
 static void put_entries(struct buf *b, const struct db_msg *m)
@@ -70,6 +86,8 @@ void db_msg_encode(const struct db_msg *m, struct buf *b)
     case DB_MSG_VOTE_REPLY:
         wire_put_u64(b, m->index);
         wire_put_u64(b, m->index_term);
+        if (m->type == DB_MSG_VOTE_REPLY)
+            put_ring(b, m->ring);
         break;
     case DB_MSG_APPEND:
         wire_put_u64(b, m->index);
@@ -80,10 +98,12 @@ void db_msg_encode(const struct db_msg *m, struct buf *b)
         put_entries(b, m);
         wire_put_uuid(b, &m->witness);
         wire_put_u64(b, m->witness_sequence);
+        put_ring(b, m->ring);
         break;
     case DB_MSG_ACK:
         wire_put_u64(b, m->match);
         wire_put_u64(b, m->verified);
+        put_ring(b, m->ring);
         break;
     case DB_MSG_OFFER: wire_put_u64(b, m->index); break;
     case DB_MSG_PROPOSE: put_entries(b, m); break;
@@ -121,6 +141,7 @@ static void get_append(struct wire_reader *r, struct db_msg *m)
     if (r->err == 0 && r->p < r->end) { /* earlier releases do not say it */
         m->witness = wire_get_uuid(r);
         m->witness_sequence = wire_get_u64(r);
+        get_ring(r, &m->ring);
     }
 }
 
@@ -137,6 +158,7 @@ static void get_body(struct wire_reader *r, struct db_msg *m)
     case DB_MSG_ACK:
         m->match = wire_get_u64(r);
         m->verified = wire_get_u64(r);
+        get_ring(r, &m->ring);
         break;
     case DB_MSG_OFFER: m->index = wire_get_u64(r); break;
     case DB_MSG_PROPOSE: get_entries(r, m); break;
@@ -144,6 +166,7 @@ static void get_body(struct wire_reader *r, struct db_msg *m)
         if (r->p < r->end) { /* earlier releases do not say it */
             m->index = wire_get_u64(r);
             m->index_term = wire_get_u64(r);
+            get_ring(r, &m->ring);
         }
         break;
     case DB_MSG_PREVOTE_REPLY:

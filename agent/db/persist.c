@@ -4,8 +4,8 @@
  *   At most one batch is under way; what changes meanwhile makes up the next one. So batches are written in order, an
  *   fsync serves all that waited for it, and "what is durable" is one small struct (I4).
  *   A batch holds, against the last one: term and vote; entries cut and entries new; the rows that lead from the
- *   applied index stored before to the one now; the base of the log. Entries travel at once, rows when a batch goes out
- *   anyway, after DB_LAZY_ENTRIES or DB_LAZY_MS: rows that are lost are made again from the log.
+ *   applied index stored before to the one now; the base of the log. Entries travel at once, rows after DB_LAZY_ENTRIES
+ *   or DB_LAZY_MS: they lie all over the file, and what is lost of them is made again from the log.
  *   A batch is a consistent image: rows never run ahead of the entries in it and before it. */
 #include "agent/db/internal.h"
 
@@ -30,13 +30,15 @@ static bool is_urgent(const struct db *db)
     return db->meta_dirty || db->replace || db->dirty_from != UINT64_MAX;
 }
 
-static bool is_due(const struct db *db)
+static bool are_rows_due(const struct db *db)
 {
-    if (is_urgent(db))
+    if (db->replace)
         return true;
     if (db->applied <= db->stored_applied)
         return false;
-    return db->applied - db->stored_applied >= DB_LAZY_ENTRIES || db->now - db->lazy_since_ms >= DB_LAZY_MS;
+    bool can_replay = db->log.base_index <= db->stored_applied;
+    return !can_replay || db->applied - db->stored_applied >= DB_LAZY_ENTRIES ||
+           db->now - db->lazy_since_ms >= DB_LAZY_MS;
 }
 
 static void fill_entries(struct db *db, struct db_batch *b)
@@ -63,10 +65,16 @@ static struct db_batch *make_batch(struct db *db)
     b->voted_for = db->voted_for;
     b->witness = db->w.seen_of;
     b->witness_sequence = db->w.seen;
+    b->is_prevented = db->is_prevented;
     b->commit_index = db->commit > db->commit_hint ? db->commit : db->commit_hint;
     fill_entries(db, b);
-    b->applied_index = db->applied;
-    tables_take_changes(db->tables, &b->rows);
+    if (are_rows_due(db)) {
+        tables_take_changes(db->tables, &b->rows);
+        b->digest = tables_hash(db->tables);
+        db->stored_applied = db->applied;
+        db->lazy_since_ms = 0;
+    }
+    b->applied_index = db->stored_applied;
     b->base_index = db->log.base_index;
     b->base_term = db->log.base_term;
     b->base_config = db->base_config;
@@ -75,20 +83,19 @@ static struct db_batch *make_batch(struct db *db)
 
 void db_persist_flush(struct db *db)
 {
-    if (db->flight.seq != 0 || !is_due(db))
+    if (db->flight.seq != 0 || !(is_urgent(db) || are_rows_due(db)))
         return;
     db_apply_compact(db);
     struct db_batch *b = make_batch(db);
     db_out_push(db, DB_PERSIST)->batch = b;
     db->flight =
-        (struct db_durable){.seq = b->seq, .term = b->term, .voted_for = b->voted_for, .last = db_log_last(&db->log)};
+        (struct db_durable){.seq = b->seq, .term = b->term, .voted_for = b->voted_for, .last = db_log_last(&db->log),
+                            .is_prevented = b->is_prevented};
     db->meta_dirty = false;
     db->replace = false;
     db->dirty_from = UINT64_MAX;
     db->stored_last = db_log_last(&db->log);
-    db->stored_applied = db->applied;
     db->commit_hint = b->commit_index;
-    db->lazy_since_ms = 0;
 }
 
 void db_persisted(struct db *db, int64_t now_ms, uint64_t seq)

@@ -7,6 +7,12 @@
 
 enum { DB_REPLICAS_MAX = 100 };
 
+/* A membership of the cluster's processors, as corosync names it: seq rises for ever, so none comes twice. */
+struct db_ring {
+    uint32_t nodeid;
+    uint64_t seq; /* 0: none */
+};
+
 struct db_replica {
     struct uuid id;
     uint32_t nodeid;
@@ -67,6 +73,7 @@ struct db_image {
     struct uuid voted_for; /* nil: nobody in this term */
     struct uuid witness;   /* the highest sequence that was seen of this witness: one below is a rolled-back one */
     uint64_t witness_sequence;
+    bool is_prevented; /* only joins: neither campaigns nor votes */
     uint64_t commit_index;
     uint64_t applied_index;         /* of the tables below */
     struct tables *tables;          /* owned; NULL in an empty image */
@@ -77,7 +84,26 @@ struct db_image {
 };
 void db_image_done(struct db_image *image);
 
-/* One atomic write: all of it in one transaction, durable before db_persisted(seq). Batches are numbered from 1 up. */
+/* Forcing quorum begins an epoch (force.c). It is a part of the term, so that it is in every message, on every disk and
+ * in the witness's tag, and whoever compares terms compares epochs first:
+ *
+ *   term = (number * DB_FORCERS + nodeid of the forcing node) * DB_EPOCH_TERMS + the term within the epoch
+ *
+ * The nodeid keeps two halves apart that are both forced. A cluster begins in epoch 0. */
+#define DB_EPOCH_TERMS UINT64_C(1000000000)
+enum { DB_FORCERS = 100000 };
+static inline uint64_t db_epoch_of(uint64_t term)
+{
+    return term / DB_EPOCH_TERMS;
+}
+static inline uint64_t db_epoch_number(uint64_t term) /* how often quorum was forced */
+{
+    return db_epoch_of(term) / DB_FORCERS;
+}
+
+/* One atomic write: all of it in one transaction, durable before db_persisted(seq). Batches are numbered from 1 up. One
+ * with `replace` and a term of a later epoch than what it replaces gives up what others had committed: the store keeps
+ * a copy of that. */
 struct db_batch {
     uint64_t seq;
     bool replace; /* a snapshot: forget all rows and entries first; rows then holds the whole state */
@@ -85,12 +111,14 @@ struct db_batch {
     struct uuid voted_for;
     struct uuid witness;
     uint64_t witness_sequence;
+    bool is_prevented;
     uint64_t commit_index;
     uint64_t truncate_from; /* delete entries with index >= this first; 0: none */
     struct entry *entries;  /* then add these; owned, payloads too */
     size_t n_entries;
     uint64_t applied_index;
     struct table_changes rows;      /* upserts and deletions (value.p NULL) that lead to applied_index */
+    struct hash digest;             /* then: tables_hash() of all rows; not looked at while applied_index stays */
     uint64_t base_index, base_term; /* entries up to base_index are no longer needed */
     struct db_config base_config;
 };

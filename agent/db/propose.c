@@ -27,6 +27,8 @@ static bool is_ripe(const struct db *db, const struct entry *e)
 {
     if (!db_is_config_kind(e->kind))
         return true;
+    if (e->kind == ENTRY_FORCE)
+        return false; /* stands in the log of who forced, or nowhere */
     struct wire_reader r = wire_reader(e->payload);
     struct uuid id = wire_get_uuid(&r);
     if (e->kind == ENTRY_WITNESS_WEIGHT)

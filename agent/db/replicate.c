@@ -2,12 +2,13 @@
 /* Append, acknowledge, commit.
  *
  *   "Append, fsync, acknowledge; commit; only then answer the client. Batch what is waiting."
- *   One append message carries all that was proposed since the last one, for all followers; the next one waits until
- *   that is committed, so that under load a message carries many entries. A follower that cannot take it (its log
- *   ends earlier, or differs) refuses and says from where it can; it then gets chunks of its own, a round at a time,
- *   until it takes what is multicast. A heartbeat is an append without entries behind everything that was cast, so a
- *   message that got lost is noticed by the next one. What a follower acknowledges is min(verified, durable): equal to
- *   the leader's log, and on disk here. "Only entries of the leader's own term are counted; earlier ones follow." */
+ *   One append message carries all that was proposed since the last one, for all followers; under load the next one
+ *   gathers entries while others are in flight. A follower that cannot take it (its log ends earlier, or differs)
+ *   refuses and says from where it can; it then gets chunks of its own, a round at a time, until it takes what is
+ *   multicast. A heartbeat is an append without entries behind everything that was cast, so a message that got lost is
+ *   noticed by the next one. What a follower acknowledges is min(verified, durable): equal to the leader's log, and on
+ *   disk here.
+ *   "Only entries of the leader's own term are counted; earlier ones follow." */
 #include "agent/db/internal.h"
 
 static size_t message_bytes(const struct db *db)
@@ -33,7 +34,8 @@ static uint64_t send_append(struct db *db, const struct uuid *to, uint64_t from,
 {
     struct db_msg m = {
         .type = DB_MSG_APPEND, .to = *to, .yes = db_votes_heard(db), .index = from - 1, .commit = db->commit,
-        .witness = db->w.seen_of, .witness_sequence = db->w.seen};
+        .witness = db->w.seen_of, .witness_sequence = db->w.seen,
+        .ring = db_verdict_said(db)};
     bool known = db_log_term(&db->log, from - 1, &m.index_term);
     assert(known);
     size_t room = message_bytes(db) - DB_MSG_OVERHEAD, n = 0;
@@ -65,20 +67,45 @@ static void cast(struct db *db)
     db->cast_commit = db->commit;
 }
 
-/* All that was cast in this term is committed. Else what is new waits for that, and goes out with it in one message: a
- * message costs every node far more than an entry does. What is waited for in vain goes with the heartbeat. */
-static bool is_cast_settled(const struct db *db)
+/* What was cast in this term and is not committed. */
+static uint64_t in_flight(const struct db *db)
 {
     uint64_t cast_last = db->cast_next - 1;
-    return cast_last <= db->commit || cast_last < db->first_index;
+    if (cast_last <= db->commit || cast_last < db->first_index)
+        return 0;
+    uint64_t before = db->commit < db->first_index ? db->first_index - 1 : db->commit;
+    return cast_last - before;
+}
+
+/* A message costs every node far more than an entry does. So while some are in flight, new entries gather until they
+ * are a quarter of those (measured: best of whole, half, quarter) and the last message came back, which is when
+ * everybody has it: one client alone waits for nothing, many share a few messages. What is waited for in vain goes with
+ * the heartbeat. */
+static bool is_cast_due(const struct db *db)
+{
+    uint64_t cast_last = db->cast_next - 1, waiting = db_log_last(&db->log) - cast_last, n = in_flight(db);
+    return waiting > 0 && (n == 0 || (db->returned >= cast_last && 4 * waiting >= n));
+}
+
+/* While some are in flight, the commit index goes with what follows them. */
+static bool is_commit_due(const struct db *db)
+{
+    return db->cast_commit < db->commit && in_flight(db) == 0;
+}
+
+void db_repl_returned(struct db *db, const struct db_msg *m)
+{
+    bool is_cast = m->type == DB_MSG_APPEND && m->term == db->term && uuid_eq(&m->from, &db->p.self);
+    if (db->role == DB_LEADER && is_cast && m->index + m->n_entries > db->returned)
+        db->returned = m->index + m->n_entries;
 }
 
 void db_repl_flush(struct db *db)
 {
     if (db->role != DB_LEADER)
         return;
-    bool is_new = db->cast_next <= db_log_last(&db->log), beats = db->now >= db->heartbeat_ms;
-    if ((is_new && is_cast_settled(db)) || db->cast_commit < db->commit)
+    bool beats = db->now >= db->heartbeat_ms;
+    if (is_cast_due(db) || is_commit_due(db))
         cast(db);
     if (beats) {
         cast(db);
@@ -135,6 +162,9 @@ void db_on_ack(struct db *db, const struct db_msg *m)
     if (m->match > last || m->verified > last)
         return;
     p->heard_ms = db->now;
+    if (m->match >= db->commit && m->match >= db->first_index)
+        p->level_ms = db->now;
+    p->ring = m->ring;
     if (m->match > p->match) {
         p->match = m->match;
         db_election_transfer_ack(db, p);
@@ -171,7 +201,8 @@ static uint64_t acknowledged(const struct db *db)
 void db_repl_send_ack(struct db *db, bool ok, uint64_t verified)
 {
     struct db_msg m = {
-        .type = DB_MSG_ACK, .to = db->leader, .yes = ok, .match = acknowledged(db), .verified = verified};
+        .type = DB_MSG_ACK, .to = db->leader, .yes = ok, .match = acknowledged(db), .verified = verified,
+        .ring = db->verdict.ring};
     db->acked = m.match;
     db_send(db, &m);
 }
@@ -286,6 +317,7 @@ void db_on_append(struct db *db, const struct db_msg *m, uint32_t nodeid)
         return;
     }
     db_election_heard_leader(db, m, nodeid);
+    db_verdict_heard(db, m);
     if (uuid_eq(&m->witness, &db->config.witness))
         db_witness_note(db, &m->witness, m->witness_sequence);
     if (!uuid_is_nil(&m->to) && !uuid_eq(&m->to, &db->p.self))
@@ -301,6 +333,8 @@ void db_on_append(struct db *db, const struct db_msg *m, uint32_t nodeid)
         equal = db->log.base_index;
     db->verified = equal > db->verified ? equal : db->verified;
     follow_commit(db, m->commit, equal);
+    if (m->yes && equal >= m->commit)
+        db_force_joined(db);
     db_apply_check_hash(db, m->hash_index, &m->hash);
     bool is_chunk = !uuid_is_nil(&m->to), is_heartbeat = m->hash_index != 0 || m->commit == 0;
     if (is_chunk || is_heartbeat || acknowledged(db) > db->acked)

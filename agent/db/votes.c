@@ -71,7 +71,8 @@ bool db_is_config_kind(uint16_t kind)
     case ENTRY_REPLICA_WEIGHT:
     case ENTRY_REPLICA_REMOVE:
     case ENTRY_WITNESS_NAME:
-    case ENTRY_WITNESS_WEIGHT: return true;
+    case ENTRY_WITNESS_WEIGHT:
+    case ENTRY_FORCE: return true;
     default: return false;
     }
 }
@@ -137,6 +138,19 @@ static int apply_witness_weight(struct db_config *c, const struct uuid *id, uint
     return 0;
 }
 
+/* "One entry that sets all weights." */
+static int apply_force(struct db_config *c, const struct uuid *id, struct error *ret)
+{
+    struct db_replica *r = find_mutable(c, id);
+    if (r == NULL)
+        return error_set(ret, ERR_NO_OBJECT, "replica %s is not a member", uuid_str(id).s);
+    for (size_t i = 0; i < c->n; i++)
+        c->replicas[i].weight = 0;
+    r->weight = 1;
+    c->witness_weight = 0;
+    return 0;
+}
+
 int db_config_apply(struct db_config *c, const struct entry *e, struct error *ret)
 {
     struct wire_reader r = wire_reader(e->payload);
@@ -151,6 +165,7 @@ int db_config_apply(struct db_config *c, const struct entry *e, struct error *re
     case ENTRY_REPLICA_WEIGHT: return apply_weight(c, &id, weight, ret);
     case ENTRY_WITNESS_NAME: return apply_witness_name(c, &id, ret);
     case ENTRY_WITNESS_WEIGHT: return apply_witness_weight(c, &id, weight, ret);
+    case ENTRY_FORCE: return apply_force(c, &id, ret);
     default: return apply_remove(c, &id, ret);
     }
 }
@@ -244,17 +259,25 @@ static bool said_yes(const struct db *db, const struct db_peer *p, uint64_t arg)
     return p->vote == DB_VOTE_YES;
 }
 
+/* Who is not in the view says nothing: two candidates that voted for themselves do not wait for who is lost. */
 static bool may_still_say_yes(const struct db *db, const struct db_peer *p, uint64_t arg)
 {
-    (void)db;
     (void)arg;
-    return p->vote != DB_VOTE_NO;
+    if (p->vote != DB_VOTE_NONE)
+        return p->vote == DB_VOTE_YES;
+    return uuid_eq(&p->id, &db->p.self) || db_in_view(db, db->config.replicas[p - db->peers].nodeid);
 }
 
 static bool heard_lately(const struct db *db, const struct db_peer *p, uint64_t arg)
 {
     (void)arg;
     return uuid_eq(&p->id, &db->p.self) || db->now - p->heard_ms < DB_ELECTION_MS_MIN;
+}
+
+static bool heard_on_ring(const struct db *db, const struct db_peer *p, uint64_t arg)
+{
+    (void)arg;
+    return uuid_eq(&p->id, &db->p.self) || db_ring_eq(p->ring, db->verdict.ring);
 }
 
 static bool reaches(const struct db *db, const struct db_peer *p, uint64_t index)
@@ -281,6 +304,30 @@ bool db_votes_lost(const struct db *db)
 bool db_votes_heard(const struct db *db)
 {
     return quorum_of(db, heard_lately, 0, db_witness_is_covered(db, heard_lately, 0));
+}
+
+bool db_votes_on_ring(const struct db *db)
+{
+    return quorum_of(db, heard_on_ring, 0, db_witness_is_covered(db, heard_on_ring, 0));
+}
+
+struct asked {
+    db_has_fn *has;
+    void *ctx;
+};
+
+static bool has_it(const struct db *db, const struct db_peer *p, uint64_t arg)
+{
+    (void)db;
+    const struct asked *q = (const struct asked *)(uintptr_t)arg;
+    return q->has(q->ctx, &p->id);
+}
+
+bool db_is_quorum_if(const struct db *db, db_has_fn *has, void *ctx)
+{
+    const struct asked q = {has, ctx};
+    uint64_t arg = (uint64_t)(uintptr_t)&q;
+    return quorum_of(db, has_it, arg, db_witness_is_covered(db, has_it, arg));
 }
 
 /* The highest match that, with all that reach at least as far, is a quorum: "committed iff weight(S) + witness is
@@ -319,7 +366,7 @@ static bool is_last_resort(const struct db *db)
 bool db_may_campaign(const struct db *db)
 {
     const struct db_replica *self = db_config_find(&db->config, &db->p.self);
-    if (self == NULL || db->quarantined)
+    if (self == NULL || db->quarantined || db->is_prevented || db_is_behind(db))
         return false;
     if (self->weight > 0 || is_last_resort(db))
         return true;

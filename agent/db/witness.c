@@ -9,6 +9,8 @@
  *   "The witness counts only if the tag of the own term is known and need ⊆ S."            db_witness_is_covered
  *   "Members change by a write in the same term, both ways. Adding c: acknowledged(c) >= max(commit_index, the leader's
  *   first index of its term). When it is sent, need becomes the union of old and new; when it is known, need = new."
+ *   That it is this leader's of this term is forgotten when it is removed, and named again. Then it counts for nothing
+ *   until a write is known, and all its members are added anew.                               is_led, step_leader
  *   "Unknown outcome: need stays the union. Seeing the old tag proves nothing: it may land later. It resolves only
  *   by seeing one's own nonce, or by a later successful write."                            take_tag, take_written
  *   "A higher term: step down." "Missing is a fault, reported, never re-created."
@@ -45,6 +47,7 @@ static void add_member(struct db_tag *tag, const struct uuid *id)
 
 static void say_trouble(struct db *db, const char *text)
 {
+    db->w.refused_term = 0;
     if (str_eq(db->w.trouble, text))
         return; /* once, not for each round */
     STR_COPY(db->w.trouble, text);
@@ -53,6 +56,13 @@ static void say_trouble(struct db *db, const char *text)
 }
 
 /* ---- what is known ---------------------------------------------------------------------------------------------- */
+
+/* What this node heard as a candidate is over: it follows a leader with a majority. */
+void db_witness_followed(struct db *db)
+{
+    db->w.refused_term = 0;
+    db->w.trouble[0] = '\0';
+}
 
 void db_witness_forget(struct db *db)
 {
@@ -78,6 +88,7 @@ static void follow_name(struct db *db)
     w->is_known = w->is_sent = w->is_doubted = w->is_reachable = false;
     w->call = 0;
     w->etag[0] = w->trouble[0] = '\0';
+    w->refused_term = 0;
     w->tag = (struct db_tag){0};
     w->again_ms = db->now;
 }
@@ -122,6 +133,14 @@ static bool may_write(const struct db *db, uint64_t term, bool or_may_yet)
     bool has_vote = db->role != DB_LEADER && has_vote_of_member(db, or_may_yet);
     bool is_newer = db_log_last_term(&db->log) > tag->term;
     return is_member || has_vote || is_newer;
+}
+
+/* The leader of a term is the only one that ever writes in it. A write of before that is still under way misses the
+ * etag of the next one. */
+static bool is_led(const struct db *db)
+{
+    const struct db_tag *tag = &db->w.tag;
+    return db->role == DB_LEADER && tag->term == db->term && uuid_eq(&tag->leader, &db->p.self);
 }
 
 static uint64_t term_of_claim(const struct db *db)
@@ -182,6 +201,7 @@ static struct db_tag new_tag(struct db *db)
                            .term = db->term,
                            .leader = db->p.self,
                            .nonce = prng_uuid(&db->prng),
+                           .forced = db_epoch_of(db->term) > 0,
                            .members = {db->p.self},
                            .n_members = 1};
 }
@@ -343,7 +363,7 @@ static void step_leader(struct db *db)
     }
     if (db->durable.last < db->first_index || db->durable.term != db->term || settle_open(db))
         return;
-    if (!w->is_known && !may_write(db, db->term, false)) {
+    if (!w->is_known && !is_led(db) && !may_write(db, db->term, false)) {
         w->etag[0] = '\0'; /* it is not ours: read it again */
         w->again_ms = db->now + DB_WITNESS_AGAIN_MS_MAX;
         return;
@@ -358,6 +378,10 @@ void db_witness_step(struct db *db)
 {
     follow_name(db);
     if (!is_named(db) || db->w.call != 0 || db->now < db->w.again_ms)
+        return;
+    /* Who lost its own corosync knows that at once, all others only after corosync's time-outs: it would always win,
+     * and could tell nobody. */
+    if (!db_in_view(db, db->p.nodeid))
         return;
     switch (db->role) {
     case DB_PRECANDIDATE: step_precandidate(db); break;
@@ -416,6 +440,7 @@ static void take_foreign(struct db *db)
     snprintf(text, sizeof(text), "witness: refused, its term %llu is of other nodes, which went on without this one",
              (unsigned long long)w->tag.term);
     say_trouble(db, text);
+    w->refused_term = w->tag.term;
 }
 
 /* "Seeing the old tag proves nothing." */
@@ -433,8 +458,13 @@ static void take_tag(struct db *db, const struct db_witness_outcome *o)
         take_known(db);
     else if (!is_same && !is_old)
         take_foreign(db);
-    if (w->tag.term > db->term && db->role != DB_FOLLOWER)
+    if (db_epoch_of(w->tag.term) > db_epoch_of(db->term)) {
+        say_trouble(db, "witness: refused, quorum was forced elsewhere; this node waits for that side");
+        w->refused_term = w->tag.term;
+        db_election_follow(db, db->term); /* its term is not for us */
+    } else if (w->tag.term > db->term && db->role != DB_FOLLOWER) {
         db_election_outdone(db, w->tag.term);
+    }
 }
 
 static void take_read(struct db *db, const struct db_witness_outcome *o)
@@ -508,6 +538,8 @@ void db_witness(const struct db *db, struct db_witness_view *ret)
                                     .is_doubted = leads && w->is_sent,
                                     .is_current = db_witness_is_current(db),
                                     .is_reachable = w->is_reachable,
-                                    .tag = w->tag};
+                                    .tag = w->tag,
+                                    .refused_term = w->refused_term,
+                                    .seen = uuid_eq(&w->seen_of, &w->of) ? w->seen : 0};
     STR_COPY(ret->trouble, w->trouble);
 }

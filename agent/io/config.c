@@ -83,6 +83,11 @@ static bool set_log_level(struct config *c, const char *value)
     return false;
 }
 
+static bool set_watchdog(struct config *c, const char *value)
+{
+    return (value[0] == '/' || str_eq(value, "none")) && STR_COPY(c->watchdog, value);
+}
+
 static const struct key {
     const char *section, *name;
     bool (*set)(struct config *c, const char *value);
@@ -90,6 +95,7 @@ static const struct key {
 } keys[] = {
     {"node", "name", set_node_name, "lower-case letters, digits and dashes, up to 63"},
     {"node", "address", set_node_address, "a numeric IPv4 or IPv6 address"},
+    {"fence", "watchdog", set_watchdog, "the path of a watchdog, or none"},
     {"tls", "port", set_tls_port, "a port number, 1 to 65535"},
     {"log", "level", set_log_level, "error, warning, notice, info or debug"},
 };

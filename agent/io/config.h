@@ -6,13 +6,14 @@
 #include "common/log.h"
 #include "vm/port.h"
 
-enum { CONFIG_PORT_DEFAULT = 7700 };
+enum { CONFIG_PORT_DEFAULT = 7700, WATCHDOG_PATH_MAX = 108 };
 
 struct config {
     char node[NODE_NAME_MAX];  /* default: the host name, up to its first dot */
     char address[ADDRESS_MAX]; /* "": what the name resolves to (host_facts_read) */
     uint16_t port;
     enum log_level log_level;
+    char watchdog[WATCHDOG_PATH_MAX]; /* device or FIFO; "" or "none": none */
 };
 
 /* must_exist: the file was named by the admin. 0, ERR_USAGE (text has file and line) or ERR_IO. */

@@ -159,6 +159,14 @@ static void on_confchg(cpg_handle_t handle, const struct cpg_name *group, const 
     c->ops.view(c->ctx, ids, self ? n : 0);
 }
 
+static void on_ring(cpg_handle_t handle, struct cpg_ring_id ring, uint32_t n_members, const uint32_t *members)
+{
+    (void)n_members, (void)members;
+    struct cpg *c = self_of(handle);
+    if (c->state == CPG_UP)
+        c->ops.ring(c->ctx, ring.nodeid, ring.seq);
+}
+
 /* ---- sending */
 
 static void queue_drop(struct cpg *c)
@@ -229,6 +237,7 @@ static void lost(struct cpg *c, cs_error_t why)
     log_warn(c->log, "cpg: corosync is lost (%s) -> no group until it is back", cs_strerror(why));
     go_down(c, CPG_OFF, false);
     timer(c, &c->retry, CPG_RETRY_MS, start_connecting);
+    c->ops.ring(c->ctx, 0, 0);
     c->ops.view(c->ctx, NULL, 0);
 }
 
@@ -327,13 +336,15 @@ static cs_error_t try_join(cpg_handle_t handle, const struct cpg_name *group)
 static void run_connect(struct worker_job *job)
 {
     struct connect_job *j = (struct connect_job *)job;
-    cpg_callbacks_t callbacks = {.cpg_deliver_fn = on_deliver, .cpg_confchg_fn = on_confchg};
-    j->err = cpg_initialize(&j->handle, &callbacks);
+    cpg_model_v1_data_t model = {.model = CPG_MODEL_V1,
+                                 .cpg_deliver_fn = on_deliver,
+                                 .cpg_confchg_fn = on_confchg,
+                                 .cpg_totem_confchg_fn = on_ring,
+                                 .flags = CPG_MODEL_V1_DELIVER_INITIAL_TOTEM_CONF};
+    j->err = cpg_model_initialize(&j->handle, CPG_MODEL_V1, (cpg_model_data_t *)&model, j->c);
     if (j->err != CS_OK)
         return;
-    j->err = cpg_context_set(j->handle, j->c);
-    if (j->err == CS_OK)
-        j->err = cpg_fd_get(j->handle, &j->fd);
+    j->err = cpg_fd_get(j->handle, &j->fd);
     if (j->err == CS_OK)
         j->err = cpg_local_get(j->handle, &j->nodeid);
     if (j->err == CS_OK)

@@ -24,6 +24,9 @@ enum {
 };
 
 struct cpg_ops {
+    /* corosync formed another ring: told in order with views and messages, before any that was sent on it. seq 0:
+     * corosync was lost. */
+    void (*ring)(void *ctx, uint32_t nodeid, uint64_t seq);
     /* The group's members, each node once, own one included; n == 0: corosync was lost. */
     void (*view)(void *ctx, const uint32_t *nodeids, size_t n);
     /* A whole message; own ones too. bytes is borrowed. */

@@ -216,6 +216,15 @@ int file_read_secret(const char *prefix, const char *path, size_t max, struct bu
     return read_file(prefix, path, max, true, ret, e);
 }
 
+int file_rename(const char *prefix, const char *from, const char *to, struct error *e)
+{
+    struct full_path source = full(prefix, from, ""), target = full(prefix, to, "");
+    if (rename(source.s, target.s) < 0)
+        return io_error(e, "rename", source.s);
+    sync_folder(&target);
+    return 0;
+}
+
 int file_remove(const char *prefix, const char *path, struct error *e)
 {
     struct full_path p = full(prefix, path, "");

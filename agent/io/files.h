@@ -29,5 +29,8 @@ int file_read(const char *prefix, const char *path, size_t max, struct buf *ret,
  * belongs to another. */
 int file_read_secret(const char *prefix, const char *path, size_t max, struct buf *ret, struct error *e);
 
+/* Over what is there. Within a folder. */
+int file_rename(const char *prefix, const char *from, const char *to, struct error *e);
+
 /* Gone is success. */
 int file_remove(const char *prefix, const char *path, struct error *e);

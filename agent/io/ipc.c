@@ -186,7 +186,7 @@ static void deliver(struct ipc_client *cl, enum core_access access)
     struct json *request = cl->request;
     cl->request = NULL;
     cl->told = true;
-    cl->ipc->ops.request(cl->ipc->ops.ctx, cl->id, request, access); /* may answer, or end the client */
+    cl->ipc->ops.request(cl->ipc->ops.ctx, cl->id, request, access, cl->uid); /* may answer, or end the client */
     json_free(request);
 }
 

@@ -39,7 +39,7 @@ enum {
 struct ipc_ops {
     uint64_t (*new_client)(void *ctx); /* an id never used before, not 0 */
     /* request is borrowed; it has the shape of a JSON object, no more is known of it. */
-    void (*request)(void *ctx, uint64_t client, const struct json *request, enum core_access access);
+    void (*request)(void *ctx, uint64_t client, const struct json *request, enum core_access access, uid_t uid);
     void (*gone)(void *ctx, uint64_t client);
     void *ctx;
 };

@@ -14,5 +14,8 @@
 #define PATH_NODE_CERT RINGMASTER_STATE_DIR "/node.pem"
 #define PATH_NODE_KEY RINGMASTER_STATE_DIR "/node.key"
 
+/* What the agent cast last as the quorum device, for the process after this one (agent/io/quorum.h). */
+#define PATH_CAST "/run/ringmaster/cast"
+
 #define PATH_COROSYNC_CONF "/etc/corosync/corosync.conf"
 #define PATH_COROSYNC_AUTHKEY "/etc/corosync/authkey"

@@ -17,7 +17,6 @@ enum statement {
     ST_LOG_CHAIN,
     ST_LOG_TRUNCATE,
     ST_LOG_TRIM,
-    ST_ROW_GET,
     ST_ROW_PUT,
     ST_ROW_DEL,
     ST_STATE_PUT,
@@ -30,12 +29,12 @@ static const char *const statements[ST_N] = {
     [ST_LOG_CHAIN] = "SELECT chain FROM log WHERE idx = ?",
     [ST_LOG_TRUNCATE] = "DELETE FROM log WHERE idx >= ?",
     [ST_LOG_TRIM] = "DELETE FROM log WHERE idx <= ?",
-    [ST_ROW_GET] = "SELECT value FROM row WHERE tbl = ? AND key = ?",
     [ST_ROW_PUT] = "INSERT INTO row (tbl, key, value) VALUES (?, ?, ?) "
                    "ON CONFLICT (tbl, key) DO UPDATE SET value = excluded.value",
     [ST_ROW_DEL] = "DELETE FROM row WHERE tbl = ? AND key = ?",
     [ST_STATE_PUT] = "UPDATE state SET term = ?, voted_for = ?, commit_index = ?, applied_index = ?, base_index = ?, "
-                     "base_term = ?, base_chain = ?, base_config = ?, digest = ?, witness = ?, witness_sequence = ?",
+                     "base_term = ?, base_chain = ?, base_config = ?, digest = ?, witness = ?, witness_sequence = ?, "
+                     "prevented = ?",
 };
 
 static const char schema[] =
@@ -53,12 +52,13 @@ static const char schema[] =
 static const char *const later_columns[][2] = {
     {"witness", "ALTER TABLE state ADD COLUMN witness BLOB NOT NULL DEFAULT x'00000000000000000000000000000000';"},
     {"witness_sequence", "ALTER TABLE state ADD COLUMN witness_sequence INTEGER NOT NULL DEFAULT 0;"},
+    {"prevented", "ALTER TABLE state ADD COLUMN prevented INTEGER NOT NULL DEFAULT 0;"},
 };
 
 struct store {
     sqlite3 *db; /* NULL until the file exists */
     sqlite3_stmt *st[ST_N];
-    char path[PATH_MAX - 16];
+    char path[PATH_MAX - 64];
     struct uuid cluster, replica;
     /* What the file holds: */
     uint64_t term, commit_index, applied_index;
@@ -204,15 +204,6 @@ static struct hash chain_next(const struct hash *before, const struct entry *en)
     wire_put_i64(&b, en->time_ms);
     struct slice parts[] = {{before->b, sizeof(before->b)}, buf_slice(&b), en->payload};
     return hash_sha256(parts, 3);
-}
-
-static struct hash row_hash(enum table_id table, const char *key, struct slice value)
-{
-    AUTO(buf_done) struct buf b = {0};
-    wire_put_u16(&b, (uint16_t)table);
-    wire_put_str(&b, key);
-    struct slice parts[] = {buf_slice(&b), value};
-    return hash_sha256(parts, 2);
 }
 
 /* The uuid at the end is there with a witness alone: without one this is what releases before it wrote. */
@@ -426,7 +417,8 @@ static int load_state(struct store *s, struct db_image *image, bool *ret_mine, s
     sqlite3_stmt *st = NULL;
     if (sqlite3_prepare_v2(s->db,
                            "SELECT cluster, replica, term, voted_for, commit_index, applied_index, base_index, "
-                           "base_term, base_chain, base_config, digest, witness, witness_sequence FROM state",
+                           "base_term, base_chain, base_config, digest, witness, witness_sequence, prevented "
+                           "FROM state",
                            -1, &st, NULL) != SQLITE_OK ||
         sqlite3_step(st) != SQLITE_ROW) {
         int err =
@@ -435,6 +427,7 @@ static int load_state(struct store *s, struct db_image *image, bool *ret_mine, s
         return err;
     }
     struct uuid cluster, replica;
+    uint64_t prevented = 0;
     bool ok = column_copy(st, 0, cluster.b, sizeof(cluster.b)) && column_copy(st, 1, replica.b, sizeof(replica.b)) &&
               column_u64(st, 2, INT64_MAX, &s->term) && column_copy(st, 3, s->voted_for.b, sizeof(s->voted_for.b)) &&
               column_u64(st, 4, INT64_MAX, &s->commit_index) && column_u64(st, 5, INT64_MAX, &s->applied_index) &&
@@ -442,7 +435,7 @@ static int load_state(struct store *s, struct db_image *image, bool *ret_mine, s
               column_copy(st, 8, s->base_chain.b, HASH_SIZE) && column_copy(st, 10, s->digest.b, HASH_SIZE) &&
               config_decode(column_slice(st, 9), &image->base_config) == 0 &&
               column_copy(st, 11, s->witness.b, sizeof(s->witness.b)) &&
-              column_u64(st, 12, INT64_MAX, &s->witness_sequence);
+              column_u64(st, 12, INT64_MAX, &s->witness_sequence) && column_u64(st, 13, 1, &prevented);
     sqlite3_finalize(st);
     if (!ok)
         return damaged(s, e, "its state does not decode");
@@ -453,6 +446,7 @@ static int load_state(struct store *s, struct db_image *image, bool *ret_mine, s
     image->voted_for = s->voted_for;
     image->witness = s->witness;
     image->witness_sequence = s->witness_sequence;
+    image->is_prevented = prevented != 0;
     image->commit_index = s->commit_index;
     image->applied_index = s->applied_index;
     image->base_index = s->base_index;
@@ -516,7 +510,7 @@ static int load_log(struct store *s, struct db_image *image, struct error *e)
     return err;
 }
 
-static bool load_row(sqlite3_stmt *st, struct tables *t, struct hash *sum)
+static bool load_row(sqlite3_stmt *st, struct tables *t)
 {
     uint64_t table;
     const char *key = (const char *)sqlite3_column_text(st, 1);
@@ -527,8 +521,6 @@ static bool load_row(sqlite3_stmt *st, struct tables *t, struct hash *sum)
         return false;
     if (!value.p)
         value.p = (const uint8_t *)"";
-    struct hash h = row_hash((enum table_id)table, key, value);
-    hash_add(sum, &h);
     tables_put(t, (enum table_id)table, key, value);
     return true;
 }
@@ -539,17 +531,17 @@ static int load_rows(struct store *s, struct db_image *image, struct error *e)
     if (sqlite3_prepare_v2(s->db, "SELECT tbl, key, value FROM row ORDER BY tbl, key", -1, &st, NULL) != SQLITE_OK)
         return sql_error(s, e, "read");
     image->tables = tables_new();
-    struct hash sum = {{0}};
     int err = 0, rc;
     size_t n = 0;
     while (!err && (rc = sqlite3_step(st)) != SQLITE_DONE) {
         if (rc != SQLITE_ROW)
             err = sql_error(s, e, "read");
-        else if (++n > STORE_ROWS_MAX || !load_row(st, image->tables, &sum))
+        else if (++n > STORE_ROWS_MAX || !load_row(st, image->tables))
             err = damaged(s, e, "a row does not decode");
     }
     sqlite3_finalize(st);
-    if (!err && !hash_eq(&sum, &s->digest))
+    struct hash digest = tables_hash(image->tables);
+    if (!err && !hash_eq(&digest, &s->digest))
         err = damaged(s, e, "its rows are not those that were written");
     struct table_changes changes;
     tables_take_changes(image->tables, &changes); /* what is on disk is no change */
@@ -693,7 +685,7 @@ static int chain_at(struct store *s, uint64_t index, struct hash *ret, struct er
 static int write_replace(struct store *s, const struct db_batch *b, struct error *e)
 {
     int err = run(s, "DELETE FROM log; DELETE FROM row", e);
-    s->digest = s->base_chain = s->last_chain = (struct hash){{0}};
+    s->base_chain = s->last_chain = (struct hash){{0}};
     s->base_index = s->last_index = b->base_index;
     s->base_term = b->base_term;
     return err;
@@ -744,23 +736,10 @@ static void bind_row_key(sqlite3_stmt *st, const struct table_row *row)
 
 static int write_row(struct store *s, const struct table_row *row, struct error *e)
 {
-    sqlite3_stmt *get = s->st[ST_ROW_GET];
-    bind_row_key(get, row);
-    int rc = sqlite3_step(get);
-    if (rc == SQLITE_ROW) {
-        struct hash before = row_hash(row->table, row->key, column_slice(get, 0));
-        hash_sub(&s->digest, &before);
-    }
-    sqlite3_reset(get);
-    if (rc != SQLITE_ROW && rc != SQLITE_DONE)
-        return sql_error(s, e, "read");
     sqlite3_stmt *st = s->st[row->value.p ? ST_ROW_PUT : ST_ROW_DEL];
     bind_row_key(st, row);
-    if (row->value.p) {
-        struct hash after = row_hash(row->table, row->key, row->value);
-        hash_add(&s->digest, &after);
+    if (row->value.p)
         bind_blob(st, 3, row->value.p, row->value.len);
-    }
     return step_done(s, st, e);
 }
 
@@ -796,6 +775,8 @@ static int write_state(struct store *s, const struct db_batch *b, struct error *
     s->witness = b->witness;
     s->witness_sequence = b->witness_sequence;
     s->commit_index = b->commit_index;
+    if (b->replace || b->applied_index != s->applied_index)
+        s->digest = b->digest;
     s->applied_index = b->applied_index;
     sqlite3_stmt *st = s->st[ST_STATE_PUT];
     bind_u64(st, 1, s->term);
@@ -809,6 +790,7 @@ static int write_state(struct store *s, const struct db_batch *b, struct error *
     bind_blob(st, 9, s->digest.b, sizeof(s->digest.b));
     bind_blob(st, 10, s->witness.b, sizeof(s->witness.b));
     bind_u64(st, 11, s->witness_sequence);
+    bind_u64(st, 12, b->is_prevented);
     return step_done(s, st, e);
 }
 
@@ -844,9 +826,45 @@ static int after_commit(struct store *s, struct error *e)
     return first ? sync_dir(s, e) : 0;
 }
 
+/* What a later epoch replaces was committed by others, and is in no other place any more: a copy of the file stays. A
+ * second try finds what the first one left, and writes over it. */
+int store_keep(struct store *s, const char *suffix, struct error *e)
+{
+    char path[PATH_MAX];
+    sibling(s, suffix, path);
+    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (fd < 0)
+        return io_error(e, "write", path);
+    sqlite3_stmt *st = NULL;
+    int err = 0;
+    if (sqlite3_prepare_v2(s->db, "VACUUM INTO ?", -1, &st, NULL) != SQLITE_OK ||
+        sqlite3_bind_text(st, 1, path, -1, SQLITE_STATIC) != SQLITE_OK || sqlite3_step(st) != SQLITE_DONE)
+        err = sql_error(s, e, "copy");
+    sqlite3_finalize(st);
+    if (!err && fsync(fd) != 0)
+        err = io_error(e, "sync", path);
+    close(fd);
+    return err ? err : sync_dir(s, e);
+}
+
+static int keep_copies(struct store *s, struct db_batch *const *batches, size_t n, struct error *e)
+{
+    int err = 0;
+    for (size_t i = 0; !err && i < n; i++) {
+        if (!batches[i]->replace || s->last_index == 0 || db_epoch_of(batches[i]->term) <= db_epoch_of(s->term))
+            continue;
+        char suffix[48];
+        snprintf(suffix, sizeof(suffix), ".before-epoch-%llu", (unsigned long long)db_epoch_number(batches[i]->term));
+        err = store_keep(s, suffix, e);
+    }
+    return err;
+}
+
 int store_write(struct store *s, struct db_batch *const *batches, size_t n, struct error *e)
 {
     int err = s->db ? 0 : create(s, e);
+    if (!err)
+        err = keep_copies(s, batches, n, e);
     if (!err)
         err = run(s, "BEGIN IMMEDIATE", e);
     for (size_t i = 0; !err && i < n; i++)

@@ -3,7 +3,7 @@
  *
  * Format (application_id "RMdb", user_version = STORE_VERSION):
  *   state  one row: identity (cluster, replica), term, voted_for, commit_index, applied_index, base_index, base_term,
- *          base_chain, base_config, digest
+ *          base_chain, base_config, digest, witness, witness_sequence, prevented
  *   log    idx -> term, request_id, kind, level, time_ms, payload, chain
  *   row    (tbl, key) -> value
  *   chain(i) = SHA-256(chain(i-1), term, idx, request_id, kind, level, time_ms, payload); of the base: base_chain.
@@ -20,7 +20,8 @@
  * The file is made by the first write. Next to it PATH.replica holds the UUID of the replica that has a file: it is
  * written right after the file, so a file that is missing although it is named there was lost, and its votes with it:
  * such a replica must not run again (a lost disk is a new replica). The file of another replica (this host left a
- * cluster and joined again) is set aside as PATH.old. */
+ * cluster and joined again) is set aside as PATH.old. What a later epoch replaces (quorum was forced elsewhere) is
+ * copied to PATH.before-epoch-N first: it may have been committed, and nobody else has it any more. */
 #pragma once
 
 #include "agent/db/port.h"
@@ -42,5 +43,8 @@ int store_open(const char *path, const struct identity *id, struct store **ret, 
 
 /* Writes the batches in one transaction. Blocking, one thread at a time. After an error the store is of no more use. */
 int store_write(struct store *s, struct db_batch *const *batches, size_t n, struct error *e);
+
+/* Copies the file to PATH and that suffix, synced. Blocking. */
+int store_keep(struct store *s, const char *suffix, struct error *e);
 
 void store_close(struct store *s);

@@ -18,9 +18,10 @@ static int check_mode(const char *path, int fd, bool secret, struct error *e)
     if (S_ISDIR(st.st_mode) || (secret && !S_ISREG(st.st_mode)))
         return error_set(e, ERR_USAGE, "%s is not a file", path);
     if (secret && (st.st_mode & (S_IRWXG | S_IRWXO))) {
-        error_set(e, ERR_USAGE, "%s may be opened by others (mode %04o): whoever could read it could join the cluster",
-                  path, (unsigned)(st.st_mode & 07777));
-        error_set_remedy(e, "make a new token with clusterctl cluster join-token, and keep it in a file of mode 0600");
+        error_set(e, ERR_USAGE, "%s may be opened by others (mode %04o), and what it holds is no secret any more", path,
+                  (unsigned)(st.st_mode & 07777));
+        error_set_remedy(e, "replace it (a join token by clusterctl cluster join-token, a key by its issuer), and "
+                            "keep it in a file of mode 0600");
         return ERR_USAGE;
     }
     return 0;

@@ -1,32 +1,24 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Committed writes through the agent of this node: `cluster config set`, as clusterctl sends it, from so many clients
- * at once, each of which waits for its answer before it writes again.
+/* Committed writes through the agent of this node: `cluster config set`, as clusterctl sends it, on so many connections
+ * at once; on each the next write goes out when the last one is answered.
  *
  *     agent-load SECONDS IN_FLIGHT BYTES
  *
- * A write is counted when the agent has answered that it is committed. */
-#include <pthread.h>
-#include <stdatomic.h>
+ * A write is counted when the agent has answered that it is committed. One thread, as etcd-load: the load shares the
+ * processors with what it measures. It waits for the answer that is due next: answers come in the order of commits. */
+#include <sys/random.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
-#include "cli/io/client.h"
+#include <qb/qbipcc.h>
+
+#include "common/proto.h"
 #include "common/uuid.h"
 #include "tests/bench/load.h"
 
-#include <sys/random.h>
-
 enum { ASK_MS = 30000 };
 
-struct writer {
-    pthread_t thread;
-    struct client *client;
-    int64_t until_us;
-    size_t bytes;
-    uint64_t n, failed;
-    struct error why;
-};
-
-static atomic_uint_fast64_t next_number;
+static uint8_t answer[PROTO_MESSAGE_MAX];
 
 static struct json *request_of(const char *verb, struct json *args)
 {
@@ -38,85 +30,93 @@ static struct json *request_of(const char *verb, struct json *args)
     return proto_request(verb, uuid_str(&id).s, args);
 }
 
-static int ask(struct client *c, const char *verb, struct json *args, struct error *e)
+static int ask(qb_ipcc_connection_t *c, const char *verb, struct json *args, struct error *e)
 {
     AUTO(json_freep) struct json *request = request_of(verb, args);
-    AUTO(json_freep) struct json *answer = NULL;
-    int err = client_ask(c, request, ASK_MS, false, &answer, e);
-    if (err)
-        return err;
-    const struct json *status = json_get(answer, "status");
+    AUTO(freep) char *text = json_dump(request);
+    struct {
+        struct qb_ipc_request_header header;
+        struct proto_frame frame;
+    } __attribute__((aligned(8))) head = {.header = {.id = PROTO_REQUEST}};
+    head.frame.total = (uint32_t)strlen(text);
+    head.header.size = (int32_t)(sizeof(head) + head.frame.total);
+    struct iovec parts[] = {{&head, sizeof(head)}, {text, head.frame.total}};
+    ssize_t n = qb_ipcc_sendv(c, parts, 2);
+    return n < 0 ? error_set(e, ERR_NO_AGENT, "the agent took no request: %s", strerror((int)-n)) : 0;
+}
+
+/* 0: it is committed. */
+static int take(qb_ipcc_connection_t *c, struct error *e)
+{
+    struct {
+        struct qb_ipc_response_header header;
+        struct proto_frame frame;
+    } __attribute__((aligned(8))) head;
+    ssize_t n = qb_ipcc_recv(c, answer, sizeof(answer), ASK_MS);
+    if (n < (ssize_t)sizeof(head))
+        return error_set(e, ERR_NO_AGENT, "no answer: %s", n < 0 ? strerror((int)-n) : "a message of a few bytes");
+    memcpy(&head, answer, sizeof(head));
+    size_t len = (size_t)n - sizeof(head);
+    AUTO(json_freep) struct json *found = NULL;
+    if (head.frame.total != len || json_parse((const char *)answer + sizeof(head), len, &found, e) != 0)
+        return error_set(e, ERR_MALFORMED, "an answer in more than one message");
+    const struct json *status = json_get(found, "status");
     if (json_get_int(status, "code", 1) != 0)
         return error_set(e, ERR_FAILED, "%s", json_get_str(status, "message", "no status"));
     return 0;
 }
 
-static int write_one(struct writer *w)
+static int write_one(qb_ipcc_connection_t *c, size_t bytes, uint64_t number, struct error *e)
 {
     char value[LOAD_BYTES_MAX + 1];
-    load_value(value, w->bytes, atomic_fetch_add(&next_number, 1));
+    load_value(value, bytes, number);
     struct json *args = json_object_new();
     json_set_str(args, "name", "upgrade.executor");
     json_set_str(args, "value", value);
-    return ask(w->client, "cluster.config.set", args, &w->why);
+    return ask(c, "cluster.config.set", args, e);
 }
 
-static void *write_until(void *data)
-{
-    struct writer *w = data;
-    while (load_now_us() < w->until_us) {
-        if (write_one(w) != 0) {
-            w->failed++;
-            break;
-        }
-        w->n++;
-    }
-    return NULL;
-}
-
-/* Connections are made before the clock starts. */
-static int connect_all(struct writer *writers, size_t n, struct error *e)
+/* Connections are made, and have been of use, before the clock starts. */
+static int connect_all(qb_ipcc_connection_t **c, size_t n, struct error *e)
 {
     for (size_t i = 0; i < n; i++) {
-        writers[i].client = client_new(PROTO_IPC_NAME, NULL, NULL);
-        int err = ask(writers[i].client, "cluster.config.show", NULL, e);
-        if (err)
-            return err;
+        c[i] = qb_ipcc_connect(PROTO_IPC_NAME, PROTO_MESSAGE_MAX);
+        if (c[i] == NULL)
+            return error_set(e, ERR_NO_AGENT, "the agent of this node cannot be reached: %s", strerror(errno));
+        if (ask(c[i], "cluster.config.show", NULL, e) != 0 || take(c[i], e) != 0)
+            return e->code;
     }
     return 0;
 }
 
 int main(int argc, char **argv)
 {
-    static struct writer writers[LOAD_IN_FLIGHT_MAX];
+    static qb_ipcc_connection_t *connections[LOAD_IN_FLIGHT_MAX];
     struct error e = {0};
     if (argc != 4) {
         fputs("usage: agent-load SECONDS IN_FLIGHT BYTES\n", stderr);
         return 64;
     }
     long seconds = load_number(argv[1], 1, 600);
-    size_t n = (size_t)load_number(argv[2], 1, LOAD_IN_FLIGHT_MAX);
+    size_t in_flight = (size_t)load_number(argv[2], 1, LOAD_IN_FLIGHT_MAX);
     size_t bytes = (size_t)load_number(argv[3], 32, LOAD_BYTES_MAX);
-    atomic_init(&next_number, (uint64_t)load_now_us() * 1000);
-    if (connect_all(writers, n, &e) != 0) {
+    if (connect_all(connections, in_flight, &e) != 0) {
         load_print(0, 1, 0, e.text);
         return 1;
     }
-    int64_t began_us = load_now_us();
-    for (size_t i = 0; i < n; i++) {
-        writers[i].until_us = began_us + seconds * 1000000;
-        writers[i].bytes = bytes;
-        if (pthread_create(&writers[i].thread, NULL, write_until, &writers[i]) != 0)
-            abort();
+    uint64_t number = (uint64_t)load_now_us() * 1000, sent = 0, done = 0;
+    int64_t began_us = load_now_us(), until_us = began_us + seconds * 1000000;
+    int err = 0;
+    while (!err && sent < in_flight)
+        err = write_one(connections[sent++], bytes, number++, &e);
+    for (; !err && done < sent; done += !err) {
+        qb_ipcc_connection_t *c = connections[done % in_flight];
+        err = take(c, &e);
+        if (!err && load_now_us() < until_us) {
+            err = write_one(c, bytes, number++, &e);
+            sent++;
+        }
     }
-    uint64_t done = 0, failed = 0;
-    for (size_t i = 0; i < n; i++) {
-        pthread_join(writers[i].thread, NULL);
-        done += writers[i].n;
-        failed += writers[i].failed;
-        if (writers[i].failed)
-            e = writers[i].why;
-    }
-    load_print(done, failed, load_now_us() - began_us, e.text);
-    return failed ? 1 : 0;
+    load_print(done, sent - done, load_now_us() - began_us, e.text);
+    return err ? 1 : 0;
 }

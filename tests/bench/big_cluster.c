@@ -182,6 +182,7 @@ static void write_db(struct world *w)
     *b = (struct db_batch){.seq = 1, .replace = true, .term = 1, .commit_index = w->index, .applied_index = w->index,
                            .base_index = w->index, .base_term = 1, .base_config = w->config};
     tables_take_changes(w->t, &b->rows);
+    b->digest = tables_hash(w->t);
     if (store_write(s, &b, 1, &e) != 0)
         die("database", &e);
     db_batch_free(b);

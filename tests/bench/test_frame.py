@@ -15,7 +15,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import importlib.machinery  # noqa: E402
 import importlib.util  # noqa: E402
 
-from rmbench import agent_upgrade, frame, output  # noqa: E402
+from rmbench import agent_upgrade, failover, frame, output, peer_ring, quorum  # noqa: E402
 from rmbench.frame import Spec, Unmeasured, row_of  # noqa: E402
 from rmbench.parts import measure_parts  # noqa: E402
 
@@ -35,8 +35,8 @@ class Group:
         self.ROWS, self.measure = rows, measure
 
 
-def spec(bound, peer=None, name="x"):
-    return Spec(name, "ms", bound, "a planted row", peer=peer)
+def spec(bound, peer=None, name="x", **more):
+    return Spec(name, "ms", bound, "a planted row", peer=peer, **more)
 
 
 class Medians(unittest.TestCase):
@@ -74,9 +74,28 @@ class Bounds(unittest.TestCase):
         self.assertIs(row_of(spec(None), [])["holds"], False)
 
     def test_nonsense_is_refused(self):
-        for bound in ("value", "size < 3", "value ~ 3", "value < fast"):
+        for bound in ("value", "size < 3", "value ~ 3", "value < fast", "value < 3 + fast"):
             with self.assertRaises(ValueError):
                 spec(bound)
+        with self.assertRaises(ValueError):
+            spec("value < 3", of="best")
+
+    def test_a_bound_of_terms_is_computed_from_what_was_measured(self):
+        sums = spec("value <= token + consensus + 100", terms=("token", "consensus"))
+        for value, holds in ((2300, True), (2300.1, False)):
+            row = row_of(sums, [value] * 5, terms={"token": 1000, "consensus": 1200})
+            self.assertEqual((row["holds"], row["bound"]), (holds, "value <= 2300"))
+        with self.assertRaises(KeyError):
+            row_of(sums, [1] * 5, terms={"token": 1000})
+
+    def test_of_the_maximum_one_round_is_enough_to_fail(self):
+        row = row_of(spec("value <= 3", peer="p", of="maximum"), [1, 1, 1, 1, 3.1], [1, 1, 1, 1, 9])
+        self.assertEqual((row["value"], row["peer_value"], row["holds"]), (3.1, 9, False))
+        self.assertIs(row_of(spec("value <= 3", of="maximum"), [3] * 4)["holds"], False)
+
+    def test_fewer_rounds_are_refused(self):
+        with self.assertRaises(ValueError):
+            frame.set_rounds(frame.ROUNDS - 1)
 
 
 class Peers(unittest.TestCase):
@@ -220,6 +239,62 @@ class Overhead(unittest.TestCase):
                                                                          for s, t in self.EVENTS]):
             with self.assertRaises(Unmeasured):
                 self.overhead(events, [])
+
+
+class Quorate(unittest.TestCase):
+    """Of planted lines of quorum-watch: the moment from which on the survivor is quorate alone."""
+
+    SECOND = 10**9
+
+    def since(self, *lines, now=20):
+        found = quorum.quorate_since([f"{int(at * self.SECOND)} {rest}" for at, rest in lines], 5 * self.SECOND,
+                                     now * self.SECOND)
+        return None if found is None else found / self.SECOND
+
+    def test_the_first_verdict_that_stays(self):
+        self.assertEqual(self.since((1, "1 2"), (7, "0 1"), (8, "1 1")), 8)
+        self.assertEqual(self.since((1, "1 2"), (8, "1 1")), 8)
+        self.assertEqual(self.since((7, "1 1"), (8, "1 1")), 7)
+
+    def test_one_that_was_taken_back_does_not_count(self):
+        self.assertEqual(self.since((7, "1 1"), (7.5, "0 1"), (9, "1 1")), 9)
+        self.assertIsNone(self.since((7, "1 1"), (9, "0 1")))
+        self.assertIsNone(self.since((7, "1 1"), now=8))
+
+    def test_what_was_before_or_with_both_nodes_is_none(self):
+        self.assertIsNone(self.since((1, "1 2")))
+        self.assertIsNone(self.since((4, "1 1")))
+        self.assertIsNone(self.since((7, "1 2")))
+        self.assertIsNone(self.since())
+
+
+class PeerRing(unittest.TestCase):
+    CONF = "totem {\n    token: 1000\n}\nquorum {\n    device {\n        votes: 100\n    }\n}\nnodelist {\n}\n"
+
+    def test_only_the_quorum_is_another(self):
+        self.assertEqual(peer_ring.conf_with(self.CONF, "quorum {\n    x: \\1\n}\n"),
+                         "totem {\n    token: 1000\n}\nquorum {\n    x: \\1\n}\nnodelist {\n}\n")
+
+    def test_a_file_without_one_is_refused(self):
+        for text in ("", self.CONF + self.CONF):
+            with self.assertRaises(ValueError):
+                peer_ring.conf_with(text, "quorum {\n}\n")
+
+
+class Started(unittest.TestCase):
+    """Of planted lines of `virsh event`."""
+
+    @staticmethod
+    def at(*lines):
+        return failover.started_at([mock.Mock(node="n2", lines=list(lines))], 100)
+
+    def test_the_start_of_this_machine_after_the_power_loss(self):
+        good = "event 'lifecycle' for domain 'vm1': Started Booted"
+        other = good.replace("Started Booted", "Resumed Unpaused")
+        self.assertEqual(self.at((150, other), (200, good)), (200, "n2"))
+        for line in ((99, good), (200, good.replace("vm1", "vm12")), (200, good.replace("Started Booted", "Stopped")),
+                     (200, good.replace("Started Booted", "Started Migrated"))):
+            self.assertIsNone(self.at(line), line)
 
 
 class RealRows(unittest.TestCase):

@@ -131,6 +131,7 @@ static inline void fuzz_perform(struct fuzz_core *f, struct core_action *a)
     struct vm_outcome v = {0};
     struct hook_outcome h = {.error = no};
     struct host_facts facts = fuzz_facts("n1");
+    struct host_vitals vitals = {.n_links = 1};
     struct core_event ev = {.id = a->id};
     switch (a->type) {
     case ACT_PERSIST: f->unwritten[f->n_unwritten++ % FUZZ_QUEUE] = a->batch->seq; return;
@@ -145,6 +146,7 @@ static inline void fuzz_perform(struct fuzz_core *f, struct core_action *a)
                                     .vcpus = 1, .xml = a->vm.verb == VM_CALL_PARSE ? a->vm.xml : NULL};
         break;
     case ACT_FACTS: ev.type = EV_FACTS, ev.facts = &facts; break;
+    case ACT_VITALS: ev.type = EV_VITALS, ev.vitals = &vitals; break;
     case ACT_TOKEN: ev.type = EV_TOKEN, ev.token = &k; break;
     case ACT_FOUND:
     case ACT_JOIN: ev.type = EV_MEMBERSHIP, ev.membership = &m; break;

@@ -8,6 +8,7 @@
 #include "upgrade/level.h"
 #include "upgrade/run-entry.h"
 #include "vm/vm-entry.h"
+#include "witness/site.h"
 
 static void wire(struct slice s)
 {
@@ -86,8 +87,10 @@ static void moves(struct slice s)
 {
     struct run_move r;
     struct step_move st;
+    struct step_report_entry report;
     (void)run_move_decode(s, &r);
     (void)step_move_decode(s, &st);
+    (void)step_report_decode(s, &report);
 }
 
 static void vm(struct slice s)
@@ -109,6 +112,7 @@ static void vm_entries(struct slice s)
     struct vm_op_request op;
     struct vm_report report;
     struct vm_set_request set;
+    struct vm_version_request version = {0};
     char name[VM_NAME_MAX];
     if (vm_entry_add_decode(s, &f, name) == 0)
         free(f.xml);
@@ -116,6 +120,16 @@ static void vm_entries(struct slice s)
     (void)vm_entry_op_decode(s, &op);
     (void)vm_entry_report_decode(s, &report);
     (void)vm_entry_set_decode(s, &set);
+    if (vm_entry_version_decode(s, &version) == 0)
+        free(version.xml);
+    (void)vm_entry_rollback_decode(s, name);
+}
+
+static void settings(struct slice s)
+{
+    static struct settings_put put;
+    if (cluster_settings_read(s, &put) == 0)
+        assert(put.n <= SETTINGS_PUT_MAX);
 }
 
 static void config(struct slice s)
@@ -140,7 +154,7 @@ static void message(struct slice s)
         return;
     AUTO(buf_done) struct buf b = {0};
     db_msg_encode(&m, &b);
-    assert(b.len <= s.len + 24); /* trailing bytes are of a newer release; earlier ones do not send the last 24 */
+    assert(b.len <= s.len + 36); /* trailing bytes are of a newer release; earlier ones do not send the last 36 */
     db_msg_done(&m);
 }
 
@@ -183,10 +197,35 @@ static void level(struct slice s)
     tables_free(t);
 }
 
+/* As a payload and as a row: what was applied is a good row, and the wanted witness's is there. */
+static void witness(struct slice s)
+{
+    struct tables *t = tables_new();
+    struct entry e = {.kind = ENTRY_WITNESS_SET, .payload = s};
+    struct apply_result r = {0};
+    struct witness_site site;
+    char where[512];
+    (void)witness_row_is_good(&(struct table_row){TABLE_WITNESS, "wanted", s});
+    (void)witness_row_is_good(&(struct table_row){TABLE_WITNESS, "00000000-0000-0000-0000-000000000001", s});
+    witness_apply(t, &e, &r);
+    TABLES_FOREACH (t, TABLE_WITNESS, row)
+        assert(witness_row_is_good(&row));
+    struct uuid wanted = witness_wanted(t);
+    assert(uuid_is_nil(&wanted) || witness_site_get(t, &wanted, &site) == 0);
+    if (!uuid_is_nil(&wanted))
+        witness_site_text(&site, where, sizeof(where));
+    e.kind = ENTRY_WITNESS_FORGET;
+    witness_apply(t, &e, &r);
+    assert(uuid_is_nil(&wanted) || witness_site_get(t, &wanted, &site) == 0);
+    tables_free(t);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     void (*const decoders[])(struct slice) = {wire, node,       facts,  job,     event,  run,    step,  moves,
-                                              vm,   vm_entries, config, message, tables, pieces, level};
+                                              vm,   vm_entries, config, message, tables, pieces, level,
+                                              settings,
+                                              witness};
     struct input in = {data, data + size};
     uint8_t which = input_u8(&in);
     struct slice rest = input_rest(&in);

@@ -23,14 +23,14 @@ static void fuzz_domain(const char *text)
     struct uuid random = {{1}};
     struct vm_facts first = {0}, second = {0};
     struct error e = {0};
-    int err = domxml_parse(text, &machines, &random, &first, &e);
+    int err = domxml_parse(text, "", &machines, &random, &first, &e);
     if (err) {
         assert(e.code == err && err == ERR_USAGE && e.text[0] && !first.xml);
         return;
     }
     assert(first.name[0] && !uuid_is_nil(&first.uuid) && strlen(first.xml) < VM_XML_MAX);
     assert(!strstr(first.xml, "<!DOCTYPE") && !strstr(first.xml, "<!ENTITY"));
-    err = domxml_parse(first.xml, &machines, &random, &second, &e);
+    err = domxml_parse(first.xml, "", &machines, &random, &second, &e);
     assert(err == 0); /* what was taken is taken again */
     assert(str_eq(first.xml, second.xml) && str_eq(first.machine, second.machine) && str_eq(first.name, second.name));
     free(first.xml);

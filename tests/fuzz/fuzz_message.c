@@ -3,7 +3,7 @@
  * leader alone or a follower of two. Records, by operation mod 8:
  *   0 a message as it is   1 a message of n2 whose head is right: u8 type, u8 flags, u8 term, then its body
  *   2 time goes on         3 n2 comes and goes   4 what was written is on disk   5 a join over TLS
- *   6 a snapshot arrives   7 an announcement (mod 16: 15 the progress of migrations) */
+ *   6 a snapshot arrives   7 an announcement (mod 32: 15 the progress of migrations, 23 vitals) */
 #include "tests/fuzz/fuzz_core.h"
 
 enum { EVENTS_MAX = 48 };
@@ -61,7 +61,7 @@ static void happen(struct fuzz_core *f, uint8_t op, struct slice s)
     switch (op % 8) {
     case 0:
     case 7:
-        wire_put_u8(&b, op % 16 == 15 ? 3 : op % 8 == 7 ? 2 : 1);
+        wire_put_u8(&b, op % 32 == 15 ? 3 : op % 32 == 23 ? 5 : op % 8 == 7 ? 2 : 1);
         buf_add(&b, s.p, s.len);
         hear(f, 2, &b);
         break;

@@ -132,6 +132,14 @@ class VerifyTest(unittest.TestCase):
         self.guest.boot().tick(3)
         self.assert_fault("booted 3 times", boots_max=2)
 
+    def test_a_line_that_the_power_loss_cut_off_is_no_fault(self):
+        for cut in ("r", "rmlab tick 21 6000 bo"):
+            guest = Guest("vm1").boot().tick(20)
+            guest.lines.append(cut)
+            self.assertEqual(guest.boot().tick(5).faults(2), [])
+        self.guest.lines.append("rmlab tick 2\r\n")
+        self.assert_fault("console line")
+
     def test_restart_from_an_older_disk(self):
         self.guest.counter -= 5
         self.guest.boot().tick(8)

@@ -18,4 +18,5 @@ done < <({ sed -n 's/#.*//; /^ *expr:/p' "$rules"; sed -n '/"expr":/p' "$dashboa
 command -v promtool > /dev/null || { echo "METRICS NOT CHECKED: no promtool (Debian package prometheus)"; exit 77; }
 # promtool says what it finds and yet may end with 0.
 found=$(promtool check metrics < "$metrics" 2>&1) && [[ -z $found ]] || { echo "$found"; exit 1; }
-promtool check rules "$rules"
+promtool check rules "$rules" || exit 1
+promtool test rules "$tree/tests/lint/mixed-mode.rules-test.yml"

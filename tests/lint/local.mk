@@ -13,5 +13,6 @@ dist_check_SCRIPTS += tests/lint/check-schemas.sh
 dist_check_SCRIPTS += tests/lint/check-completion.sh
 dist_check_SCRIPTS += tests/lint/check-packages.sh
 TESTS += $(dist_check_SCRIPTS)
+EXTRA_DIST += tests/lint/mixed-mode.rules-test.yml
 EXTRA_DIST += tests/lint/validate-answers.py
 EXTRA_DIST += tests/lint/layers.table tests/lint/pure-symbols.allow

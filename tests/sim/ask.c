@@ -39,6 +39,8 @@ uint64_t world_ask_again(struct world *w, size_t node, const char *verb, struct 
     k->node = node;
     k->life = w->nodes[node].life;
     k->is_dead = w->nodes[node].core == NULL;
+    if (w->nodes[node].frozen_ms > w->now_ms)
+        return args != NULL ? (json_free(args), client) : client; /* nobody takes it up: the client gives up */
     AUTO(json_freep) struct json *request = proto_request(verb, uuid_str(id).s, args);
     world_deliver(w, node, &(struct core_event){.type = EV_REQUEST, .client = client, .request = request,
                                                 .access = ACCESS_ADMIN});
@@ -88,14 +90,14 @@ struct json *world_ask_and_wait(struct world *w, size_t node, const char *verb, 
 
 /* ---- what an operator does ------------------------------------------------------------------------------------- */
 
-struct json *vm_add_args(const char *name, const char *node, const char *machine)
+struct json *vm_add_args(const char *name, const char *node, const char *machine, const char *trait)
 {
     struct json *args = json_object_new();
     struct hash h = hash_of(name, strlen(name));
     struct uuid id;
     struct buf xml = {0};
     memcpy(id.b, h.b, sizeof(id.b));
-    buf_printf(&xml, "%s %s %s %d", name, uuid_str(&id).s, machine, 1 << 20);
+    buf_printf(&xml, "%s %s %s %d %s", name, uuid_str(&id).s, machine, 1 << 20, trait);
     AUTO(freep) char *text = buf_steal_str(&xml);
     json_set_str(args, "xml", text);
     json_set_str(args, "node", node);

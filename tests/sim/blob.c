@@ -34,6 +34,7 @@ struct blob {
     size_t n_past;
     uint64_t last_etag;
     bool is_away[NODES_MAX];
+    int64_t late_ms[NODES_MAX]; /* of the next write */
     struct request requests[CALLS_MAX];
     size_t n;
 };
@@ -45,6 +46,11 @@ struct blob *blob_new(uint64_t seed, struct blob_params params, struct checker *
     b->p = params;
     b->check = check;
     return b;
+}
+
+void blob_tells(struct blob *b, struct checker *check)
+{
+    b->check = check;
 }
 
 void blob_free(struct blob *b)
@@ -83,6 +89,21 @@ static struct state *last(struct blob *b)
 void blob_reach(struct blob *b, size_t node, bool reachable)
 {
     b->is_away[node] = !reachable;
+}
+
+bool blob_reaches(const struct blob *b, size_t node)
+{
+    return !b->is_away[node];
+}
+
+void blob_delay_write(struct blob *b, size_t node, int64_t ms)
+{
+    b->late_ms[node] = ms;
+}
+
+const struct db_tag *blob_newest(const struct blob *b)
+{
+    return b->n_objects > 0 ? &b->objects[b->n_objects - 1].tag : NULL;
 }
 
 bool blob_roll_back(struct blob *b, size_t writes)
@@ -124,6 +145,13 @@ void blob_call(struct blob *b, int64_t now_ms, size_t node, uint32_t life, const
     *r = (struct request){.node = node, .life = life, .call = *call, .outcome = {.id = call->id}};
     r->land_ms = now_ms + delay(b, b->p.delay_ms_max);
     r->answer_ms = r->land_ms + delay(b, b->p.delay_ms_max);
+    if (b->late_ms[node] > 0 && call->verb == DB_WITNESS_PUT) {
+        r->is_blind = true;
+        r->outcome.result = DB_WITNESS_UNKNOWN;
+        r->land_ms = now_ms + b->late_ms[node];
+        b->late_ms[node] = 0;
+        return;
+    }
     bool is_away = b->is_away[node], is_refused = prng_below(&b->prng, 1000) < b->p.refused;
     if (is_away || is_refused) {
         r->land_ms = INT64_MAX;

@@ -25,6 +25,7 @@ struct blob_event { /* an outcome for a node */
 };
 
 struct blob *blob_new(uint64_t seed, struct blob_params params, struct checker *check); /* there is no object yet */
+void blob_tells(struct blob *b, struct checker *check); /* from now on that one */
 void blob_free(struct blob *b);
 void blob_set_params(struct blob *b, struct blob_params params);
 
@@ -41,6 +42,10 @@ int64_t blob_next_ms(const struct blob *b); /* INT64_MAX: nothing is under way *
 /* Lets writes land that are due; true: an outcome is due. */
 bool blob_next(struct blob *b, int64_t now_ms, struct blob_event *ret);
 
+const struct db_tag *blob_newest(const struct blob *b); /* NULL: there is no object */
+bool blob_reaches(const struct blob *b, size_t node);
+/* The outcome of the next write of that node is not told: it lands this much later. 0: as usual. */
+void blob_delay_write(struct blob *b, size_t node, int64_t ms);
 /* For the checker. NULL: there is no object. */
 const struct db_tag *blob_tag(const struct blob *b, const struct uuid *witness);
 /* The i-th write that is under way and can still land; false: no more. */

@@ -6,7 +6,7 @@
 
 #include "tests/sim/blob.h"
 
-enum { REQUESTS_MAX = 20000, TERMS_MAX = 20000, VARIANTS_MAX = 32, TAGS_MAX = 64 };
+enum { REQUESTS_MAX = 20000, TERMS_MAX = 20000, VARIANTS_MAX = 32, TAGS_MAX = 64, RINGS_MAX = 4000 };
 
 struct variant { /* of an entry at one index: what some log held */
     uint64_t term, content, term_before;
@@ -32,7 +32,10 @@ struct shadow { /* of a node, since its start */
     uint64_t voted_term;
 };
 
-struct checker {
+struct checker { /* of one epoch */
+    struct checker *next; /* of another one; the first is epoch 0's, and has the fault */
+    uint64_t epoch;
+    bool has_begun; /* its forced entry is committed */
     const struct sim_options *options;
     char fault[256];
     struct at_index **at; /* by index */
@@ -53,6 +56,11 @@ struct checker {
     uint64_t counted; /* the last entry that needed the witness to be committed */
     struct uuid counted_by;
     uint64_t n_counted;
+    struct { /* a ring */
+        uint16_t nodes; /* that were on it, bit by bit */
+        bool is_said;   /* by a leader with a majority */
+    } rings[RINGS_MAX];
+    struct uuid replicas[NET_NODES_MAX];
 };
 
 struct checker *checker_new(const struct sim_options *options)
@@ -62,7 +70,7 @@ struct checker *checker_new(const struct sim_options *options)
     return c;
 }
 
-void checker_free(struct checker *c)
+static void free_epoch(struct checker *c)
 {
     for (size_t i = 0; i < c->n_at; i++)
         free(c->at[i]);
@@ -72,9 +80,38 @@ void checker_free(struct checker *c)
     free(c);
 }
 
+void checker_free(struct checker *c)
+{
+    while (c != NULL) {
+        struct checker *next = c->next;
+        free_epoch(c);
+        c = next;
+    }
+}
+
+static struct checker *find_epoch(struct checker *c, uint64_t term)
+{
+    while (c != NULL && c->epoch != db_epoch_of(term))
+        c = c->next;
+    return c;
+}
+
+/* Of the last one that has begun for good. */
+static const struct checker *newest(const struct checker *c)
+{
+    const struct checker *best = c;
+    for (; c != NULL; c = c->next)
+        if (c->has_begun && c->epoch > best->epoch)
+            best = c;
+    return best;
+}
+
 const char *checker_fault(const struct checker *c)
 {
-    return c->fault[0] != '\0' ? c->fault : NULL;
+    for (; c != NULL; c = c->next)
+        if (c->fault[0] != '\0')
+            return c->fault;
+    return NULL;
 }
 
 void checker_fail(struct checker *c, const char *fmt, ...)
@@ -131,10 +168,100 @@ static uint64_t content_of(const struct entry *e)
 
 void checker_started(struct checker *c, size_t node)
 {
-    struct shadow *s = &c->shadow[node];
-    s->commit = s->applied = s->term = s->led = 0;
-    s->n = 0;
-    s->config = (struct db_config){.n = 0};
+    for (; c != NULL; c = c->next) {
+        struct shadow *s = &c->shadow[node];
+        s->commit = s->applied = s->term = s->led = 0;
+        s->n = 0;
+        s->config = (struct db_config){.n = 0};
+    }
+}
+
+/* ---- epochs ---------------------------------------------------------------------------------------------------- */
+
+/* Up to where that log is what is committed. */
+static uint64_t common_prefix(const struct checker *c, const struct db *db)
+{
+    uint64_t index = db->log.base_index, term = 0;
+    while (index < c->commit && db_log_term(&db->log, index + 1, &term) && term == c->at[index + 1]->term)
+        index++;
+    return index;
+}
+
+static void drop_above(struct checker *c, uint64_t index)
+{
+    for (size_t i = 0; i < REQUESTS_MAX; i++) {
+        if (c->committed_at[i] > index) {
+            c->committed_at[i] = 0;
+            c->is_acknowledged[i] = false;
+        }
+        if (c->applied_at[i] > index)
+            c->applied_at[i] = 0;
+    }
+    c->n_at = c->n_at > index + 1 ? (size_t)index + 1 : c->n_at;
+    c->commit = index;
+}
+
+static void copy_history(struct checker *c, const struct checker *from)
+{
+    c->at = xcalloc(c->n_at + 1, sizeof(*c->at));
+    for (size_t i = 0; i < c->n_at; i++)
+        if (from->at[i] != NULL)
+            c->at[i] = xmemdup(from->at[i], sizeof(*c->at[i]));
+}
+
+static struct db_config config_at(const struct db *db, uint64_t index)
+{
+    struct db_config config = db->base_config;
+    for (size_t i = 0; i < db->log.n && db->log.e[i].index <= index; i++)
+        if (db_is_config_kind(db->log.e[i].kind))
+            (void)db_config_apply(&config, &db->log.e[i], NULL);
+    return config;
+}
+
+/* One of that epoch that did not get to its disk is forgotten. */
+static void forget_epoch(struct checker *c, uint64_t term)
+{
+    for (; c->next != NULL; c = c->next)
+        if (c->next->epoch == db_epoch_of(term)) {
+            struct checker *gone = c->next;
+            c->next = gone->next;
+            free_epoch(gone);
+            return;
+        }
+}
+
+void checker_forced(struct checker *c, size_t node, const struct db *db)
+{
+    struct checker *from = c, *fork = xmalloc(sizeof(*fork));
+    forget_epoch(c, db->term);
+    for (struct checker *k = c; k != NULL; k = k->next)
+        if (k->shadow[node].term > from->shadow[node].term)
+            from = k;
+    *fork = *from;
+    fork->epoch = db_epoch_of(db->term);
+    fork->has_begun = false;
+    fork->counted = 0;
+    drop_above(fork, common_prefix(from, db));
+    copy_history(fork, from);
+    fork->config = config_at(db, fork->commit);
+    for (size_t i = 0; i < NET_NODES_MAX; i++)
+        fork->shadow[i] = (struct shadow){0};
+    fork->shadow[node] = from->shadow[node];
+    fork->shadow[node].terms = xcalloc(from->shadow[node].cap + 1, sizeof(uint64_t));
+    memcpy(fork->shadow[node].terms, from->shadow[node].terms, from->shadow[node].n * sizeof(uint64_t));
+    memset(fork->leaders, 0, sizeof(fork->leaders));
+    memset(fork->votes, 0, sizeof(fork->votes));
+    fork->next = c->next;
+    c->next = fork;
+}
+
+void checker_restored(struct checker *c, const struct db_image *image)
+{
+    struct at_index *a = at(c, image->base_index);
+    a->is_committed = true;
+    a->term = image->base_term;
+    c->commit = image->base_index;
+    c->config = image->base_config;
 }
 
 /* ---- matching -------------------------------------------------------------------------------------------------- */
@@ -216,8 +343,9 @@ static const struct db_tag *own_tag(const struct checker *c, const struct db *db
     return NULL;
 }
 
-void checker_tag_written(struct checker *c, const struct db_tag *old, const struct db_tag *tag)
+void checker_tag_written(struct checker *all, const struct db_tag *old, const struct db_tag *tag)
 {
+    struct checker *c = find_epoch(all, tag->term);
     struct db_tag *last = NULL;
     if (tag->sequence != old->sequence + 1)
         checker_fail(c, "tag: sequence %lu follows %lu", (unsigned long)tag->sequence, (unsigned long)old->sequence);
@@ -258,6 +386,12 @@ static uint64_t committed_by(const struct checker *c, uint64_t term)
     return index;
 }
 
+/* Of the tables that are by term: an epoch's begin at 0. */
+static uint64_t slot_of(uint64_t term)
+{
+    return term % DB_EPOCH_TERMS;
+}
+
 static void check_elected(struct checker *c, const struct db *db)
 {
     const struct db_replica *self = db_config_find(&db->config, &db->p.self); /* its own vote leaves in this step */
@@ -266,8 +400,8 @@ static void check_elected(struct checker *c, const struct db *db)
     if (c->options->only_results)
         return;
     for (size_t i = 0; i < NET_NODES_MAX; i++) {
-        const struct db_replica *r = db_config_find(&db->config, &c->votes[db->term][i].from);
-        if (r != NULL && r != self && uuid_eq(&c->votes[db->term][i].to, &db->p.self))
+        const struct db_replica *r = db_config_find(&db->config, &c->votes[slot_of(db->term)][i].from);
+        if (r != NULL && r != self && uuid_eq(&c->votes[slot_of(db->term)][i].to, &db->p.self))
             weight += r->weight;
     }
     c->n_counted += !db_config_is_quorum(&db->config, weight);
@@ -278,11 +412,11 @@ static void check_elected(struct checker *c, const struct db *db)
 
 static void check_leader(struct checker *c, struct shadow *s, const struct db *db)
 {
-    if (db->role != DB_LEADER || s->led == db->term || db->term >= TERMS_MAX)
+    if (db->role != DB_LEADER || s->led == db->term || slot_of(db->term) >= TERMS_MAX)
         return;
     s->led = db->term;
     check_elected(c, db);
-    struct uuid *known = &c->leaders[db->term];
+    struct uuid *known = &c->leaders[slot_of(db->term)];
     if (!uuid_is_nil(known) && !uuid_eq(known, &db->p.self))
         checker_fail(c, "one leader: two in term %lu", (unsigned long)db->term);
     *known = db->p.self;
@@ -361,24 +495,37 @@ static bool witness_has(const struct checker *c, const struct db *db, const stru
     return true;
 }
 
-/* "Every member holds all commits that counted the witness." A member whose disk was lost is nobody any more. */
+/* "Every member holds all commits that counted the witness." A member whose disk was lost is nobody any
+ * more, and one that took over the state of a later epoch does not speak in this one. */
 static void check_members(struct checker *c, const struct checker_node *nodes, size_t n)
 {
     const struct db_tag *tag = c->blob != NULL ? blob_tag(c->blob, &c->counted_by) : NULL;
     if (tag == NULL || c->counted == 0 || blob_is_rolled_back(c->blob) || c->options->only_results)
         return;
+    if (db_epoch_of(tag->term) != c->epoch)
+        return;
     const struct entry e = {.index = c->counted, .term = c->at[c->counted]->term};
     for (size_t m = 0; m < tag->n_members; m++)
         for (size_t i = 0; i < n; i++)
-            if (uuid_eq(&nodes[i].replica, &tag->members[m]) && !has_on_disk(nodes[i].disk, e.index, e.term))
+            if (uuid_eq(&nodes[i].replica, &tag->members[m]) && !has_on_disk(nodes[i].disk, e.index, e.term) &&
+                db_epoch_of(nodes[i].disk->image.term) == c->epoch)
                 checker_fail(c, "members: node %zu lacks entry %lu, which the witness counted for", i + 1,
                              (unsigned long)e.index);
+}
+
+/* Who follows a later epoch gave up what it had acknowledged in this one, and the acknowledgement may still come. */
+static bool has_later(const struct checker *c, const struct checker_node *nodes, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (db_epoch_of(nodes[i].disk->image.term) > c->epoch)
+            return true;
+    return false;
 }
 
 static void check_on_disk(struct checker *c, const struct shadow *s, const struct db *db, const struct entry *e,
                           const struct checker_node *nodes, size_t n)
 {
-    if (c->options->only_results)
+    if (c->options->only_results || has_later(c, nodes, n))
         return;
     unsigned weight = weight_on_disk(&db->config, e, nodes, n), before = weight_on_disk(&s->config, e, nodes, n);
     if (db_config_is_quorum(&db->config, weight) || db_config_is_quorum(&s->config, before))
@@ -411,6 +558,7 @@ static void record_commit(struct checker *c, const struct db *db, const struct e
         c->committed_at[number] = e->index;
     if (db_is_config_kind(e->kind))
         (void)db_config_apply(&c->config, e, NULL);
+    c->has_begun |= e->kind == ENTRY_FORCE && db_epoch_of(e->term) == c->epoch;
 }
 
 static void check_new_commit(struct checker *c, const struct shadow *s, const struct db *db, const struct entry *e,
@@ -420,7 +568,8 @@ static void check_new_commit(struct checker *c, const struct shadow *s, const st
     if (db->role == DB_LEADER)
         check_on_disk(c, s, db, e, nodes, n);
     for (size_t i = 0; i < n; i++)
-        if (nodes[i].db != NULL && nodes[i].db->role == DB_LEADER && nodes[i].db->term > db->term)
+        if (nodes[i].db != NULL && nodes[i].db->role == DB_LEADER && nodes[i].db->term > db->term &&
+            db_epoch_of(nodes[i].db->term) == c->epoch)
             check_holds(c, nodes[i].db, e->index);
 }
 
@@ -465,7 +614,7 @@ static void check_changes(struct checker *c, const struct db *db)
     for (uint64_t i = db->commit + 1; i <= db_log_last(&db->log); i++) {
         const struct entry *e = db_log_at(&db->log, i);
         bool is_founder = e->index <= 2; /* the first replica and its vote */
-        if (!db_is_config_kind(e->kind) || is_founder)
+        if (!db_is_config_kind(e->kind) || is_founder || e->kind == ENTRY_FORCE)
             continue;
         n++;
         if (e->term == db->term && (!db_log_term(&db->log, db->commit, &term) || term != db->term))
@@ -485,10 +634,71 @@ static void check_kept(struct checker *c, const struct shadow *s, const struct d
                      (unsigned long)db_log_last(&db->log));
 }
 
-void checker_step(struct checker *c, size_t node, const struct checker_node *nodes, size_t n)
+/* ---- verdicts -------------------------------------------------------------------------------------------------- */
+
+static void note_rings(struct checker *c, const struct checker_node *nodes, size_t n)
 {
-    struct shadow *s = &c->shadow[node];
+    for (size_t i = 0; i < n; i++) {
+        uint64_t noticed = nodes[i].db != NULL ? nodes[i].db->verdict.ring.seq : 0;
+        assert(nodes[i].ring < RINGS_MAX && noticed < RINGS_MAX);
+        c->replicas[i] = nodes[i].replica;
+        c->rings[nodes[i].ring].nodes |= (uint16_t)(1U << i);
+        c->rings[noticed].nodes |= (uint16_t)(1U << i);
+    }
+}
+
+static unsigned weight_on_ring(const struct checker *c, uint64_t ring, const struct db_config *config)
+{
+    unsigned weight = 0;
+    for (size_t i = 0; i < NET_NODES_MAX; i++) {
+        const struct db_replica *r = db_config_find(config, &c->replicas[i]);
+        if (r != NULL && (c->rings[ring].nodes >> i & 1) != 0)
+            weight += r->weight;
+    }
+    return weight;
+}
+
+static void check_said_verdict(struct checker *c, const struct db *db, uint64_t ring)
+{
+    if (ring == 0 || c->rings[ring].is_said)
+        return;
+    unsigned weight = weight_on_ring(c, ring, &db->config);
+    if (!db_config_is_quorum(&db->config, weight + (db->w.is_known ? db->config.witness_weight : 0)))
+        checker_fail(c, "verdict: ring %lu is said to live, with weight %u of %u", (unsigned long)ring, weight,
+                     db_config_total(&db->config));
+    c->rings[ring].is_said = true;
+}
+
+/* Of all epochs: what was said of a ring before a force holds on. Two rings may cast only where quorum was forced. */
+static void check_verdicts(struct checker *all, size_t node, const struct checker_node *nodes, size_t n)
+{
+    struct db_ring ring, other;
+    const struct checker *epoch = find_epoch(all, nodes[node].db->term);
+    note_rings(all, nodes, n);
+    check_said_verdict(all, nodes[node].db, db_verdict_said(nodes[node].db).seq);
+    if (db_verdict(nodes[node].db, &ring) != DB_VERDICT_YES)
+        return;
+    if (!all->rings[ring.seq].is_said)
+        checker_fail(all, "verdict: node %zu casts on ring %lu, of which no leader said so", node + 1,
+                     (unsigned long)ring.seq);
+    for (size_t i = 0; i < n && ring.seq == nodes[node].ring; i++) {
+        bool casts = nodes[i].db != NULL && db_verdict(nodes[i].db, &other) == DB_VERDICT_YES &&
+                     find_epoch(all, nodes[i].db->term) == epoch;
+        if (casts && other.seq == nodes[i].ring && other.seq != ring.seq)
+            checker_fail(all, "verdict: node %zu casts on ring %lu, node %zu on ring %lu", node + 1,
+                         (unsigned long)ring.seq, i + 1, (unsigned long)other.seq);
+    }
+}
+
+void checker_step(struct checker *all, size_t node, const struct checker_node *nodes, size_t n)
+{
     const struct db *db = nodes[node].db;
+    struct checker *c = find_epoch(all, db->term);
+    if (c == NULL) {
+        checker_fail(all, "epochs: node %zu is of one that nobody forced", node + 1);
+        return;
+    }
+    struct shadow *s = &c->shadow[node];
     if (db->term < s->term || db->term < nodes[node].disk->image.term)
         checker_fail(c, "the term fell to %lu", (unsigned long)db->term);
     s->term = db->term;
@@ -502,6 +712,8 @@ void checker_step(struct checker *c, size_t node, const struct checker_node *nod
     check_changes(c, db);
     check_kept(c, s, db);
     check_members(c, nodes, n);
+    if (!c->options->only_results)
+        check_verdicts(all, node, nodes, n);
 }
 
 /* ---- what is said ---------------------------------------------------------------------------------------------- */
@@ -541,19 +753,21 @@ static void note_acknowledged(struct shadow *s, const struct db_msg *m)
 static void note_vote(struct checker *c, const struct checker_node *node, const struct db_msg *m)
 {
     bool is_own = m->type == DB_MSG_VOTE;
-    if ((!is_own && (m->type != DB_MSG_VOTE_REPLY || !m->yes)) || m->term >= TERMS_MAX)
+    if ((!is_own && (m->type != DB_MSG_VOTE_REPLY || !m->yes)) || slot_of(m->term) >= TERMS_MAX)
         return;
     size_t i = node->db->p.nodeid - 1;
-    c->votes[m->term][i].from = m->from;
-    c->votes[m->term][i].to = is_own ? m->from : m->to;
+    c->votes[slot_of(m->term)][i].from = m->from;
+    c->votes[slot_of(m->term)][i].to = is_own ? m->from : m->to;
 }
 
-void checker_sends(struct checker *c, const struct checker_node *node, struct slice bytes)
+void checker_sends(struct checker *all, const struct checker_node *node, struct slice bytes)
 {
     struct db_msg m;
-    if (c->options->only_results || db_msg_decode(bytes, &m) != 0)
+    struct checker *c = find_epoch(all, node->db->term);
+    if (c == NULL || c->options->only_results || db_msg_decode(bytes, &m) != 0)
         return;
     check_said(c, &node->disk->image, &m);
+    check_said_verdict(all, node->db, m.type == DB_MSG_APPEND ? m.ring.seq : 0);
     check_one_vote(c, &c->shadow[node->db->p.nodeid - 1], &m);
     note_vote(c, node, &m);
     if (m.type == DB_MSG_ACK)
@@ -561,10 +775,11 @@ void checker_sends(struct checker *c, const struct checker_node *node, struct sl
     db_msg_done(&m);
 }
 
-void checker_applies(struct checker *c, const struct entry *e)
+void checker_applies(struct checker *all, uint64_t term, const struct entry *e)
 {
+    struct checker *c = find_epoch(all, term);
     uint64_t number = request_number(&e->request_id);
-    if (number == 0)
+    if (number == 0 || c == NULL)
         return;
     if (c->applied_at[number] != 0 && c->applied_at[number] != e->index)
         checker_fail(c, "once: request %lu is applied at %lu and at %lu", (unsigned long)number,
@@ -572,10 +787,11 @@ void checker_applies(struct checker *c, const struct entry *e)
     c->applied_at[number] = e->index;
 }
 
-void checker_acknowledged(struct checker *c, const struct uuid *request_id)
+void checker_acknowledged(struct checker *all, uint64_t term, const struct uuid *request_id)
 {
+    struct checker *c = find_epoch(all, term);
     uint64_t number = request_number(request_id);
-    if (number == 0)
+    if (number == 0 || c == NULL)
         return;
     if (c->committed_at[number] == 0)
         checker_fail(c, "acknowledged: request %lu has an outcome and is not committed", (unsigned long)number);
@@ -583,24 +799,30 @@ void checker_acknowledged(struct checker *c, const struct uuid *request_id)
     c->n_requests = number > c->n_requests ? number : c->n_requests;
 }
 
-void checker_end(struct checker *c, uint64_t applied)
+void checker_end(struct checker *all, uint64_t applied)
 {
+    const struct checker *c = newest(all);
     for (uint64_t i = 1; i <= c->n_requests; i++)
         if (c->is_acknowledged[i] && c->committed_at[i] > applied)
-            checker_fail(c, "acknowledged: request %lu was lost", (unsigned long)i);
+            checker_fail(all, "acknowledged: request %lu was lost", (unsigned long)i);
+}
+
+bool checker_is_said(const struct checker *c, uint64_t ring)
+{
+    return ring < RINGS_MAX && c->rings[ring].is_said;
 }
 
 const struct db_config *checker_config(const struct checker *c)
 {
-    return &c->config;
+    return &newest(c)->config;
 }
 
 uint64_t checker_counted(const struct checker *c)
 {
-    return c->n_counted;
+    return newest(c)->n_counted;
 }
 
 uint64_t checker_commit(const struct checker *c)
 {
-    return c->commit;
+    return newest(c)->commit;
 }

@@ -20,7 +20,10 @@
  *   members         whoever the tag names as a member has on disk all that was committed by counting the witness; so
  *                   has whoever a write that may still land names; nothing is counted before the tag is the leader's
  *
- * The last eight judge by rule, before harm is done; sim_options.only_results leaves them out. Matching is proved by
+ *   verdict         who casts on a ring that still is its own, casts on the ring on which all others do; whoever casts
+ *                   was told by a leader that had a majority on that ring
+ *
+ * The last nine judge by rule, before harm is done; sim_options.only_results leaves them out. Matching is proved by
  * induction: an entry of an index and term is always the same and always follows the same term. Requests are numbers
  * (request_uuid). */
 #pragma once
@@ -48,16 +51,23 @@ struct checker_node {
     const struct db *db; /* NULL: down */
     const struct disk *disk;
     struct uuid replica;
+    uint64_t ring; /* that its corosync is on now */
 };
 void checker_started(struct checker *c, size_t node);
+/* Quorum was forced there: an epoch begins, with what is committed of that node's log. What else was committed may be
+ * lost; within each epoch everything holds, and it is judged by itself. Before the step is checked. */
+void checker_forced(struct checker *c, size_t node, const struct db *db);
+/* Of a new checker: every replica was put back to that state, which is committed, and is all that there is. */
+void checker_restored(struct checker *c, const struct db_image *image);
 void checker_step(struct checker *c, size_t node, const struct checker_node *nodes, size_t n);
 void checker_sends(struct checker *c, const struct checker_node *node, struct slice bytes);
-void checker_applies(struct checker *c, const struct entry *e);
-void checker_acknowledged(struct checker *c, const struct uuid *request_id);
+void checker_applies(struct checker *c, uint64_t term, const struct entry *e); /* term: of the node */
+void checker_acknowledged(struct checker *c, uint64_t term, const struct uuid *request_id);
 /* All acknowledged proposals stand in the log up to there. */
 void checker_end(struct checker *c, uint64_t applied);
 
-/* What is committed, as nobody in the cluster can know it. */
+/* What is committed, as nobody in the cluster can know it; of the last epoch that began for good. */
+bool checker_is_said(const struct checker *c, uint64_t ring); /* by some leader: it lives */
 const struct db_config *checker_config(const struct checker *c);
 uint64_t checker_commit(const struct checker *c);
 uint64_t checker_counted(const struct checker *c); /* entries and elections that needed the witness */

@@ -2,9 +2,17 @@
 /* Whole agents under faults. A seed draws a cluster of 3 or 4 nodes with VMs, and an operator who upgrades it from
  * bookworm to trixie and raises the level, in virtual time. In three of four seeds faults happen meanwhile:
  *   an agent is killed (in the middle of its outputs too; the leader's more often), a host loses power, the network
- *   falls apart or loses messages, disks are slow, a hypervisor hangs, migrations fail, hooks fail, rebuilds fail
- * and the operator also migrates, stops and starts VMs, pauses and resumes. When the faults stop everything must come
- * to its end within END_MS: the run is done, the level raised, one leader, one state, every VM where its row says. */
+ *   falls apart or loses messages, disks are slow, a hypervisor hangs, migrations fail, hooks fail, rebuilds fail;
+ *   in a third of the seeds also: there is a fence command, which fails now and then;
+ *   in a quarter of the seeds the nodes are upgraded in place, in all others a BMC re-images them;
+ *   in a quarter of the seeds also: all nodes but one are lost, and an admin forces quorum on that one;
+ *   in half of the seeds also: two sites lose one another, agents are frozen and go on, clocks jump by up to an hour,
+ *   and, in most of these, there is a witness, which some nodes do not reach and which does not say what became of a
+ *   write
+ * and the operator also migrates, stops and starts VMs, pauses and resumes; in a third of the seeds he approves each
+ * node, in a third two nodes may be out at once, in a third he rolls the upgrade back once and begins anew. When the
+ * faults stop everything must come to its end within END_MS: the run is done, the level raised, one leader, one state,
+ * every VM where its row says. */
 #include "tests/sim/world.h"
 
 #include <stdarg.h>
@@ -33,6 +41,20 @@ struct play {
     char verb[32]; /* of it */
     struct json *args;
     uint32_t retries;
+    struct prng extra; /* faults of sites, frozen agents, the witness and clocks */
+    int64_t extra_ms;  /* the next one; INT64_MAX: never */
+    struct prng fence;
+    bool has_fence; /* command */
+    bool in_place;  /* upgraded by its own package manager, a quarter of the seeds */
+    struct prng force;
+    int64_t force_ms; /* what comes next of forcing; INT64_MAX: never */
+    enum { FORCE_NONE, FORCE_ALONE, FORCE_ASKED } forcing;
+    size_t survivor;
+    uint64_t force_ask;
+    unsigned n_forced;
+    struct prng run; /* how he upgrades */
+    bool approves, rolls_back, rolled_back;
+    uint32_t max_unavailable;
 };
 
 static void show(void *ctx, const char *line)
@@ -42,12 +64,6 @@ static void show(void *ctx, const char *line)
 }
 
 /* ---- faults ---------------------------------------------------------------------------------------------------- */
-
-static void power_back(struct world *w, struct errand *j)
-{
-    if (!bmc_is_busy(w, j->node) && w->nodes[j->node].boot == j->boot)
-        world_power_on(w, j->node);
-}
 
 static void fault_kill(struct play *p, size_t node)
 {
@@ -65,9 +81,7 @@ static void fault_power(struct play *p, size_t node)
         return;
     world_log(w, "!", "%s loses power", w->nodes[node].name);
     world_power_off(w, node);
-    struct errand *j = world_later(w, 3000 + (int64_t)world_draw(w, 30000), power_back);
-    j->node = node;
-    j->boot = w->nodes[node].boot;
+    bmc_power_back(w, node, 3000 + (int64_t)world_draw(w, 30000));
 }
 
 static void fault_partition(struct play *p)
@@ -82,6 +96,70 @@ static void fault_partition(struct play *p)
     world_partition(p->w, side);
 }
 
+/* Two rooms that lose one another: what a witness is for. */
+static void fault_sites(struct play *p)
+{
+    uint8_t side[WORLD_NODES_MAX];
+    for (size_t i = 0; i < p->w->n; i++)
+        side[i] = 2 * i >= p->w->n;
+    world_log(p->w, "!", "the sites lose one another");
+    world_partition(p->w, side);
+}
+
+/* The agent, or the node as a whole: then nobody hears it either. */
+static void freeze(struct play *p, size_t node, int64_t ms, bool is_cut)
+{
+    struct world *w = p->w;
+    uint8_t side[WORLD_NODES_MAX] = {0};
+    if (w->nodes[node].core != NULL)
+        world_log(w, "!", "%s %s stands still for %ld ms", is_cut ? "node" : "the agent of", w->nodes[node].name,
+                  (long)ms);
+    world_freeze(w, node, ms);
+    side[node] = 1;
+    if (is_cut)
+        world_partition(w, side);
+}
+
+static void extra_freeze(struct play *p, size_t node)
+{
+    freeze(p, node, 500 + (int64_t)prng_below(&p->extra, 12000), false);
+}
+
+static void fault_witness(struct play *p)
+{
+    struct blob_params bad = {.delay_ms_max = 400, .late_ms_max = 8000, .unknown = 500, .refused = 50};
+    if (p->w->blob == NULL)
+        return;
+    if (prng_below(&p->extra, 2) == 0)
+        blob_set_params(p->w->blob, bad);
+    for (size_t i = 0; i < p->w->n; i++)
+        blob_reach(p->w->blob, i, prng_below(&p->extra, 3) != 0);
+    world_log(p->w, "!", "the witness is hard to reach");
+}
+
+static void mend_witness(struct play *p)
+{
+    if (p->w->blob == NULL)
+        return;
+    blob_set_params(p->w->blob, (struct blob_params){.delay_ms_max = 40});
+    for (size_t i = 0; i < p->w->n; i++)
+        blob_reach(p->w->blob, i, true);
+}
+
+/* Drawn apart from the others, so that these play in every seed as they do without it. */
+static void extra_fault(struct play *p)
+{
+    size_t node = (size_t)prng_below(&p->extra, p->w->n), leader = world_leader(p->w);
+    switch (prng_below(&p->extra, 6)) {
+    case 0:
+    case 1: fault_sites(p); break;
+    case 2: extra_freeze(p, node); break;
+    case 3: extra_freeze(p, leader < p->w->n ? leader : node); break;
+    case 4: fault_witness(p); break;
+    default: p->w->nodes[node].wall_skew_ms += (int64_t)prng_below(&p->extra, 7200000) - 3600000; break;
+    }
+}
+
 static void set_loss(struct play *p, unsigned of_1000)
 {
     struct net_params net = p->w->p.net;
@@ -94,6 +172,7 @@ static void mend(struct play *p)
     struct world *w = p->w;
     world_log(w, "!", "network, disks, moves and hooks are mended");
     world_heal(w);
+    mend_witness(p);
     set_loss(p, 0);
     w->move_fails = w->hook_fails = w->lost_outcomes = w->slow_starts = 0;
     for (size_t i = 0; i < w->n; i++)
@@ -107,6 +186,13 @@ static void hang(struct play *p, size_t node)
     p->w->nodes[node].host.hung_until_ms = p->w->now_ms + ms;
 }
 
+/* For longer than a lease, too: where there are watchdogs. */
+static void fault_freeze(struct play *p, size_t node)
+{
+    int64_t ms = 200 + (int64_t)world_draw(p->w, world_chance(p->w, 700) ? 5000 : 30000);
+    freeze(p, node, ms, world_chance(p->w, 500));
+}
+
 static void fault_guest_off(struct play *p)
 {
     const struct guest *g = &p->w->guests[world_draw(p->w, p->w->n_guests)];
@@ -118,9 +204,13 @@ static void fault(struct play *p)
 {
     struct world *w = p->w;
     size_t node = (size_t)world_draw(w, w->n), leader = world_leader(w);
-    switch (world_draw(w, 16)) {
+    switch (world_draw(w, w->p.has_watchdogs ? 20 : 16)) {
     case 0:
     case 1: fault_kill(p, node); break;
+    case 16:
+    case 17: fault_freeze(p, leader < w->n && world_chance(w, 300) ? leader : node); break;
+    case 18:
+    case 19: fault_partition(p); break;
     case 2:
     case 3: fault_kill(p, leader < w->n ? leader : node); break;
     case 4:
@@ -146,6 +236,116 @@ static void fault(struct play *p)
     }
 }
 
+/* ---- forcing quorum --------------------------------------------------------------------------------------------- */
+
+/* One of the others would come up as the whole cluster, and could not know better: all the rest was lost before it. */
+static bool is_one_enough(const struct play *p, const struct db *db)
+{
+    const struct db_config *config = db_configuration(db);
+    for (size_t i = 0; i < config->n; i++)
+        if (config->replicas[i].nodeid != p->w->nodes[p->survivor].identity.nodeid &&
+            db_config_is_quorum(config, config->replicas[i].weight))
+            return true;
+    return false;
+}
+
+/* Any node that has all that is committed: what another one alone has would be given up. */
+static bool find_survivor(struct play *p)
+{
+    struct world *w = p->w;
+    p->survivor = (size_t)prng_below(&p->force, w->n);
+    const struct sim_node *s = &w->nodes[p->survivor];
+    const struct db *db = s->core != NULL ? core_db(s->core) : NULL;
+    bool may = db != NULL && !world_is_frozen(w, p->survivor) && db_commit_index(db) == checker_commit(w->check) &&
+               !is_one_enough(p, db);
+    for (size_t i = 0; i < w->n; i++)
+        may = may && w->nodes[i].has_identity && !bmc_is_rebuilt(w, i); /* it would reboot as the others come up */
+    return may;
+}
+
+static void lose_all_others(struct play *p)
+{
+    struct world *w = p->w;
+    p->force_ms = w->now_ms + 500;
+    if (!find_survivor(p))
+        return;
+    world_log(w, "!", "all nodes but %s lose power", w->nodes[p->survivor].name);
+    mend(p);
+    for (size_t i = 0; i < w->n; i++)
+        if (i != p->survivor) {
+            world_power_off(w, i);
+            bmc_power_back(w, i, 20000 + (int64_t)prng_below(&p->force, 40000));
+        }
+    p->forcing = FORCE_ALONE;
+    p->force_ms = w->now_ms + 1000 + (int64_t)prng_below(&p->force, 8000);
+}
+
+static bool others_are_off(const struct play *p)
+{
+    for (size_t i = 0; i < p->w->n; i++)
+        if (i != p->survivor && p->w->nodes[i].powered)
+            return false;
+    return true;
+}
+
+/* He has looked at them: who forces while others may run has two clusters. */
+static void force(struct play *p)
+{
+    struct world *w = p->w;
+    p->force_ms = w->now_ms + 500;
+    if (!others_are_off(p)) {
+        p->forcing = FORCE_ASKED;
+        return;
+    }
+    if (w->nodes[p->survivor].core == NULL)
+        return;
+    if (prng_below(&p->force, 3) == 0)
+        world_ask(w, p->survivor, "quorum.prevent", NULL);
+    world_log(w, ">", "quorum.force at %s", w->nodes[p->survivor].name);
+    p->force_ask = world_ask(w, p->survivor, "quorum.force", NULL);
+    p->forcing = FORCE_ASKED;
+}
+
+/* All are back, and of one epoch. */
+static bool is_forced_through(const struct play *p)
+{
+    uint64_t epoch = UINT64_MAX;
+    for (size_t i = 0; i < p->w->n; i++) {
+        const struct sim_node *s = &p->w->nodes[i];
+        const struct db *db = s->core != NULL ? core_db(s->core) : NULL;
+        if (db == NULL || !s->in_group || (epoch != UINT64_MAX && db_epoch_of(db_term(db)) != epoch))
+            return false;
+        epoch = db_epoch_of(db_term(db));
+    }
+    return true;
+}
+
+static void end_forcing(struct play *p)
+{
+    struct ask *k = p->force_ask != 0 ? world_asked(p->w, p->force_ask) : NULL;
+    p->force_ms = p->w->now_ms + 500;
+    if (!is_forced_through(p))
+        return;
+    p->n_forced += k != NULL && ask_code(k) == 0;
+    if (k != NULL)
+        world_ask_done(p->w, p->force_ask);
+    p->force_ask = 0;
+    p->forcing = FORCE_NONE;
+    p->force_ms = p->w->now_ms + 30000 + (int64_t)prng_below(&p->force, 200000);
+}
+
+/* True: nothing else happens meanwhile. */
+static bool let_force(struct play *p)
+{
+    static void (*const steps[])(struct play *p) = {
+        [FORCE_NONE] = lose_all_others, [FORCE_ALONE] = force, [FORCE_ASKED] = end_forcing};
+    if (p->w->now_ms >= p->force_ms)
+        steps[p->forcing](p);
+    return p->forcing != FORCE_NONE;
+}
+
+/* ---- when what happens ------------------------------------------------------------------------------------------ */
+
 static void faults_end(struct play *p)
 {
     struct world *w = p->w;
@@ -154,7 +354,8 @@ static void faults_end(struct play *p)
     world_log(w, "!", "the faults are over");
     for (size_t i = 0; i < w->n; i++) {
         w->nodes[i].outputs_left = -1;
-        w->failing_rebuilds[i] = 0;
+        w->nodes[i].wall_skew_ms = 0; /* an hour off, a join token is good for nothing, or a deadline not yet over */
+        w->failing_rebuilds[i] = w->failing_fences[i] = 0;
         if (!bmc_is_busy(w, i) && (w->nodes[i].has_identity || w->nodes[i].first_boot_token != NULL))
             world_power_on(w, i);
     }
@@ -163,7 +364,7 @@ static void faults_end(struct play *p)
 static void let_fault(struct play *p)
 {
     struct world *w = p->w;
-    if (!p->is_faulty)
+    if (!p->is_faulty || let_force(p))
         return;
     if (w->now_ms >= p->faults_end_ms) {
         faults_end(p);
@@ -175,7 +376,13 @@ static void let_fault(struct play *p)
     }
     if (w->now_ms >= p->fault_ms) {
         fault(p);
+        if (p->has_fence)
+            w->failing_fences[prng_below(&p->fence, w->n)] = (unsigned)prng_below(&p->fence, 4);
         p->fault_ms = w->now_ms + 1000 + (int64_t)world_draw(w, 20000);
+    }
+    if (w->now_ms >= p->extra_ms) {
+        extra_fault(p);
+        p->extra_ms = w->now_ms + 2000 + (int64_t)prng_below(&p->extra, 40000);
     }
 }
 
@@ -185,7 +392,7 @@ static void ask(struct play *p, const char *verb, struct json *args)
 {
     struct world *w = p->w;
     size_t node = (size_t)world_draw(w, w->n);
-    if (w->nodes[node].core == NULL) {
+    if (w->nodes[node].core == NULL || world_is_frozen(w, node)) {
         json_free(args);
         return;
     }
@@ -203,7 +410,7 @@ static bool ask_again(struct play *p, int code, const struct uuid *id)
     struct world *w = p->w;
     size_t node = (size_t)world_draw(w, w->n);
     bool unknown = code < 0 || code == -ERR_NO_AGENT || code == -ERR_TIMEOUT || code == -ERR_NO_QUORUM;
-    if (!unknown || w->nodes[node].core == NULL || world_chance(w, 500))
+    if (!unknown || w->nodes[node].core == NULL || world_is_frozen(w, node) || world_chance(w, 500))
         return false;
     world_log(w, ">", "%s %s at %s, once more", p->verb, json_get_str(p->args, "name", ""), w->nodes[node].name);
     p->ask = world_ask_again(w, node, p->verb, p->args != NULL ? json_copy(p->args) : NULL, id);
@@ -295,9 +502,14 @@ static struct json *resume_args(const char *node)
 /* Maintenance that the operator began, or that a step which was given up left behind: not the run's own node. */
 static bool is_left_over(const struct tables *t, const struct run *r, const struct node *n)
 {
-    struct step s;
-    bool in_run = step_current(t, r, &s) == 0 && s.state != STEP_PENDING && str_eq(s.node, n->name);
+    bool in_run = !run_state_is_final(r->state) && step_is_on(t, n->name);
     return !in_run && (n->state == NODE_PAUSED || n->state == NODE_DRAINING);
+}
+
+/* What stands in the run's way, and its remedy names. */
+static bool is_quarantined(const struct play *p, const struct run *r, const struct node *n)
+{
+    return r->state == RUN_PAUSED_ERROR && n->quarantined_ms > world_wall_ms(p->w, 0);
 }
 
 static bool resume_left_over(struct play *p, const struct run *r)
@@ -305,7 +517,7 @@ static bool resume_left_over(struct play *p, const struct run *r)
     const struct tables *t = world_tables(p->w);
     struct node n = {0};
     while (node_next(t, &n))
-        if (is_left_over(t, r, &n) && (!p->is_faulty || world_chance(p->w, 200))) {
+        if ((is_left_over(t, r, &n) || is_quarantined(p, r, &n)) && (!p->is_faulty || world_chance(p->w, 200))) {
             ask(p, "node.resume", resume_args(n.name));
             node_done(&n);
             return true;
@@ -313,10 +525,45 @@ static bool resume_left_over(struct play *p, const struct run *r)
     return false;
 }
 
+static bool may_roll_back(const struct run *r)
+{
+    return r->state == RUN_RUNNING || r->state == RUN_PAUSED || r->state == RUN_PAUSED_ERROR ||
+           r->state == RUN_AWAITING_RAISE;
+}
+
+/* He approves, or turns back; false: neither. */
+static bool decide(struct play *p, const struct run *r)
+{
+    const struct tables *t = world_tables(p->w);
+    struct step s;
+    if (p->rolls_back && may_roll_back(r) && prng_below(&p->run, 40) == 0) {
+        p->rolls_back = false;
+        p->rolled_back = true;
+        ask(p, "upgrade.rollback", NULL);
+        return true;
+    }
+    if (!r->approve_each || step_first_open(t, r, &s) != 0 || s.state != STEP_AWAITING_APPROVAL)
+        return false;
+    if (prng_below(&p->run, 3) == 0)
+        ask(p, "upgrade.approve", NULL);
+    return true;
+}
+
+static void start(struct play *p)
+{
+    struct json *args = args_of("target", "trixie");
+    json_set_bool(args, "accept_warnings", true);
+    if (p->approves)
+        json_set_bool(args, "approve_each", true);
+    if (p->max_unavailable > 1)
+        json_set_int(args, "max_unavailable", p->max_unavailable);
+    ask(p, "upgrade.start", args);
+}
+
 static void drive_run(struct play *p, const struct run *r)
 {
     struct world *w = p->w;
-    if (resume_left_over(p, r))
+    if (resume_left_over(p, r) || decide(p, r))
         return;
     if (r->state == RUN_PAUSED && world_chance(w, 300)) {
         ask(p, "upgrade.resume", NULL);
@@ -335,6 +582,15 @@ static void drive_run(struct play *p, const struct run *r)
     }
 }
 
+static bool is_upgraded(const struct tables *t)
+{
+    struct node n = {0};
+    bool all = true;
+    while (node_next(t, &n))
+        all = all && str_eq(n.facts.release, "trixie");
+    return all;
+}
+
 static void operate(struct play *p)
 {
     struct world *w = p->w;
@@ -345,13 +601,12 @@ static void operate(struct play *p)
     const struct tables *t = world_tables(w);
     if (t == NULL)
         return;
-    if (run_newest(t, &r) != 0) {
-        struct json *args = args_of("target", "trixie");
-        json_set_bool(args, "accept_warnings", true);
-        ask(p, "upgrade.start", args);
-        return;
-    }
-    drive_run(p, &r);
+    if (run_newest(t, &r) == 0 && (r.state != RUN_CANCELLED || resume_left_over(p, &r)))
+        drive_run(p, &r);
+    else if (!p->is_faulty && is_upgraded(t)) /* the abort came when the last node was rebuilt already */
+        ask(p, "level.raise", NULL);
+    else
+        start(p);
 }
 
 static bool is_done(const struct play *p)
@@ -359,8 +614,8 @@ static bool is_done(const struct play *p)
     const struct tables *t = world_tables(p->w);
     struct run r;
     struct level_state l;
-    return !p->is_faulty && t != NULL && run_newest(t, &r) == 0 && r.state == RUN_DONE && level_get(t, &l) == 0 &&
-           l.fl == 2;
+    return !p->is_faulty && t != NULL && run_newest(t, &r) == 0 && run_state_is_final(r.state) &&
+           level_get(t, &l) == 0 && l.fl == 2;
 }
 
 /* ---- begin and end --------------------------------------------------------------------------------------------- */
@@ -386,6 +641,35 @@ static bool wait_until_settled(struct play *p, int64_t ms)
     return world_fault(p->w) == NULL;
 }
 
+static void set_up_quorum(struct play *p)
+{
+    struct world *w = p->w;
+    for (size_t i = 0; i < w->n && w->blob != NULL; i++) {
+        struct json *args = args_of("name", w->nodes[i].name);
+        json_set_str(args, "site", 2 * i >= w->n ? "b" : "a");
+        expect(p, 0, "node.set", args);
+    }
+    if (w->blob == NULL)
+        return;
+    struct json *args = args_of("kind", "file");
+    json_set_str(args, "path", "/srv/witness");
+    expect(p, 0, "witness.set", args);
+    if (prng_below(&p->extra, 2) == 0) {
+        args = args_of("name", "quorum.preferred_site");
+        json_set_str(args, "value", "a");
+        expect(p, 0, "cluster.config.set", args);
+    }
+}
+
+static void set_up_fencing(struct play *p)
+{
+    if (!p->has_fence)
+        return;
+    struct json *args = args_of("name", "fence.command");
+    json_set_str(args, "value", "/usr/lib/ringmaster/fence");
+    expect(p, 0, "cluster.config.set", args);
+}
+
 static void begin(struct play *p)
 {
     struct world *w = p->w;
@@ -395,11 +679,13 @@ static void begin(struct play *p)
         return;
     }
     struct json *args = args_of("name", "upgrade.executor");
-    json_set_str(args, "value", "/usr/lib/ringmaster/rebuild");
+    json_set_str(args, "value", p->in_place ? EXECUTOR_IN_PLACE : "/usr/lib/ringmaster/rebuild");
     expect(p, 0, "cluster.config.set", args);
+    set_up_quorum(p);
+    set_up_fencing(p);
     for (size_t i = 0; i < VMS; i++) {
         snprintf(vm, sizeof(vm), "vm%zu", i + 1);
-        if (!expect(p, 0, "vm.add", vm_add_args(vm, w->nodes[i % w->n].name, "pc-q35-7.2")) ||
+        if (!expect(p, 0, "vm.add", vm_add_args(vm, w->nodes[i % w->n].name, "pc-q35-7.2", "")) ||
             !expect(p, 0, "vm.start", args_of("name", vm)))
             return;
     }
@@ -430,8 +716,8 @@ static void end(struct play *p, bool was_faulty)
     while (node_next(t, &n)) {
         if (!str_eq(n.facts.release, "trixie") || n.state != NODE_ACTIVE)
             world_fail(w, "%s runs %s and is %s at the end", n.name, n.facts.release, node_state_name(n.state));
-        if (!was_faulty && bmc_count(w, world_find(w, n.name)) != 1)
-            world_fail(w, "%s was not re-imaged once", n.name);
+        if (!was_faulty && !p->rolled_back && bmc_count(w, world_find(w, n.name)) != 1)
+            world_fail(w, "%s was not rebuilt once", n.name);
     }
     checker_end(w->check, db_applied_index(core_db(w->nodes[world_leader(w)].core)));
 }
@@ -468,7 +754,24 @@ bool coresim_run(uint64_t seed, const struct sim_options *options)
     }
     if (prng_below(&prng, 3) == 0)
         params.message_max = 2000 + prng_below(&prng, 4000);
-    struct play p = {.w = world_new(&params), .options = options};
+    params.has_watchdogs = prng_below(&prng, 3) != 0;
+    struct prng extra = prng_new(seed ^ 0x517e5);
+    bool has_extra = prng_below(&extra, 2) == 0;
+    params.has_witness = has_extra && prng_below(&extra, 4) != 0;
+    if (params.has_witness && prng_below(&extra, 2) == 0)
+        params.n = 4;
+    struct play p = {.w = world_new(&params), .options = options, .extra = extra};
+    p.fence = prng_new(seed ^ 0xfe9ce);
+    p.has_fence = prng_below(&p.fence, 3) == 0;
+    struct prng way = prng_new(seed ^ 0x1bace);
+    p.in_place = prng_below(&way, 4) == 0;
+    p.force = prng_new(seed ^ 0xf0ace);
+    p.force_ms = prng_below(&p.force, 4) == 0 ? 0 : INT64_MAX;
+    p.extra_ms = has_extra ? 0 : INT64_MAX;
+    p.run = prng_new(seed ^ 0x3077);
+    p.approves = prng_below(&p.run, 3) == 0;
+    p.max_unavailable = prng_below(&p.run, 3) == 0 ? 2 : 1;
+    p.rolls_back = prng_below(&p.run, 3) == 0;
     bool was_faulty = prng_below(&prng, 4) != 0;
     begin(&p);
     p.is_faulty = was_faulty;
@@ -484,7 +787,8 @@ bool coresim_run(uint64_t seed, const struct sim_options *options)
     if (fault != NULL)
         printf("seed %lu, at %.3f s: %s\n", (unsigned long)seed, (double)p.w->now_ms / 1000.0, fault);
     else if (options->is_verbose)
-        printf("seed %lu: done after %ld s\n", (unsigned long)seed, (long)(p.w->now_ms / 1000));
+        printf("seed %lu: done after %ld s, quorum was forced %u times\n", (unsigned long)seed,
+               (long)(p.w->now_ms / 1000), p.n_forced);
     world_free(p.w);
     return fault == NULL;
 }

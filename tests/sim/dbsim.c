@@ -4,10 +4,11 @@
  *   clients   propose at any node, and try again after a time-out with the same request id
  *   an admin  adds, raises, lowers, removes and replaces replicas, several at once, and hands leadership over
  *   faults    crash (also in the middle of a node's outputs), restart, pause, partition, loss, slow disks
- * In half of the seeds there is a witness as well: the admin names, raises, lowers and replaces it; some nodes cannot
- * reach it, it says neither yes nor no to writes that land late, and it is rolled back to what all nodes know is old.
- * Most of these clusters have two halves (1+1, 2+2) that lose one another. After FAULTS_MS everything heals; then there
- * must be one leader and one state within SETTLE_MS, and a proposal must still succeed. */
+ * In half of the seeds there is a witness as well: the admin names, raises, lowers, replaces and removes it; some nodes
+ * cannot reach it, it says neither yes nor no to writes that land late, and it is rolled back to what all nodes know is
+ * old. Most of these clusters have two halves (1+1, 2+2) that lose one another. In a quarter of the seeds an admin
+ * forces quorum where a node has none, rightly or not, and prevents nodes from deciding. After FAULTS_MS everything
+ * heals; then there must be one leader and one state within SETTLE_MS, and a proposal must still succeed. */
 #include "tests/sim/blob.h"
 #include "tests/sim/check.h"
 #include "witness/quorum.h"
@@ -23,6 +24,7 @@ enum {
     TICK_MS = 50,
     RETRIES_MAX = 256,
     INBOX_MAX = 4096,
+    INBOX_VIEWS = 256, /* of them for views and rings: those are never lost, and never overtaken */
     HELD_MAX = 8,
 };
 
@@ -36,12 +38,12 @@ struct slot {
     int64_t fetch_ms;          /* INT64_MAX: none */
     size_t fetch_from;
     int64_t paused_ms; /* until then it takes no step */
-    struct net_event inbox[INBOX_MAX];
-    size_t n_inbox;
+    struct net_inbox inbox;
     int outputs_left; /* crashes when it falls to 0; < 0: does not */
     bool is_doomed;
     uint64_t led, voted; /* the last term in which it was seen to lead, or to have voted */
     uint32_t life;
+    bool is_freed; /* the admin ends its prevention */
     struct blob_event held[HELD_MAX]; /* outcomes of the witness that came while it was paused */
     size_t n_held;
 };
@@ -58,6 +60,7 @@ struct plan {
     bool is_dynamic; /* the leader decides who votes, not the admin */
     size_t lower;    /* the lower-priority node; none when there is no such one */
     bool is_unnamed; /* there is no witness all the same */
+    bool is_removed; /* it is removed now and then, and named again */
     struct blob_params blob;
 };
 
@@ -71,6 +74,7 @@ struct sim {
     struct checker *check;
     struct blob *blob; /* NULL: there is no witness */
     struct prng witness_prng; /* seeds without one play as if there were none */
+    struct prng naming_prng;  /* and so do those in which it is never removed */
     struct uuid witness;
     int64_t witness_ms;
     struct log_sink log[SLOTS_MAX];
@@ -83,6 +87,9 @@ struct sim {
     size_t n_retries;
     uint64_t n_acknowledged, final_request;
     bool final_done, is_quiet;
+    struct prng force_prng; /* seeds without it play as if it did not exist */
+    int64_t override_ms;    /* the next time that quorum is forced or prevented; INT64_MAX: never */
+    unsigned n_forced;
     int64_t client_ms, admin_ms, fault_ms;
 };
 
@@ -121,6 +128,7 @@ static void plan_witness(struct sim *s, struct plan *p)
     p->is_dynamic = prng_below(r, 100) < 50;
     p->lower = prng_below(r, 2) != 0 ? prng_below(r, p->n) : SIZE_MAX;
     p->is_unnamed = prng_below(r, 5) == 0;
+    p->is_removed = prng_below(&s->naming_prng, 4) == 0;
     p->is_storm = prng_below(r, 100) < 60;
     p->admin_ms_max = p->is_storm ? 150 : p->admin_ms_max < 600 ? p->admin_ms_max : 600;
     p->fault_ms_max = p->is_storm && p->fault_ms_max > 1000 ? 1000 : p->fault_ms_max;
@@ -184,14 +192,19 @@ static void write_line(void *ctx, enum log_level level, const char *line)
 /* A put or a deletion, and a counter that tells a request that was applied twice. */
 static int machine_apply(void *ctx, struct tables *t, const struct entry *e, struct apply_result *ret)
 {
-    struct sim *s = ctx;
+    const struct sink_ctx *c = ctx;
+    struct sim *s = c->sim;
+    const struct db *db = s->slot[c->slot].db;
     char key[24];
     uint64_t count = 0;
     struct slice old;
     struct wire_reader r = wire_reader(e->payload);
+    if (e->kind == ENTRY_FORCE)
+        return 0;
     if (e->kind != ENTRY_SETTING_PUT)
         return ERR_UNKNOWN_KIND;
-    checker_applies(s->check, e);
+    /* At its start it has no database yet, and what it applies is what it had committed. */
+    checker_applies(s->check, db != NULL ? db->term : s->slot[c->slot].disk.image.term, e);
     WIRE_GET_STR(&r, key);
     if (tables_get(t, TABLE_SETTING, "count", &old) == 0)
         memcpy(&count, old.p, sizeof(count));
@@ -211,7 +224,8 @@ static int machine_apply(void *ctx, struct tables *t, const struct entry *e, str
 static void view_of_nodes(const struct sim *s, struct checker_node *ret)
 {
     for (size_t i = 0; i < s->plan.n; i++)
-        ret[i] = (struct checker_node){.db = s->slot[i].db, .disk = &s->slot[i].disk, .replica = s->slot[i].replica};
+        ret[i] = (struct checker_node){.db = s->slot[i].db, .disk = &s->slot[i].disk, .replica = s->slot[i].replica,
+                                       .ring = net_ring(s->net, i)};
 }
 
 static void crash(struct sim *s, size_t i)
@@ -224,9 +238,7 @@ static void crash(struct sim *s, size_t i)
     n->db = NULL;
     disk_crash(&n->disk, draw(s, 2));
     net_down(s->net, s->now, i);
-    for (size_t k = 0; k < n->n_inbox; k++)
-        net_event_done(&n->inbox[k]);
-    n->n_inbox = 0;
+    net_inbox_done(&n->inbox);
     n->n_held = 0;
     n->life++;
     n->fetch_ms = INT64_MAX;
@@ -244,7 +256,7 @@ static void start(struct sim *s, size_t i)
                           .nodeid = (uint32_t)i + 1,
                           .seed = prng_next(&s->prng),
                           .message_max = s->plan.message_max,
-                          .machine = {.apply = machine_apply, .ctx = s},
+                          .machine = {.apply = machine_apply, .ctx = &s->sink[i]},
                           .log = &s->log[i],
                           .log_kept = s->plan.log_kept,
                           .lag_snapshot = s->plan.lag_snapshot,
@@ -272,7 +284,7 @@ static void wipe(struct sim *s, size_t i)
     n->start_ms = soon(s, 1000);
 }
 
-static void on_outcome(struct sim *s, const struct db_out *o)
+static void on_outcome(struct sim *s, size_t i, const struct db_out *o)
 {
     uint64_t number = request_number(&o->request_id);
     int code = o->result.error.code;
@@ -281,7 +293,7 @@ static void on_outcome(struct sim *s, const struct db_out *o)
             s->retries[s->n_retries++] = number;
         return;
     }
-    checker_acknowledged(s->check, &o->request_id);
+    checker_acknowledged(s->check, s->slot[i].db->term, &o->request_id);
     s->n_acknowledged++;
     s->final_done |= number != 0 && number == s->final_request;
 }
@@ -303,7 +315,7 @@ static void perform(struct sim *s, size_t i, struct db_out *o)
         n->fetch_from = o->from_nodeid - 1;
         n->fetch_ms = soon(s, 300);
         break;
-    case DB_APPLIED: on_outcome(s, o); break;
+    case DB_APPLIED: on_outcome(s, i, o); break;
     case DB_WITNESS:
         say(s, "node %zu: call %lu: %s the witness", i + 1, (unsigned long)o->call->id,
             o->call->verb == DB_WITNESS_GET ? "reads" : "writes");
@@ -371,6 +383,8 @@ static void take_event(struct sim *s, struct net_event *e)
         ids[i] = (uint32_t)e->members[i] + 1;
     if (e->type == NET_VIEW)
         db_group(n->db, s->now, ids, e->n);
+    else if (e->type == NET_RING)
+        db_ring(n->db, s->now, (struct db_ring){1, e->ring});
     else
         db_message(n->db, s->now, (uint32_t)e->from + 1, buf_slice(&e->bytes));
     size_t to = e->to;
@@ -381,9 +395,12 @@ static void take_event(struct sim *s, struct net_event *e)
 static void on_net(struct sim *s, struct net_event *e)
 {
     struct slot *n = &s->slot[e->to];
-    if (n->db != NULL && s->now < n->paused_ms && n->n_inbox < INBOX_MAX)
-        n->inbox[n->n_inbox++] = *e;
-    else if (n->db != NULL)
+    bool is_paused = n->db != NULL && n->paused_ms != 0; /* until what was held has been taken */
+    size_t room = e->type == NET_MESSAGE ? INBOX_MAX - INBOX_VIEWS : INBOX_MAX; /* what is too much is lost */
+    assert(e->type == NET_MESSAGE || !is_paused || n->inbox.n < room);
+    if (is_paused && n->inbox.n < room)
+        net_inbox_put(&n->inbox, e);
+    else if (n->db != NULL && !is_paused)
         take_event(s, e);
     else
         net_event_done(e);
@@ -416,15 +433,8 @@ static void resume(struct sim *s, size_t i)
     struct slot *n = &s->slot[i];
     say(s, "node %zu goes on", i + 1);
     n->paused_ms = 0;
-    for (size_t k = 0; k < n->n_inbox; k++) {
-        if (n->db != NULL)
-            take_event(s, &n->inbox[k]);
-        else
-            net_event_done(&n->inbox[k]);
-        if (n->db == NULL)
-            n->n_inbox = n->n_inbox > k ? n->n_inbox : k;
-    }
-    n->n_inbox = 0;
+    for (struct net_event e; net_inbox_take(&n->inbox, &e);) /* a crash empties it */
+        take_event(s, &e);
     for (size_t k = 0; k < n->n_held; k++)
         tell_outcome(s, &n->held[k]);
     n->n_held = 0;
@@ -567,6 +577,14 @@ static void hand_over(struct sim *s)
         }
 }
 
+static void remove_witness(struct sim *s)
+{
+    AUTO(buf_done) struct buf b = {0};
+    db_encode_witness_name(&b, &(struct uuid){{0}});
+    say(s, "admin: no witness");
+    propose(s, ++s->last_request, ENTRY_WITNESS_NAME, buf_slice(&b));
+}
+
 static void propose_witness(struct sim *s, uint16_t kind, uint8_t weight)
 {
     AUTO(buf_done) struct buf b = {0};
@@ -637,7 +655,10 @@ static void change_witness(struct sim *s)
 {
     const struct db_config *c = checker_config(s->check);
     bool is_even = db_config_nodes(c) % 2 == 0;
-    if (c->witness_weight == 0 && chance(s, 3))
+    bool may_go = s->plan.is_removed && c->witness_weight == 0 && uuid_eq(&c->witness, &s->witness);
+    if (may_go && prng_below(&s->naming_prng, 2) == 0)
+        remove_witness(s);
+    else if (c->witness_weight == 0 && chance(s, 3))
         create_witness(s);
     else if (c->witness_weight == 0 && !uuid_eq(&c->witness, &s->witness))
         propose_witness(s, ENTRY_WITNESS_NAME, 0);
@@ -693,6 +714,31 @@ static void partition(struct sim *s, bool heal)
             side[i] = (uint8_t)(of_leaders ? leads(&s->slot[i]) : draw(s, 2));
     say(s, "sides: %u%u%u%u%u", side[0], side[1], side[2], side[3], side[4]);
     net_partition(s->net, s->now, side);
+}
+
+/* An admin lets one node decide alone, and may be wrong: the others may run. Or keeps one from deciding anything. */
+static void override(struct sim *s, size_t i)
+{
+    AUTO(buf_done) struct buf b = {0};
+    struct slot *n = &s->slot[i];
+    s->override_ms = s->now + 300 + (int64_t)prng_below(&s->force_prng, 2000);
+    if (n->db == NULL || n->paused_ms != 0)
+        return;
+    if (prng_below(&s->force_prng, 8) == 0) {
+        if (db_prevent(n->db, s->now, !db_is_prevented(n->db)) == 0)
+            say(s, "admin: prevention at node %zu is %s", i + 1, db_is_prevented(n->db) ? "on" : "off");
+        after_step(s, i);
+        return;
+    }
+    db_encode_force(&b, &n->replica, "node", "admin");
+    struct entry e = {.request_id = request_uuid(++s->last_request), .kind = ENTRY_FORCE, .level = 1, .time_ms = 5,
+                      .payload = buf_slice(&b)};
+    if (db_force(n->db, s->now, &e, s->now + 4000) != 0)
+        return;
+    say(s, "admin: quorum is forced at node %zu", i + 1);
+    s->n_forced++;
+    checker_forced(s->check, i, n->db);
+    after_step(s, i);
 }
 
 /* Seldom all at once: it is the loss of one half that shows what the witness is for. */
@@ -788,7 +834,9 @@ static void quieten(struct sim *s)
             s->slot[i].start_ms = s->now;
     }
     s->is_quiet = true;
-    s->client_ms = s->admin_ms = s->fault_ms = INT64_MAX;
+    s->client_ms = s->admin_ms = s->fault_ms = s->override_ms = INT64_MAX;
+    for (size_t i = 0; i < s->plan.n; i++)
+        s->slot[i].is_freed = true;
 }
 
 /* ---- time ------------------------------------------------------------------------------------------------------ */
@@ -823,6 +871,8 @@ static void run_slot(struct sim *s, size_t i)
         after_step(s, i);
     } else {
         n->tick_ms = s->now + TICK_MS;
+        if (n->is_freed)
+            (void)db_prevent(n->db, s->now, false);
         db_tick(n->db, s->now);
         after_step(s, i);
     }
@@ -833,6 +883,7 @@ static void advance(struct sim *s)
 {
     struct net_event e;
     int64_t at = earlier(net_next_ms(s->net), earlier(s->client_ms, earlier(s->admin_ms, s->fault_ms)));
+    at = earlier(at, s->override_ms);
     for (size_t i = 0; i < s->plan.n; i++)
         at = earlier(at, next_of_slot(&s->slot[i]));
     if (s->blob != NULL)
@@ -853,6 +904,8 @@ static void advance(struct sim *s)
         admin(s);
     if (s->fault_ms <= s->now)
         fault(s);
+    if (s->override_ms <= s->now)
+        override(s, (size_t)prng_below(&s->force_prng, s->plan.n));
 }
 
 static const struct db *sole_leader(const struct sim *s)
@@ -868,7 +921,13 @@ static const struct db *sole_leader(const struct sim *s)
     return leader;
 }
 
-/* One leader, and every member has its state. */
+static bool casts(const struct db *db)
+{
+    struct db_ring ring;
+    return db_verdict(db, &ring) == DB_VERDICT_YES;
+}
+
+/* One leader, and every member has its state, and tells its corosync that there is a quorum. */
 static bool is_settled(const struct sim *s)
 {
     const struct db *leader = sole_leader(s);
@@ -879,7 +938,7 @@ static bool is_settled(const struct sim *s)
         const struct slot *n = &s->slot[i];
         if (db_config_find(&leader->config, &n->replica) == NULL)
             continue;
-        if (n->db == NULL || n->db->applied != leader->applied)
+        if (n->db == NULL || n->db->applied != leader->applied || !casts(n->db))
             return false;
         struct hash have = tables_hash(n->db->tables);
         if (!hash_eq(&have, &want))
@@ -952,6 +1011,7 @@ static void set_up(struct sim *s)
     after_step(s, 0);
     s->client_ms = s->admin_ms = 500;
     s->fault_ms = s->plan.is_storm ? STORM_MS : 2000;
+    s->override_ms = prng_below(&s->force_prng, 4) == 0 ? STORM_MS : INT64_MAX;
 }
 
 static void tear_down(struct sim *s)
@@ -960,8 +1020,7 @@ static void tear_down(struct sim *s)
         struct slot *n = &s->slot[i];
         db_free(n->db);
         disk_done(&n->disk);
-        for (size_t k = 0; k < n->n_inbox; k++)
-            net_event_done(&n->inbox[k]);
+        net_inbox_done(&n->inbox);
     }
     net_free(s->net);
     blob_free(s->blob);
@@ -978,10 +1037,11 @@ static void say_state(const struct sim *s)
         else
             say(s,
                 "node %zu: %s, term %lu, base %lu, applied %lu, commit %lu, last %lu of term %lu, durable %lu, pending "
-                "%zu%s",
+                "%zu, ring %lx (verdict %d)%s",
                 i + 1, roles[db->role], (unsigned long)db->term, (unsigned long)db->log.base_index,
                 (unsigned long)db->applied, (unsigned long)db->commit, (unsigned long)db_log_last(&db->log),
                 (unsigned long)db_log_last_term(&db->log), (unsigned long)db->durable.last, db->n_pending,
+                (unsigned long)db->verdict.ring.seq, db->verdict.state,
                 db->quarantined ? ", quarantined" : "");
         if (db != NULL && s->blob != NULL)
             say(s, "    witness weight %u, %s, %s, sequence %lu: %s", db->config.witness_weight,
@@ -999,6 +1059,8 @@ bool dbsim_run(uint64_t seed, const struct sim_options *options)
     s->options = options;
     s->prng = prng_new(seed);
     s->witness_prng = prng_new(~seed);
+    s->naming_prng = prng_new(seed ^ 0x4a3e);
+    s->force_prng = prng_new(seed ^ 0xf0ace);
     set_up(s);
     say(s, "seed %lu: %zu slots, delay %ld, notice %ld, loss %u, fsync %ld", (unsigned long)seed, s->plan.n,
         (long)s->plan.net.delay_ms_max, (long)s->plan.net.notice_ms_max, s->plan.net.loss, (long)s->plan.fsync_ms_max);
@@ -1008,9 +1070,9 @@ bool dbsim_run(uint64_t seed, const struct sim_options *options)
     if (!is_good)
         printf("seed %lu, at %.3f s: %s\n", (unsigned long)seed, (double)s->now / 1000, fault_text);
     say_state(s);
-    say(s, "%lu proposals, %lu with an outcome, commit index %lu, %lu counted the witness",
+    say(s, "%lu proposals, %lu with an outcome, commit index %lu, %lu counted the witness, %u forced",
         (unsigned long)s->last_request, (unsigned long)s->n_acknowledged, (unsigned long)checker_commit(s->check),
-        (unsigned long)checker_counted(s->check));
+        (unsigned long)checker_counted(s->check), s->n_forced);
     tear_down(s);
     free(s);
     return is_good;

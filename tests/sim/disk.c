@@ -69,6 +69,7 @@ static void check_image(const struct db_image *image)
 static void commit(struct disk *d, const struct db_batch *b)
 {
     struct db_image *image = &d->image;
+    bool has_rows = b->replace || b->applied_index != image->applied_index;
     assert(b->term >= image->term);
     if (b->replace) {
         keep_entries(image, 1, 0);
@@ -79,11 +80,16 @@ static void commit(struct disk *d, const struct db_batch *b)
     }
     add_entries(image, b);
     add_rows(image, b);
+    if (has_rows) {
+        struct hash digest = tables_hash(image->tables);
+        assert(hash_eq(&digest, &b->digest));
+    }
     keep_entries(image, b->base_index + 1, UINT64_MAX);
     image->term = b->term;
     image->voted_for = b->voted_for;
     image->witness = b->witness;
     image->witness_sequence = b->witness_sequence;
+    image->is_prevented = b->is_prevented;
     image->commit_index = b->commit_index;
     image->applied_index = b->applied_index;
     image->base_index = b->base_index;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The hypervisors. A domain XML is one line in here: "NAME UUID MACHINE MEMORY_KIB". Calls take virtual time; a hung
- * hypervisor performs what it was asked, in order, when it goes on, though the callers have given up by then. */
+/* The hypervisors. A domain XML is one line in here: "NAME UUID MACHINE MEMORY_KIB [TRAIT]". Calls take virtual time; a
+ * hung hypervisor performs what it was asked, in order, when it goes on, though the callers have given up by then. */
 #include "tests/sim/world.h"
 
 #include <assert.h>
@@ -11,6 +11,7 @@ enum {
     START_MS = 800,
     SHUTDOWN_MS = 2000,
     MIGRATE_MS = 3000,
+    PASS_MS = 2000,
     CALL_TIMEOUT_MS = 15000, /* of a call to a hung hypervisor */
     TELL_MS = 30,
 };
@@ -62,13 +63,17 @@ struct guest *world_guest(struct world *w, const char *name)
     return g;
 }
 
+static bool runs_on(const struct world *w, const char *name, size_t node)
+{
+    const struct domain *d = host_find((struct host *)&w->nodes[node].host, name);
+    return d != NULL && (d->state == VM_DOMAIN_RUNNING || d->state == VM_DOMAIN_PAUSED);
+}
+
 size_t guest_host(const struct world *w, const char *name)
 {
-    for (size_t i = 0; i < w->n; i++) {
-        const struct domain *d = host_find((struct host *)&w->nodes[i].host, name);
-        if (d != NULL && (d->state == VM_DOMAIN_RUNNING || d->state == VM_DOMAIN_PAUSED))
+    for (size_t i = 0; i < w->n; i++)
+        if (runs_on(w, name, i))
             return i;
-    }
     return w->n;
 }
 
@@ -85,15 +90,14 @@ static void changed(struct world *w, size_t node)
     j->boot = w->nodes[node].boot;
 }
 
-/* The one way for a domain to begin to run: it runs nowhere else. */
+/* The one way for a domain to begin to run: it runs nowhere else, whatever its agent, its network or its clock do. */
 static void set_running(struct world *w, size_t node, struct domain *d)
 {
-    for (size_t i = 0; i < w->n; i++) {
-        const struct domain *other = host_find(&w->nodes[i].host, d->name);
-        if (i != node && other != NULL && other->state == VM_DOMAIN_RUNNING)
+    for (size_t i = 0; i < w->n; i++)
+        if (i != node && runs_on(w, d->name, i))
             world_fail(w, "VM %s runs on %s and on %s", d->name, w->nodes[i].name, w->nodes[node].name);
-    }
     d->state = VM_DOMAIN_RUNNING;
+    d->crashed = false;
     changed(w, node);
 }
 
@@ -101,13 +105,18 @@ static void boot_domain(struct world *w, size_t node, struct domain *d)
 {
     struct guest *g = world_guest(w, d->name);
     struct uuid op = world_start_under_way(w, d->name);
+    set_running(w, node, d);
     g->starts++;
-    g->killed += g->is_off_unseen && !uuid_is_nil(&op) && uuid_eq(&g->off_in, &op);
+    /* A guest that powered itself off, and nobody could say so before it counted as lost. */
+    bool is_hidden = (!uuid_is_nil(&op) && uuid_eq(&g->off_in, &op)) || w->nodes[node].note.fenced ||
+                     world_start_is_failover(w, d->name);
+    g->killed += g->is_off_unseen && is_hidden;
     g->is_off_unseen = false;
+    g->killed += g->saved_to[0] && !g->is_save_used; /* what was saved is given up */
+    g->saved_to[0] = '\0';
     if (g->starts > g->asked + g->killed)
         world_fail(w, "VM %s was restarted on %s: started %u times, asked for %u times, lost to power %u times",
                    d->name, w->nodes[node].name, g->starts, g->asked, g->killed);
-    set_running(w, node, d);
 }
 
 /* ---- migration ------------------------------------------------------------------------------------------------- */
@@ -158,6 +167,10 @@ static void migration_ends(struct world *w, struct errand *j)
     if (d == NULL || d->out.serial != j->number)
         return;
     struct guest *g = world_guest(w, d->name);
+    if (g->dirty_ms > d->out.downtime_ms && !d->out.is_postcopy) { /* and once more over its memory */
+        world_again(w, j, PASS_MS);
+        return;
+    }
     const struct domain *there = host_find(&w->nodes[d->out.target].host, d->name);
     if (!world_reaches(w, j->node, d->out.target) || there == NULL || there->in != j->number)
         error_set(&e, ERR_IO, "the connection to the target was lost");
@@ -201,6 +214,9 @@ static void migrate(struct world *w, struct errand *j)
     d->out.target = target;
     d->out.begin_ms = w->now_ms;
     d->out.end_ms = w->now_ms + took;
+    d->out.downtime_ms = 300;
+    d->out.may_postcopy = j->a.vm.postcopy;
+    d->out.is_postcopy = false;
     struct domain *there = define(&w->nodes[target].host, d->name, &d->uuid, d->machine);
     there->state = VM_DOMAIN_INCOMING;
     there->in = d->out.serial;
@@ -208,6 +224,18 @@ static void migrate(struct world *w, struct errand *j)
     j->number = d->out.serial;
     j->run = migration_ends;
     world_again(w, j, took);
+}
+
+static void steer(struct world *w, struct errand *j)
+{
+    struct domain *d = host_find(&w->nodes[j->node].host, j->a.vm.name);
+    if (d != NULL && d->out.serial != 0 && j->a.vm.verb == VM_CALL_DOWNTIME)
+        d->out.downtime_ms = j->a.vm.downtime_ms;
+    else if (d != NULL && d->out.serial != 0 && d->out.may_postcopy)
+        d->out.is_postcopy = true;
+    else if (d != NULL && d->out.serial != 0)
+        world_fail(w, "post-copy of VM %s, which does not allow it", d->name);
+    world_answer(w, j, EV_VM, LOOK_MS);
 }
 
 static void cancel(struct world *w, struct errand *j)
@@ -227,7 +255,8 @@ static void cancel(struct world *w, struct errand *j)
 static unsigned percent(const struct world *w, const struct domain *d)
 {
     int64_t all = d->out.end_ms - d->out.begin_ms;
-    return all > 0 ? (unsigned)(100 * (w->now_ms - d->out.begin_ms) / all) : 0;
+    int64_t done = w->now_ms - d->out.begin_ms;
+    return all > 0 ? (unsigned)(100 * (done < all ? done : all) / all) : 0;
 }
 
 static void list(struct world *w, struct errand *j)
@@ -239,7 +268,11 @@ static void list(struct world *w, struct errand *j)
         const struct domain *d = &h->domains[i];
         struct vm_domain *o = &j->vm.domains[i];
         *o = (struct vm_domain){.uuid = d->uuid, .state = d->state, .migrating = d->out.serial != 0};
+        o->crashed = d->state == VM_DOMAIN_OFF && d->crashed;
         o->percent = (uint8_t)(o->migrating ? percent(w, d) : 0);
+        o->passes = o->migrating ? 1 + (uint32_t)((w->now_ms - d->out.begin_ms) / PASS_MS) : 0;
+        o->managed_save = d->managed_save;
+        o->memory_snapshot = d->memory_snapshot;
         STR_COPY(o->name, d->name);
     }
     world_answer(w, j, EV_VM, world_delay(w, LOOK_MS, 10 * LOOK_MS));
@@ -247,19 +280,27 @@ static void list(struct world *w, struct errand *j)
 
 static int read_xml(const char *xml, struct vm_facts *ret, struct error *e)
 {
-    char uuid[UUID_STR_SIZE];
+    char uuid[UUID_STR_SIZE], trait[16] = "";
     struct vm_facts f = {.vcpus = 1, .disks = 1};
-    if (sscanf(xml, "%63s %36s %63s %" SCNu64, f.name, uuid, f.machine, &f.memory_kib) != 4 ||
+    if (sscanf(xml, "%63s %36s %63s %" SCNu64 " %15s", f.name, uuid, f.machine, &f.memory_kib, trait) < 4 ||
         uuid_parse(uuid, &f.uuid))
         return error_set(e, ERR_USAGE, "the XML does not parse");
+    f.has_host_device = str_eq(trait, "device");
+    f.has_local_disk = str_eq(trait, "disk");
     *ret = f;
     return 0;
 }
 
 static void parse(struct world *w, struct errand *j)
 {
-    if (read_xml(j->a.vm.xml, &j->vm.facts, &j->vm.error) == 0)
-        j->vm.facts.xml = xstrdup(j->a.vm.xml);
+    struct vm_facts *f = &j->vm.facts;
+    char xml[VM_NAME_MAX + UUID_STR_SIZE + VM_MACHINE_MAX + 32];
+    if (read_xml(j->a.vm.xml, f, &j->vm.error) == 0) {
+        if (j->a.vm.machine[0])
+            STR_COPY(f->machine, j->a.vm.machine);
+        snprintf(xml, sizeof(xml), "%s %s %s %" PRIu64, f->name, uuid_str(&f->uuid).s, f->machine, f->memory_kib);
+        f->xml = xstrdup(xml);
+    }
     world_answer(w, j, EV_VM, LOOK_MS);
 }
 
@@ -281,13 +322,31 @@ static void caller_gives_up(struct world *w, struct errand *j)
     j->life = 0;
 }
 
+/* Once: the guest has changed its disk since. */
+static void restore_domain(struct world *w, size_t node, struct domain *d)
+{
+    struct guest *g = world_guest(w, d->name);
+    if (g->is_save_used)
+        world_fail(w, "VM %s went on from %s for a second time, on %s", d->name, g->saved_to, w->nodes[node].name);
+    g->is_save_used = true;
+    set_running(w, node, d);
+}
+
+static void begin_domain(struct world *w, const struct errand *j, struct domain *d)
+{
+    if (j->a.vm.path[0])
+        restore_domain(w, j->node, d);
+    else
+        boot_domain(w, j->node, d);
+}
+
 static void slow_start_ends(struct world *w, struct errand *j)
 {
     struct domain *d = host_find(&w->nodes[j->node].host, j->a.vm.name);
     if (d == NULL || d->starting != j->number)
         return; /* it was powered off meanwhile */
     d->starting = 0;
-    boot_domain(w, j->node, d);
+    begin_domain(w, j, d);
 }
 
 static void start_slowly(struct world *w, struct errand *j, struct domain *d)
@@ -312,13 +371,15 @@ static void start(struct world *w, struct errand *j)
             error_set(&j->vm.error, ERR_FAILED, "the domain is being received");
         } else if (strstr(world_machines(s->release), f.machine) == NULL) {
             error_set(&j->vm.error, ERR_FAILED, "unsupported machine type %s", f.machine);
+        } else if (j->a.vm.path[0] && !str_eq(world_guest(w, f.name)->saved_to, j->a.vm.path)) {
+            error_set(&j->vm.error, ERR_CONDITION, "what was saved cannot be read");
         } else if (d == NULL || d->state == VM_DOMAIN_OFF) {
             d = define(&s->host, f.name, &f.uuid, f.machine);
             if (world_chance(w, w->slow_starts)) {
                 start_slowly(w, j, d);
                 return;
             }
-            boot_domain(w, j->node, d);
+            begin_domain(w, j, d);
         }
     }
     world_answer(w, j, EV_VM, LOOK_MS);
@@ -329,12 +390,34 @@ static void power_off(struct world *w, struct errand *j)
     struct domain *d = host_find(&w->nodes[j->node].host, j->a.vm.name);
     if (d == NULL) {
         error_set(&j->vm.error, ERR_NOT_FOUND, "no such domain");
+    } else if (j->a.vm.verb == VM_CALL_SHUTDOWN && d->state != VM_DOMAIN_OFF && world_guest(w, d->name)->deaf) {
+        world_guest(w, d->name)->deaf--;
+        error_set(&j->vm.error, ERR_TIMEOUT, "it was asked to power off and still runs");
     } else if (d->state != VM_DOMAIN_OFF || d->starting != 0) {
         struct error e = {0};
+        struct guest *g = world_guest(w, d->name);
+        g->killed += j->a.vm.verb == VM_CALL_SHUTDOWN && world_stop_is_drain(w, d->name); /* and comes back */
+        g->killed += j->a.vm.urgent && d->state != VM_DOMAIN_INCOMING; /* its node is cut off: as if power was lost */
         d->starting = 0;
         error_set(&e, ERR_FAILED, "the domain was powered off");
         if (d->out.serial != 0)
             end_migration(w, j->node, d, &e);
+        d->state = VM_DOMAIN_OFF;
+        changed(w, j->node);
+    }
+    world_answer(w, j, EV_VM, LOOK_MS);
+}
+
+static void save(struct world *w, struct errand *j)
+{
+    struct domain *d = host_find(&w->nodes[j->node].host, j->a.vm.name);
+    struct guest *g = world_guest(w, j->a.vm.name);
+    bool is_on = d != NULL && d->state == VM_DOMAIN_RUNNING && d->out.serial == 0;
+    if (!is_on && !str_eq(g->saved_to, j->a.vm.path)) {
+        error_set(&j->vm.error, ERR_CONDITION, "it is off, and was not saved");
+    } else if (is_on) {
+        STR_COPY(g->saved_to, j->a.vm.path);
+        g->is_save_used = false;
         d->state = VM_DOMAIN_OFF;
         changed(w, j->node);
     }
@@ -360,6 +443,8 @@ static const struct {
     [VM_CALL_START] = {start, START_MS},  [VM_CALL_SHUTDOWN] = {power_off, SHUTDOWN_MS},
     [VM_CALL_DESTROY] = {power_off, 0},   [VM_CALL_MIGRATE] = {migrate, 0},
     [VM_CALL_CANCEL] = {cancel, 0},       [VM_CALL_UNDEFINE] = {undefine, 0},
+    [VM_CALL_SAVE] = {save, SHUTDOWN_MS}, [VM_CALL_DOWNTIME] = {steer, 0},
+    [VM_CALL_POSTCOPY] = {steer, 0},
 };
 
 /* The host does it now; whoever asked for it may be gone. */
@@ -409,6 +494,22 @@ void host_power_lost(struct world *w, size_t node)
         d->state = VM_DOMAIN_OFF;
     }
     h->hung_until_ms = 0;
+}
+
+void guest_crash(struct world *w, const char *name)
+{
+    size_t node = guest_host(w, name);
+    if (node == w->n)
+        return;
+    struct domain *d = host_find(&w->nodes[node].host, name);
+    struct error e = {0};
+    error_set(&e, ERR_FAILED, "the domain ended");
+    if (d->out.serial != 0)
+        end_migration(w, node, d, &e);
+    d->state = VM_DOMAIN_OFF;
+    d->crashed = true;
+    world_guest(w, name)->killed++;
+    changed(w, node);
 }
 
 void guest_off(struct world *w, const char *name)

@@ -16,6 +16,7 @@ tests_sim_ringmaster_sim_SOURCES += tests/sim/dbsim.c tests/sim/sim.h
 tests_sim_ringmaster_sim_SOURCES += tests/sim/diff.c tests/sim/diff.h
 tests_sim_ringmaster_sim_SOURCES += tests/sim/disk.c tests/sim/disk.h
 tests_sim_ringmaster_sim_SOURCES += tests/sim/host.c
+tests_sim_ringmaster_sim_SOURCES += tests/sim/in-place.c
 tests_sim_ringmaster_sim_SOURCES += tests/sim/main.c
 tests_sim_ringmaster_sim_SOURCES += tests/sim/net.c tests/sim/net.h
 tests_sim_ringmaster_sim_SOURCES += tests/sim/perform.c

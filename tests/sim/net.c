@@ -19,6 +19,8 @@ struct member {
     uint8_t side;
     uint32_t incarnation;
     uint64_t view;                        /* 0: none yet */
+    uint64_t ring;                        /* 0: its corosync does not run, or has met nobody yet */
+    size_t ring_size;                     /* how many nodes formed it */
     uint32_t seen_in_view[NET_NODES_MAX]; /* the incarnations of its view; 0: not a member */
     struct queue queue;
 };
@@ -28,7 +30,7 @@ struct net {
     struct net_params p;
     size_t n;
     struct member m[NET_NODES_MAX];
-    uint64_t last_view;
+    uint64_t last_view, last_ring;
     int64_t reform_ms; /* when the changes so far are noticed */
 };
 
@@ -79,7 +81,7 @@ static bool chance(struct net *net, unsigned of_1000)
     return of_1000 > 0 && prng_below(&net->prng, 1000) < of_1000;
 }
 
-static struct net_event *push(struct net *net, int64_t now_ms, size_t to)
+static struct net_event *push_at(struct net *net, int64_t due, size_t to)
 {
     struct queue *q = &net->m[to].queue;
     if (q->head > 0 && q->head == q->n)
@@ -88,11 +90,15 @@ static struct net_event *push(struct net *net, int64_t now_ms, size_t to)
         q->cap = q->cap == 0 ? 32 : 2 * q->cap;
         q->d = xrealloc(q->d, q->cap, sizeof(*q->d));
     }
-    int64_t due = now_ms + draw(net, net->p.delay_ms_max);
     q->last_ms = due > q->last_ms ? due : q->last_ms;
     struct delivery *d = &q->d[q->n++];
     *d = (struct delivery){.event.to = to, .due_ms = q->last_ms};
     return &d->event;
+}
+
+static struct net_event *push(struct net *net, int64_t now_ms, size_t to)
+{
+    return push_at(net, now_ms + draw(net, net->p.delay_ms_max), to);
 }
 
 /* ---- membership ------------------------------------------------------------------------------------------------ */
@@ -121,6 +127,8 @@ void net_down(struct net *net, int64_t now_ms, size_t node)
     assert(m->is_up);
     m->is_up = false;
     m->view = 0;
+    if (m->incarnation % 2 == 0)
+        m->ring = 0;
     queue_clear(&m->queue);
     notice_later(net, now_ms);
 }
@@ -179,6 +187,53 @@ static void enter_view(struct net *net, int64_t now_ms, size_t node, const uint3
     m->view = view;
 }
 
+static bool is_on_side(const struct net *net, size_t side_of, size_t node)
+{
+    const struct member *m = &net->m[node];
+    return m->side == net->m[side_of].side && (m->is_up || m->ring != 0);
+}
+
+/* All that formed the ring of this node are on it still, on this side, and nobody else is here. */
+static bool is_ring_whole(const struct net *net, size_t node)
+{
+    size_t here = 0;
+    for (size_t k = 0; k < net->n; k++) {
+        if (is_on_side(net, node, k) && net->m[k].ring != net->m[node].ring)
+            return false;
+        here += is_on_side(net, node, k);
+    }
+    return net->m[node].ring != 0 && here == net->m[node].ring_size;
+}
+
+static bool form_ring(struct net *net, size_t node)
+{
+    size_t size = 0;
+    if (is_ring_whole(net, node))
+        return false;
+    for (size_t k = 0; k < net->n; k++)
+        size += is_on_side(net, node, k);
+    net->last_ring++;
+    for (size_t k = 0; k < net->n; k++) {
+        if (k != node && !is_on_side(net, node, k))
+            continue;
+        net->m[k].ring = net->last_ring;
+        net->m[k].ring_size = size;
+    }
+    return true;
+}
+
+static void push_ring(struct net *net, int64_t now_ms, size_t to)
+{
+    struct net_event *e = push_at(net, now_ms, to); /* and no sooner than what is under way */
+    e->type = NET_RING;
+    e->ring = net->m[to].ring;
+}
+
+uint64_t net_ring(const struct net *net, size_t node)
+{
+    return net->m[node].ring;
+}
+
 static void reform(struct net *net, int64_t now_ms)
 {
     bool is_done[NET_NODES_MAX] = {false};
@@ -194,8 +249,11 @@ static void reform(struct net *net, int64_t now_ms)
             if (incarnations[k] != 0)
                 is_new |= memcmp(net->m[k].seen_in_view, incarnations, sizeof(incarnations)) != 0;
         net->last_view += is_new;
+        bool is_new_ring = form_ring(net, i);
         for (size_t k = 0; k < net->n; k++) {
             is_done[k] |= incarnations[k] != 0;
+            if (incarnations[k] != 0 && (is_new_ring || net->m[k].view == 0))
+                push_ring(net, now_ms, k);
             if (incarnations[k] != 0 && is_new)
                 enter_view(net, now_ms, k, incarnations, net->last_view);
         }
@@ -252,4 +310,34 @@ bool net_next(struct net *net, int64_t now_ms, struct net_event *ret)
     struct queue *q = &net->m[i].queue;
     *ret = q->d[q->head++].event;
     return true;
+}
+
+/* ---- inboxes ---------------------------------------------------------------------------------------------------- */
+
+void net_inbox_put(struct net_inbox *b, struct net_event *e)
+{
+    if (b->n == b->cap) {
+        b->cap = b->cap == 0 ? 64 : 2 * b->cap;
+        b->d = xrealloc(b->d, b->cap, sizeof(*b->d));
+    }
+    b->d[b->n++] = *e;
+}
+
+bool net_inbox_take(struct net_inbox *b, struct net_event *ret)
+{
+    if (b->head == b->n) {
+        b->head = b->n = 0;
+        return false;
+    }
+    *ret = b->d[b->head++];
+    return true;
+}
+
+void net_inbox_done(struct net_inbox *b)
+{
+    struct net_event e;
+    while (net_inbox_take(b, &e))
+        net_event_done(&e);
+    free(b->d);
+    *b = (struct net_inbox){0};
 }

@@ -5,13 +5,28 @@
 
 #include <assert.h>
 
+#include "agent/witness-call.h"
+#include "witness/record.h"
+
 enum { TLS_TIMEOUT_MS = 20000, CALL_MS = 20, CONNECT_MS = 500 };
 
 /* ---- outcomes -------------------------------------------------------------------------------------------------- */
 
+/* The agent's threads stand still as its loop does. */
+static bool waits_for_thaw(struct world *w, struct errand *j)
+{
+    const struct sim_node *s = &w->nodes[j->node];
+    if (s->life != j->life || !world_is_frozen(w, j->node))
+        return false;
+    world_again(w, j, s->frozen_ms - w->now_ms);
+    return true;
+}
+
 static void deliver_outcome(struct world *w, struct errand *j)
 {
     if (w->nodes[j->node].life != j->life)
+        return;
+    if (waits_for_thaw(w, j))
         return;
     j->ev.id = j->a.id;
     if (j->ev.type == EV_VM)
@@ -20,10 +35,16 @@ static void deliver_outcome(struct world *w, struct errand *j)
         j->ev.hook = &j->hook;
     else if (j->ev.type == EV_FACTS)
         j->ev.facts = &j->facts;
+    else if (j->ev.type == EV_VITALS)
+        j->ev.vitals = &j->vitals;
     else if (j->ev.type == EV_TOKEN)
         j->ev.token = &j->token;
     else if (j->ev.type == EV_MEMBERSHIP)
         j->ev.membership = &j->membership;
+    else if (j->ev.type == EV_WITNESS)
+        j->ev.witness = &j->witness;
+    else if (j->ev.type == EV_WITNESS_ASKED)
+        j->ev.asked = &j->asked;
     else if (j->ev.type == EV_FETCHED)
         j->ev.bytes = buf_slice(&j->bytes);
     bool joined = j->ev.type == EV_MEMBERSHIP && j->membership.error.code == 0;
@@ -104,6 +125,37 @@ static void perform_facts(struct world *w, struct errand *j)
     else
         read_facts(w, j->node, &j->facts);
     world_answer(w, j, EV_FACTS, j->ev.error.code ? 5000 : CALL_MS);
+}
+
+/* Nothing is decided by them. In an exact world they are never told, so that no scenario's log hangs on when they are.
+ */
+static void perform_vitals(struct world *w, struct errand *j)
+{
+    if (w->p.is_exact || is_lost(w, j))
+        return;
+    j->vitals = (struct host_vitals){.spaces = {{"/", 20000, 40000}}, .n_spaces = 1, .n_links = 1};
+    if (j->a.text)
+        STR_COPY(j->vitals.executor, j->a.text);
+    world_answer(w, j, EV_VITALS, CALL_MS);
+}
+
+/* ---- database copies ------------------------------------------------------------------------------------------- */
+
+/* It is on the disk before its agent hears of it, which may be dead by then. */
+static void perform_copy(struct world *w, struct errand *j)
+{
+    struct sim_node *s = &w->nodes[j->node];
+    if (is_lost(w, j))
+        return;
+    if (s->failing_copies > 0) {
+        s->failing_copies--;
+        error_set(&j->ev.error, ERR_IO, "cannot write %s: No space left on device", j->a.text);
+    } else {
+        buf_done(&s->copy);
+        s->copy = j->a.bytes;
+        j->a.bytes = (struct buf){0};
+    }
+    world_answer(w, j, EV_COPIED, world_delay(w, CALL_MS, 5 * CALL_MS));
 }
 
 /* ---- tokens ---------------------------------------------------------------------------------------------------- */
@@ -243,7 +295,7 @@ static void tls_timeout(struct world *w, struct errand *j)
 
 static void deliver_tls(struct world *w, struct errand *j)
 {
-    if (w->nodes[j->node].life == j->life)
+    if (w->nodes[j->node].life == j->life && !waits_for_thaw(w, j))
         world_deliver(w, j->node, &j->ev);
 }
 
@@ -400,15 +452,26 @@ static void perform_hook(struct world *w, struct errand *j)
         return;
     if (world_chance(w, w->hook_fails))
         error_set(&j->hook.error, ERR_IO, "the hook could not be run");
-    if (!j->hook.error.code || world_chance(w, 500)) /* an error may hide that it had its effect */
-        bmc_call(w, &j->a.hook, j->hook.error.code ? &(struct hook_outcome){0} : &j->hook);
+    struct hook_outcome hidden = {0}, *o = j->hook.error.code ? &hidden : &j->hook;
+    bool arrives = !j->hook.error.code || world_chance(w, 500); /* an error may hide that it had its effect */
+    if (arrives && str_eq(j->a.hook.path, EXECUTOR_IN_PLACE))
+        in_place_call(w, &j->a.hook, j->node, o);
+    else if (arrives)
+        bmc_call(w, &j->a.hook, o);
     world_answer(w, j, EV_HOOK, world_delay(w, CALL_MS, 500));
 }
 
+/* As the adapter does: it looks at the clock just before it asks the hypervisor. */
 static void perform_vm(struct world *w, struct errand *j)
 {
-    if (!is_lost(w, j))
+    if (is_lost(w, j) || waits_for_thaw(w, j))
+        return;
+    if (j->a.vm.until_ms == 0 || world_mono_ms(w, j->node) < j->a.vm.until_ms) {
         host_call(w, j);
+        return;
+    }
+    error_set(&j->vm.error, ERR_AGAIN, "it is too late for that call");
+    world_answer(w, j, EV_VM, CALL_MS);
 }
 
 /* ---- what is done at once -------------------------------------------------------------------------------------- */
@@ -459,16 +522,81 @@ static void reply(struct world *w, size_t node, struct core_action *a)
 
 static void stop(struct world *w, size_t node, const struct core_action *a)
 {
-    world_log(w, w->nodes[node].name, "ERROR the agent ends: %s", a->error.text);
+    if (a->error.code)
+        world_log(w, w->nodes[node].name, "ERROR the agent ends: %s", a->error.text);
+    else
+        world_log(w, w->nodes[node].name, "the agent ends, as it was asked to");
     if (a->permanent)
         world_fail(w, "%s stopped for good: %s", w->nodes[node].name, a->error.text);
     world_kill(w, node);
 }
 
+/* What corosync enforces for all its clients: nobody tells it more than a leader said of that very ring. */
+static void cast(struct world *w, size_t node, const struct core_action *a)
+{
+    struct sim_node *s = &w->nodes[node];
+    if (a->cast && !checker_is_said(w->check, a->ring.seq))
+        world_fail(w, "%s casts on ring %lu without a verdict", s->name, (unsigned long)a->ring.seq);
+    s->cast_ring = a->ring;
+    s->casts = a->cast;
+}
+
+/* ---- the witness ----------------------------------------------------------------------------------------------- */
+
+static struct witness_record record_of(const struct db_tag *tag)
+{
+    return (struct witness_record){.sequence = tag->sequence, .version = WITNESS_VERSION, .cluster_uuid = tag->cluster,
+                                   .witness_uuid = tag->witness, .term = tag->term, .leader = tag->leader};
+}
+
+/* The database's own call: the blob performs it, now or later, and tells of it under the action's id. */
+static void perform_witness(struct world *w, struct errand *j)
+{
+    if (is_lost(w, j))
+        return;
+    struct db_witness_call call = *j->a.witness;
+    call.id = j->a.id;
+    if (w->blob != NULL && j->a.site != NULL) {
+        blob_call(w->blob, w->now_ms, j->node, j->life, &call);
+        return;
+    }
+    j->asked.result = (struct witness_result){.outcome = WITNESS_UNREACHABLE, .cause = WITNESS_CAUSE_LOCAL};
+    witness_outcome_of(&j->asked.result, &j->witness);
+    world_answer(w, j, EV_WITNESS, CALL_MS);
+}
+
+/* All other questions: there is one place, and at most one record in it. */
+static void perform_ask(struct world *w, struct errand *j)
+{
+    struct witness_result *r = &j->asked.result;
+    const struct witness_call *ask = j->a.ask;
+    if (is_lost(w, j))
+        return;
+    *r = (struct witness_result){.op = ask->op, .outcome = WITNESS_DONE};
+    if (w->blob == NULL || !blob_reaches(w->blob, j->node)) {
+        r->outcome = WITNESS_UNREACHABLE;
+        r->cause = WITNESS_CAUSE_LOCAL;
+    } else if (ask->op == WITNESS_CREATE && blob_newest(w->blob) != NULL) {
+        r->outcome = WITNESS_EXISTS;
+    } else if (ask->op == WITNESS_CREATE) {
+        blob_create(w->blob, &ask->record.cluster_uuid, &ask->record.witness_uuid);
+    } else if (blob_newest(w->blob) == NULL) {
+        r->outcome = WITNESS_MISSING;
+        r->cause = WITNESS_CAUSE_BLOB_MISSING;
+    }
+    if (r->outcome == WITNESS_DONE)
+        r->record = record_of(blob_newest(w->blob));
+    else
+        error_set(&r->error, ERR_IO, "the witness: %s", witness_outcome_name(r->outcome));
+    world_answer(w, j, EV_WITNESS_ASKED, CALL_MS);
+}
+
 static void (*const performers[])(struct world *w, struct errand *j) = {
     [ACT_ISSUE] = perform_issue, [ACT_VM] = perform_vm,       [ACT_HOOK] = perform_hook, [ACT_FACTS] = perform_facts,
     [ACT_TOKEN] = perform_token, [ACT_FOUND] = perform_found, [ACT_JOIN] = ask_peer,     [ACT_FETCH] = perform_fetch,
-    [ACT_COROSYNC] = perform_corosync,
+    [ACT_VITALS] = perform_vitals, [ACT_COROSYNC] = perform_corosync,
+    [ACT_WITNESS] = perform_witness, [ACT_WITNESS_ASK] = perform_ask,
+    [ACT_COPY] = perform_copy,
 };
 
 static void submit(struct world *w, size_t node, struct core_action *a)
@@ -489,7 +617,9 @@ void world_perform(struct world *w, size_t node, struct core_action *a)
     case ACT_PERSIST: persist(w, node, a); break;
     case ACT_REPLY: reply(w, node, a); break;
     case ACT_TLS_REPLY: tls_reply(w, a); break;
+    case ACT_WATCHDOG: world_serve_watchdog(w, node, a); break;
     case ACT_STOP: stop(w, node, a); break;
+    case ACT_CAST: cast(w, node, a); break;
     default: submit(w, node, a); break;
     }
 }

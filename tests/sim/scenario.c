@@ -3,20 +3,33 @@
  * TIME is 500ms, 20s, 5m.
  *
  *   nodes N [RELEASE [KEPT]]          first line: N hosts, without a cluster; KEPT: entries of the log, short of 5,000
+ *   guarded-nodes N [RELEASE [KEPT]]  the same, each with a watchdog
+ *   witness                           `witness set`, and wait until it is named
+ *   cut-witness NODE… | heal-witness  they do not reach it
+ *   late-write NODE TIME              it is not told what became of its next write, which lands so much later
+ *   freeze NODE TIME                  its agent stands still, and goes on as if nothing had been
  *   form                              init on n1, all others join, the executor is set
- *   request NODE VERB [K=V …] [-> CODE]   ask, wait for the answer; CODE: expected exit code (0)
+ *   request NODE VERB [K=V …] [-> CODE]   ask, wait for the answer; CODE: expected exit code (0); V: "5" is a text
  *   join NODE via NODE [-> CODE]      join-token there, node.join here;  join-again NODE: with the last token
- *   vm VM NODE [MACHINE]              add it and start it
+ *   vm VM NODE [MACHINE] [TRAIT]      add it and start it; TRAIT: device (of its host), disk (on its node alone)
  *   run TIME                          let time pass
  *   wait CONDITION TIME               at most that long
  *   assert CONDITION
  *   at TIME COMMAND                   later; the file goes on at once
  *   repeat N COMMAND
  *   kill NODE | stop-agent NODE | start-agent NODE    SIGKILL (systemd restarts it); for good; again
+ *   end-agent NODE                    SIGTERM, as `systemctl stop` sends it
  *   power-off NODE | power-on NODE
  *   partition NODE… / NODE… | heal
  *   hang NODE TIME                    its hypervisor
  *   guest-off VM                      the guest powers itself off
+ *   forget NODE                       its agent was stopped and /var/lib/ringmaster removed; the agent is started again
+ *   crash VM                          its QEMU ends
+ *   fail-copies NODE N                there is no room on its disk for so many database copies
+ *   restore-copies                    no agent runs: every node puts its database copy back, and starts its agent
+ *   fail-fences NODE N                its fence command fails so often, and leaves it on
+ *   dirty VM MS                       its moves end only when it may stand still for so many milliseconds
+ *   deaf VM N                         it does not hear so many requests to power off
  *   fail-moves VM N | fail-rebuilds NODE N | slow-rebuilds NODE TIME | no-rejoin NODE | rejoin NODE
  *
  * CONDITION:
@@ -25,6 +38,8 @@
  *   vm VM on NODE|nowhere             where it really runs
  *   vm VM restarts N                  how often it was booted after the first time
  *   node NODE state STATE | node NODE release RELEASE | node NODE rebuilds N
+ *   node NODE fencing off|none|watchdog|promise       what it promises
+ *   node NODE fencing waiting|fenced                  what the cluster does about it
  *   status NODE PATH VALUE            in the JSON that `clusterctl status` prints there; "none": null or missing
  *   health NODE CODE | no-health NODE CODE
  *
@@ -38,6 +53,7 @@
 #include <stdarg.h>
 
 #include "agent/cluster.h"
+#include "agent/guard.h"
 #include "tests/sim/diff.h"
 #include "tests/sim/world.h"
 #include "upgrade/level.h"
@@ -173,8 +189,13 @@ static size_t node_of(struct scenario *s, const char *name)
 
 static struct json *value_of(const char *text)
 {
-    char *end;
+    char *end, plain[64];
     long v = strtol(text, &end, 10);
+    size_t len = strlen(text);
+    if (len >= 2 && text[0] == '"' && text[len - 1] == '"') {
+        snprintf(plain, sizeof(plain), "%.*s", (int)len - 2, text + 1);
+        return json_str_new(plain);
+    }
     if (str_eq(text, "true") || str_eq(text, "false"))
         return json_bool_new(str_eq(text, "true"));
     return *text != '\0' && *end == '\0' ? json_int_new(v) : json_str_new(text);
@@ -266,13 +287,57 @@ static void do_form(struct scenario *s, const struct words *c)
     json_free(ask(s, 0, "cluster.config.set", args, 0));
 }
 
+static bool is_named(const struct scenario *s)
+{
+    size_t leader = world_leader(s->w);
+    if (leader == s->w->n)
+        return false;
+    const struct db_config *config = db_configuration(core_db(s->w->nodes[leader].core));
+    return !uuid_is_nil(&config->witness);
+}
+
+static void do_witness(struct scenario *s, const struct words *c)
+{
+    size_t leader = node_of(s, "leader");
+    int64_t until = s->w->now_ms + ANSWER_MS;
+    (void)c;
+    if (s->failed)
+        return;
+    struct json *args = json_object_new();
+    json_set_str(args, "kind", "file");
+    json_set_str(args, "path", "/srv/witness");
+    json_free(ask(s, leader, "witness.set", args, 0));
+    while (!s->failed && !is_named(s)) {
+        if (s->w->now_ms >= until)
+            fail(s, "the witness was not named");
+        else if (!world_run(s->w, s->w->now_ms + LOOK_MS))
+            return;
+    }
+}
+
+static void do_cut_witness(struct scenario *s, const struct words *c)
+{
+    for (size_t i = 1; i < c->n && !s->failed; i++) {
+        size_t node = node_of(s, c->w[i]);
+        if (!s->failed)
+            blob_reach(s->w->blob, node, false);
+    }
+}
+
+static void do_heal_witness(struct scenario *s, const struct words *c)
+{
+    (void)c;
+    for (size_t i = 0; i < s->w->n; i++)
+        blob_reach(s->w->blob, i, true);
+}
+
 static void do_vm(struct scenario *s, const struct words *c)
 {
     size_t leader = node_of(s, "leader");
     if (s->failed)
         return;
     json_free(ask(s, leader, "vm.add",
-                  vm_add_args(word(c, 1), word(c, 2), c->n > 3 ? word(c, 3) : "pc-q35-7.2"), 0));
+                  vm_add_args(word(c, 1), word(c, 2), c->n > 3 ? word(c, 3) : "pc-q35-7.2", word(c, 4)), 0));
     struct json *args = json_object_new();
     json_set_str(args, "name", word(c, 1));
     if (s->failed)
@@ -313,7 +378,7 @@ static bool is_step(const struct words *c, const struct tables *t, struct seen *
     struct run r;
     struct step s;
     see(seen, "there is no such step");
-    for (uint32_t i = 0; run_newest(t, &r) == 0 && i < r.n_steps; i++)
+    for (uint32_t i = run_newest(t, &r) == 0 ? r.n_steps : 0; i-- > 0;) /* the way back is the later one */
         if (step_get(t, &r.id, i, &s) == 0 && is(c, 1, s.node)) {
             see(seen, "the step is %s", step_state_name(s.state));
             return is(c, 2, step_state_name(s.state));
@@ -355,6 +420,12 @@ static bool is_node(struct scenario *s, const struct words *c, const struct tabl
         size_t count = bmc_count(s->w, node_of(s, word(c, 1)));
         see(seen, "it was rebuilt %zu times", count);
         return count == number_of(s, word(c, 3));
+    }
+    if (is(c, 2, "fencing")) {
+        struct guard g = {0};
+        guard_get(t, word(c, 1), &g);
+        see(seen, "it is %s, %s", guard_kind_name(g.kind), fence_state_name(g.state));
+        return is(c, 3, guard_kind_name(g.kind)) || is(c, 3, fence_state_name(g.state));
     }
     see(seen, "there is no such node");
     if (node_get(t, word(c, 1), &n) == 0) {
@@ -508,6 +579,29 @@ static void do_fail_moves(struct scenario *s, const struct words *c)
     world_guest(s->w, word(c, 1))->failing_moves = number_of(s, word(c, 2));
 }
 
+static void do_dirty(struct scenario *s, const struct words *c)
+{
+    world_guest(s->w, word(c, 1))->dirty_ms = number_of(s, word(c, 2));
+}
+
+static void do_crash(struct scenario *s, const struct words *c)
+{
+    guest_crash(s->w, word(c, 1));
+}
+
+static void do_deaf(struct scenario *s, const struct words *c)
+{
+    world_guest(s->w, word(c, 1))->deaf = number_of(s, word(c, 2));
+}
+
+static void do_restore_copies(struct scenario *s, const struct words *c)
+{
+    (void)c;
+    struct error e = {0};
+    if (world_restore_copies(s->w, &e))
+        fail(s, "no copy was put back: %s", e.text);
+}
+
 /* Commands whose first argument is a node. */
 static void on_node(struct scenario *s, const struct words *c, size_t node)
 {
@@ -516,18 +610,30 @@ static void on_node(struct scenario *s, const struct words *c, size_t node)
         world_kill(w, node);
     else if (is(c, 0, "stop-agent"))
         world_kill_agent_for_good(w, node);
+    else if (is(c, 0, "end-agent"))
+        world_end_agent(w, node);
     else if (is(c, 0, "start-agent"))
         world_start_agent(w, node);
+    else if (is(c, 0, "forget"))
+        world_forget(w, node);
     else if (is(c, 0, "power-off"))
         world_power_off(w, node);
     else if (is(c, 0, "power-on"))
         world_power_on(w, node);
+    else if (is(c, 0, "late-write"))
+        blob_delay_write(w->blob, node, time_of(s, word(c, 2)));
     else if (is(c, 0, "hang"))
         w->nodes[node].host.hung_until_ms = w->now_ms + time_of(s, word(c, 2));
+    else if (is(c, 0, "freeze"))
+        world_freeze(w, node, time_of(s, word(c, 2)));
     else if (is(c, 0, "slow-rebuilds"))
         w->rebuild_ms[node] = time_of(s, word(c, 2));
     else if (is(c, 0, "fail-rebuilds"))
         w->failing_rebuilds[node] = number_of(s, word(c, 2));
+    else if (is(c, 0, "fail-copies"))
+        w->nodes[node].failing_copies = number_of(s, word(c, 2));
+    else if (is(c, 0, "fail-fences"))
+        w->failing_fences[node] = number_of(s, word(c, 2));
     else
         w->no_rejoin[node] = is(c, 0, "no-rejoin");
 }
@@ -576,6 +682,11 @@ static const struct command {
     {"join", 4, true, do_join},
     {"join-again", 2, true, do_join_again},
     {"vm", 3, true, do_vm},
+    {"witness", 1, true, do_witness},
+    {"cut-witness", 2, true, do_cut_witness},
+    {"heal-witness", 1, true, do_heal_witness},
+    {"late-write", 3, true, do_on_node},
+    {"freeze", 3, true, do_on_node},
     {"run", 2, false, do_run},
     {"wait", 3, false, do_wait},
     {"assert", 2, false, do_assert},
@@ -583,11 +694,16 @@ static const struct command {
     {"repeat", 3, true, do_repeat},
     {"kill", 2, true, do_on_node},
     {"stop-agent", 2, true, do_on_node},
+    {"end-agent", 2, true, do_on_node},
     {"start-agent", 2, true, do_on_node},
+    {"forget", 2, true, do_on_node},
     {"power-off", 2, true, do_on_node},
     {"power-on", 2, true, do_on_node},
     {"hang", 3, true, do_on_node},
     {"fail-rebuilds", 3, true, do_on_node},
+    {"fail-fences", 3, true, do_on_node},
+    {"fail-copies", 3, true, do_on_node},
+    {"restore-copies", 1, true, do_restore_copies},
     {"slow-rebuilds", 3, true, do_on_node},
     {"no-rejoin", 2, true, do_on_node},
     {"rejoin", 2, true, do_on_node},
@@ -595,6 +711,9 @@ static const struct command {
     {"heal", 1, true, do_heal},
     {"guest-off", 2, true, do_guest_off},
     {"fail-moves", 3, true, do_fail_moves},
+    {"deaf", 3, true, do_deaf},
+    {"crash", 2, true, do_crash},
+    {"dirty", 3, true, do_dirty},
 };
 
 static void show_command(struct scenario *s, const struct words *c)
@@ -642,14 +761,17 @@ static char *read_file(const char *dir, const char *name)
 
 static void make_world(struct scenario *s, const struct words *c)
 {
-    unsigned n = is(c, 0, "nodes") ? number_of(s, word(c, 1)) : 0;
+    bool is_guarded = is(c, 0, "guarded-nodes");
+    unsigned n = is_guarded || is(c, 0, "nodes") ? number_of(s, word(c, 1)) : 0;
     if (n < 1 || n > WORLD_NODES_MAX) {
         fail(s, "the first command is: nodes 1…%d [RELEASE]", WORLD_NODES_MAX);
         return;
     }
     struct world_params p = {.n = n, .seed = 1, .release = c->n > 2 ? word(c, 2) : "bookworm", .is_exact = true,
+                             .has_witness = true,
                              .net = {.delay_ms_max = 1, .notice_ms_max = 1000}, .options = &s->options,
-                             .log_kept = c->n > 3 ? number_of(s, word(c, 3)) : 0, .line = take_line, .ctx = s};
+                             .log_kept = c->n > 3 ? number_of(s, word(c, 3)) : 0, .line = take_line, .ctx = s,
+                             .has_watchdogs = is_guarded};
     s->w = world_new(&p);
 }
 

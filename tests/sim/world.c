@@ -198,6 +198,21 @@ static void show_events(struct world *w, const struct tables *t)
     }
 }
 
+/* "The level rises only when every member has a copy of the same index on its disk." */
+static void check_copies(struct world *w, const struct level_state *l)
+{
+    for (size_t i = 0; i < l->n; i++) {
+        size_t node = world_find(w, l->members[i].node);
+        struct wire_reader r = wire_reader(buf_slice(&w->nodes[node].copy));
+        wire_get_u16(&r); /* its head is that of a snapshot (agent/db/snapshot.c) */
+        wire_get_uuid(&r);
+        uint64_t index = wire_get_u64(&r);
+        if (wire_err(&r) || index != l->copy_index)
+            world_fail(w, "level %u: %s has a database copy of %lu, not of %lu", l->fl, l->members[i].node,
+                       (unsigned long)index, (unsigned long)l->copy_index);
+    }
+}
+
 /* The level of a prefix of the log is known only with that prefix: a node that lags may say less. */
 static void check_level(struct world *w, const struct db *db)
 {
@@ -207,6 +222,8 @@ static void check_level(struct world *w, const struct db *db)
     if (l.fl < w->fl && db_applied_index(db) >= w->fl_index)
         world_fail(w, "the functional level fell from %u to %u", w->fl, l.fl);
     if (l.fl > w->fl) {
+        if (w->fl > 0)
+            check_copies(w, &l);
         w->fl = l.fl;
         w->fl_index = db_applied_index(db);
     }
@@ -226,17 +243,15 @@ static void check_formats(struct world *w, const struct db *db, uint64_t seen)
     }
 }
 
-/* An upgrade takes out one node at a time. */
+/* An upgrade takes out as many nodes at a time as it may. */
 static void check_steps(struct world *w, const struct tables *t)
 {
     struct run r;
-    struct step s;
-    unsigned n = 0;
     if (run_newest(t, &r))
         return;
-    for (uint32_t i = 0; i < r.n_steps; i++)
-        n += step_get(t, &r.id, i, &s) == 0 && s.state != STEP_PENDING && !step_state_is_final(s.state);
-    if (n > 1)
+    uint32_t n = steps_under_way(t, &r, NULL);
+    w->max_unavailable = r.max_unavailable;
+    if (n > r.max_unavailable)
         world_fail(w, "upgrade: %u steps are under way at once", n);
 }
 
@@ -245,8 +260,20 @@ static void see_guests_off(struct world *w, const struct tables *t)
     struct vm v;
     for (size_t i = 0; i < w->n_guests; i++)
         if (w->guests[i].is_off_unseen && vm_get(t, w->guests[i].name, &v) == 0 && v.state == VM_STOPPED &&
-            v.op == VM_OP_NONE)
+            v.op == VM_OP_NONE && !v.wanted)
             w->guests[i].is_off_unseen = false;
+}
+
+/* It forced quorum in this step: the entry of that is the last one in its log, and not yet anywhere else. */
+static void note_epoch(struct world *w, size_t node, const struct db *db)
+{
+    struct sim_node *s = &w->nodes[node];
+    const struct entry *last = db_entry_at(db, db_last_index(db));
+    bool is_new = db_epoch_of(db_term(db)) > s->epoch;
+    s->epoch = db_epoch_of(db_term(db));
+    if (is_new && last != NULL && last->kind == ENTRY_FORCE && last->term == db_term(db) &&
+        db_commit_index(db) < last->index)
+        checker_forced(w->check, node, db);
 }
 
 static void check_node(struct world *w, size_t node)
@@ -257,10 +284,12 @@ static void check_node(struct world *w, size_t node)
         return;
     for (size_t i = 0; i < w->n; i++) {
         const struct sim_node *s = &w->nodes[i];
-        nodes[i] = (struct checker_node){.db = s->core != NULL ? core_db(s->core) : NULL, .disk = &s->disk};
+        nodes[i] = (struct checker_node){.db = s->core != NULL ? core_db(s->core) : NULL, .disk = &s->disk,
+                                         .ring = s->in_group ? net_ring(w->net, i) : 0};
         if (s->has_identity)
             nodes[i].replica = s->identity.replica;
     }
+    note_epoch(w, node, db);
     checker_step(w->check, node, nodes, w->n);
     if (db_applied_index(db) == w->nodes[node].seen_index)
         return;
@@ -298,6 +327,8 @@ static void end_agent(struct world *w, size_t node)
     core_free(s->core);
     s->core = NULL;
     s->doomed = false;
+    s->frozen_ms = 0;
+    net_inbox_done(&s->inbox);
     s->outputs_left = -1;
     /* A write that was handed to the kernel stays; one that was not is gone. */
     disk_crash(&s->disk, w->p.is_exact ? s->disk.n : (size_t)world_draw(w, s->disk.n + 1));
@@ -306,10 +337,31 @@ static void end_agent(struct world *w, size_t node)
     world_tls_gone(w, node);
 }
 
+/* corosync is quorate where its device casts, on the ring that is. */
+static bool is_corosync_quorate(const struct world *w, size_t node)
+{
+    const struct sim_node *s = &w->nodes[node];
+    return s->in_group && s->casts && s->cast_ring.seq == net_ring(w->net, node);
+}
+
+static void tell_quorum(struct world *w, size_t node)
+{
+    struct sim_node *s = &w->nodes[node];
+    bool quorate = is_corosync_quorate(w, node);
+    uint32_t ring = 0;
+    for (size_t i = 0; i < w->n; i++)
+        ring += w->nodes[i].corosync_runs && w->side[i] == w->side[node];
+    if (s->core == NULL || (quorate == s->told_quorate && ring == s->told_ring))
+        return;
+    s->told_quorate = quorate;
+    s->told_ring = ring;
+    world_deliver(w, node, &(struct core_event){.type = EV_QUORUM, .quorate = quorate, .n_votes = ring});
+}
+
 void world_deliver(struct world *w, size_t node, struct core_event *ev)
 {
     struct sim_node *s = &w->nodes[node];
-    if (s->core == NULL)
+    if (s->core == NULL || (ev->type == EV_VM_CHANGED && world_is_frozen(w, node)))
         return;
     assert(!s->is_stepping);
     s->is_stepping = true;
@@ -323,6 +375,8 @@ void world_deliver(struct world *w, size_t node, struct core_event *ev)
     s->is_stepping = false;
     if (s->doomed)
         world_kill(w, node);
+    else
+        tell_quorum(w, node);
 }
 
 static void restart_agent(struct world *w, struct errand *j)
@@ -358,13 +412,60 @@ void world_kill_agent_for_good(struct world *w, size_t node)
     world_kill(w, node);
 }
 
+void world_end_agent(struct world *w, size_t node)
+{
+    w->nodes[node].stays_down = true;
+    world_deliver(w, node, &(struct core_event){.type = EV_STOP});
+}
+
+static int restore_copy(struct sim_node *s, struct error *e)
+{
+    struct db_batch *batch;
+    struct db_image image = disk_load(&s->disk);
+    if (s->core)
+        return error_set(e, ERR_CONDITION, "the agent of %s runs", s->name);
+    int err = core_restore(&image, &s->identity, buf_slice(&s->copy), &batch, e);
+    db_image_done(&image);
+    if (err)
+        return err;
+    uint64_t seq;
+    batch->seq = s->disk.last_seq + 1;
+    disk_write(&s->disk, batch, 0);
+    (void)disk_complete(&s->disk, 0, &seq);
+    disk_crash(&s->disk, 0); /* the next process counts from 1 */
+    return 0;
+}
+
+int world_restore_copies(struct world *w, struct error *e)
+{
+    int err = 0;
+    for (size_t i = 0; i < w->n && !err; i++)
+        if (w->nodes[i].has_identity)
+            err = restore_copy(&w->nodes[i], e);
+    if (err)
+        return err;
+    checker_free(w->check);
+    w->check = checker_new(w->p.options);
+    if (w->blob) {
+        blob_tells(w->blob, w->check);
+        checker_witness(w->check, w->blob);
+    }
+    checker_restored(w->check, &w->nodes[0].disk.image);
+    w->fl = 0;
+    for (size_t i = 0; i < w->n; i++)
+        if (w->nodes[i].has_identity)
+            world_start_agent(w, i);
+    return 0;
+}
+
 void world_start_agent(struct world *w, size_t node)
 {
     struct sim_node *s = &w->nodes[node];
     struct db_image image = {0};
     struct core_params p = {.seed = prng_next(&w->prng), .message_max = w->p.message_max, .log = &s->sink,
                             .version = "0.1.0", .now_ms = world_mono_ms(w, node), .wall_ms = world_wall_ms(w, node),
-                            .log_kept = w->p.log_kept, .lag_snapshot = w->p.lag_snapshot};
+                            .log_kept = w->p.log_kept, .lag_snapshot = w->p.lag_snapshot,
+                            .has_watchdog = w->p.has_watchdogs, .note = s->note};
     assert(s->powered && s->core == NULL);
     s->stays_down = false;
     s->life++;
@@ -378,6 +479,8 @@ void world_start_agent(struct world *w, size_t node)
     }
     checker_started(w->check, node);
     s->core = core_new(&p);
+    s->told_quorate = false;
+    s->told_ring = 0;
     check_node(w, node);
     s->is_stepping = true;
     drain(w, node);
@@ -390,6 +493,24 @@ void world_start_agent(struct world *w, size_t node)
     }
 }
 
+void world_forget(struct world *w, size_t node)
+{
+    struct sim_node *s = &w->nodes[node];
+    bool runs = s->core != NULL;
+    if (runs)
+        world_kill_agent_for_good(w, node);
+    disk_done(&s->disk);
+    disk_init(&s->disk);
+    s->has_identity = false;
+    s->joining_token = (struct uuid){{0}};
+    free(s->corosync_conf);
+    s->corosync_conf = NULL;
+    free(s->first_boot_token);
+    s->first_boot_token = NULL;
+    if (runs)
+        world_start_agent(w, node);
+}
+
 /* ---- power ----------------------------------------------------------------------------------------------------- */
 
 void world_power_off(struct world *w, size_t node)
@@ -400,6 +521,8 @@ void world_power_off(struct world *w, size_t node)
     s->powered = false;
     s->power_cycles++;
     s->corosync_runs = false;
+    s->note = (struct guard_note){0};
+    s->watchdog_ms = 0;
     end_agent(w, node);
     host_power_lost(w, node);
     world_connect(w);
@@ -427,6 +550,42 @@ void world_power_on(struct world *w, size_t node)
     s->boot_id = boot_uuid(node, s->boot);
     s->mono_base_ms = w->now_ms - 3000;
     start_later(w, node, world_delay(w, BOOT_MS, 3 * BOOT_MS));
+}
+
+/* ---- the agent stands still, the watchdog bites ---------------------------------------------------------------- */
+
+bool world_is_frozen(const struct world *w, size_t node)
+{
+    return w->nodes[node].frozen_ms > w->now_ms;
+}
+
+void world_serve_watchdog(struct world *w, size_t node, const struct core_action *a)
+{
+    struct sim_node *s = &w->nodes[node];
+    s->note = a->watchdog.note;
+    if (a->watchdog.verb == WATCHDOG_PET)
+        s->watchdog_ms = w->now_ms + s->note.watchdog_ms;
+    else if (a->watchdog.verb == WATCHDOG_DISARM)
+        s->watchdog_ms = 0;
+    world_outcome(w, node, s->life, a->id, EV_WATCHDOG);
+}
+
+static void bite(struct world *w, size_t node)
+{
+    world_log(w, "!", "the watchdog resets %s", w->nodes[node].name);
+    w->nodes[node].bites++;
+    world_power_off(w, node);
+    world_power_on(w, node);
+}
+
+static bool step_watchdogs(struct world *w)
+{
+    for (size_t i = 0; i < w->n; i++)
+        if (w->nodes[i].watchdog_ms != 0 && w->nodes[i].watchdog_ms <= w->now_ms) {
+            bite(w, i);
+            return true;
+        }
+    return false;
 }
 
 /* ---- network --------------------------------------------------------------------------------------------------- */
@@ -464,8 +623,10 @@ static void connect_node(struct world *w, size_t node)
     if (s->in_group && !can) {
         s->in_group = false;
         net_down(w->net, w->now_ms, node);
-        if (s->core != NULL && !s->is_stepping)
+        if (s->core != NULL && !s->is_stepping) {
+            world_deliver(w, node, &(struct core_event){.type = EV_RING});
             world_deliver(w, node, &(struct core_event){.type = EV_GROUP});
+        }
     } else if (can && !s->in_group) {
         struct errand *j = world_later(w, GROUP_JOIN_MS, join_group);
         j->node = node;
@@ -508,21 +669,22 @@ bool world_reaches(const struct world *w, size_t a, size_t b)
 static void take_view(struct world *w, const struct net_event *e)
 {
     uint32_t ids[NET_NODES_MAX];
-    const struct sim_node *s = &w->nodes[e->to];
-    size_t slots = 0;
     for (size_t i = 0; i < e->n; i++)
         ids[i] = w->nodes[e->members[i]].identity.nodeid;
-    for (const char *p = s->corosync_conf; p != NULL && (p = strstr(p, "nodeid:")) != NULL; p++)
-        slots++;
     world_deliver(w, e->to, &(struct core_event){.type = EV_GROUP, .group = ids, .n_group = e->n});
-    world_deliver(w, e->to, &(struct core_event){.type = EV_QUORUM, .quorate = 2 * e->n > slots,
-                                                 .n_votes = (uint32_t)e->n});
 }
 
 static void take_net(struct world *w, struct net_event *e)
 {
+    struct sim_node *s = &w->nodes[e->to];
+    if (s->core != NULL && world_is_frozen(w, e->to)) {
+        net_inbox_put(&s->inbox, e);
+        return;
+    }
     if (e->type == NET_VIEW)
         take_view(w, e);
+    else if (e->type == NET_RING)
+        world_deliver(w, e->to, &(struct core_event){.type = EV_RING, .ring = {1, e->ring}});
     else
         world_deliver(w, e->to, &(struct core_event){.type = EV_MESSAGE,
                                                      .from_nodeid = w->nodes[e->from].identity.nodeid,
@@ -530,16 +692,63 @@ static void take_net(struct world *w, struct net_event *e)
     net_event_done(e);
 }
 
+void world_freeze(struct world *w, size_t node, int64_t ms)
+{
+    struct sim_node *s = &w->nodes[node];
+    if (s->core != NULL && s->frozen_ms == 0)
+        s->frozen_ms = w->now_ms + ms;
+}
+
+/* What came meanwhile comes now, in its order; an agent that dies of it takes the rest along. */
+static void thaw(struct world *w, size_t node)
+{
+    struct sim_node *s = &w->nodes[node];
+    world_deliver(w, node, &(struct core_event){.type = EV_TICK});
+    for (struct net_event e; net_inbox_take(&s->inbox, &e);)
+        take_net(w, &e);
+}
+
+static bool step_frozen(struct world *w)
+{
+    for (size_t i = 0; i < w->n; i++) {
+        struct sim_node *s = &w->nodes[i];
+        if (s->frozen_ms == 0 || s->frozen_ms > w->now_ms)
+            continue;
+        s->frozen_ms = 0;
+        world_log(w, "!", "%s goes on", s->name);
+        thaw(w, i);
+        return true;
+    }
+    return false;
+}
+
+static bool step_blob(struct world *w)
+{
+    struct blob_event e;
+    if (w->blob == NULL || !blob_next(w->blob, w->now_ms, &e))
+        return false;
+    struct errand *j = world_outcome(w, e.node, e.life, e.outcome.id, EV_WITNESS);
+    j->witness = e.outcome;
+    return true;
+}
+
 /* ---- time passes ----------------------------------------------------------------------------------------------- */
 
 static int64_t earliest(const struct world *w)
 {
-    int64_t at = net_next_ms(w->net);
+    int64_t at = net_next_ms(w->net), blob = w->blob != NULL ? blob_next_ms(w->blob) : INT64_MAX;
+    at = blob < at ? blob : at;
     if (w->n_heap > 0 && w->heap[0]->at_ms < at)
         at = w->heap[0]->at_ms;
     for (size_t i = 0; i < w->n; i++) {
         const struct sim_node *s = &w->nodes[i];
         int64_t disk = disk_next_ms(&s->disk);
+        if (s->watchdog_ms != 0 && s->watchdog_ms < at)
+            at = s->watchdog_ms;
+        if (s->frozen_ms > 0) {
+            at = s->frozen_ms < at ? s->frozen_ms : at;
+            continue;
+        }
         if (disk < at)
             at = disk;
         if (s->core != NULL && s->tick_ms < at)
@@ -553,7 +762,7 @@ static bool step_disks(struct world *w)
     for (size_t i = 0; i < w->n; i++) {
         struct sim_node *s = &w->nodes[i];
         struct core_event ev = {.type = EV_PERSISTED};
-        if (!disk_complete(&s->disk, w->now_ms, &ev.seq))
+        if (world_is_frozen(w, i) || !disk_complete(&s->disk, w->now_ms, &ev.seq))
             continue;
         world_deliver(w, i, &ev);
         return true;
@@ -565,7 +774,7 @@ static void step_ticks(struct world *w)
 {
     for (size_t i = 0; i < w->n; i++) {
         struct sim_node *s = &w->nodes[i];
-        if (s->core == NULL || s->tick_ms > w->now_ms)
+        if (s->core == NULL || s->tick_ms > w->now_ms || world_is_frozen(w, i))
             continue;
         s->tick_ms = w->now_ms + TICK_MS;
         world_deliver(w, i, &(struct core_event){.type = EV_TICK});
@@ -581,6 +790,8 @@ bool world_step(struct world *w, int64_t until_ms)
         return false;
     }
     w->now_ms = at > w->now_ms ? at : w->now_ms;
+    if (step_frozen(w) || step_blob(w) || step_watchdogs(w))
+        return true;
     if (w->n_heap > 0 && w->heap[0]->at_ms <= w->now_ms)
         run_errand(w, pop(w));
     else if (net_next(w->net, w->now_ms, &e))
@@ -631,7 +842,8 @@ static bool vms_are_right(const struct world *w, const struct tables *t, char *w
     for (bool more = vm_next(t, NULL, &v); more; more = vm_next(t, v.name, &v)) {
         size_t at = guest_host(w, v.name);
         const char *host = at < w->n ? w->nodes[at].name : "";
-        if (v.op == VM_OP_NONE && str_eq(host, v.state == VM_RUNNING ? v.node : ""))
+        bool is_owed = v.owed != VM_OWED_NOTHING && v.wanted;
+        if (v.op == VM_OP_NONE && !is_owed && str_eq(host, v.state == VM_RUNNING ? v.node : ""))
             continue;
         snprintf(why, size, "VM %s is %s on %s, and runs on %s", v.name, vm_state_name(&v), v.node,
                  host[0] ? host : "no host");
@@ -655,7 +867,8 @@ bool world_is_settled(struct world *w, char *why, size_t size)
         const struct db *db = w->nodes[i].core != NULL ? core_db(w->nodes[i].core) : NULL;
         struct hash h = db != NULL ? tables_hash(db_tables(db)) : (struct hash){{0}};
         bool ok = db != NULL && db_applied_index(db) == db_applied_index(lead) && hash_eq(&h, &state) &&
-                  (i == leader || !db_is_leader(db)) && db_is_quorate(db, world_mono_ms(w, i));
+                  (i == leader || !db_is_leader(db)) && db_is_quorate(db, world_mono_ms(w, i)) &&
+                  is_corosync_quorate(w, i);
         if (!ok && same)
             snprintf(why, size, "%s has not the leader's state", row.name);
         same = same && ok;
@@ -663,18 +876,34 @@ bool world_is_settled(struct world *w, char *why, size_t size)
     return same && vms_are_right(w, db_tables(lead), why, size);
 }
 
-struct uuid world_start_under_way(const struct world *w, const char *vm)
+static bool newest_row(const struct world *w, const char *vm, struct vm *ret)
 {
     const struct db *newest = NULL;
-    struct vm v;
     for (size_t i = 0; i < w->n; i++) {
         const struct db *db = w->nodes[i].core != NULL ? core_db(w->nodes[i].core) : NULL;
         if (db != NULL && (newest == NULL || db_applied_index(db) > db_applied_index(newest)))
             newest = db;
     }
-    if (newest == NULL || vm_get(db_tables(newest), vm, &v) != 0 || v.op != VM_OP_START)
-        return (struct uuid){{0}};
-    return v.op_id;
+    return newest != NULL && vm_get(db_tables(newest), vm, ret) == 0;
+}
+
+struct uuid world_start_under_way(const struct world *w, const char *vm)
+{
+    struct vm v;
+    return newest_row(w, vm, &v) && v.op == VM_OP_START ? v.op_id : (struct uuid){{0}};
+}
+
+bool world_stop_is_drain(const struct world *w, const char *vm)
+{
+    struct vm v;
+    return newest_row(w, vm, &v) && v.op == VM_OP_STOP && v.reason == VM_REASON_DRAIN;
+}
+
+bool world_start_is_failover(const struct world *w, const char *vm)
+{
+    struct vm v;
+    bool is_start = newest_row(w, vm, &v) && v.op == VM_OP_START;
+    return is_start && (v.reason == VM_REASON_FAILOVER || v.reason == VM_REASON_RECOVERY);
 }
 
 void world_describe(const struct world *w)
@@ -728,6 +957,11 @@ struct world *world_new(const struct world_params *params)
     w->prng = prng_new(params->seed);
     w->net = net_new(w->n, prng_next(&w->prng), params->net);
     w->check = checker_new(params->options);
+    if (params->has_witness) {
+        w->blob = blob_new(params->seed ^ 0xb10b, (struct blob_params){.delay_ms_max = params->is_exact ? 1 : 40},
+                           w->check);
+        checker_witness(w->check, w->blob);
+    }
     for (size_t i = 0; i < w->n; i++)
         make_node(w, i);
     for (size_t i = 0; i < w->n; i++)
@@ -737,10 +971,12 @@ struct world *world_new(const struct world_params *params)
 
 static void free_node(struct sim_node *s)
 {
+    net_inbox_done(&s->inbox);
     core_free(s->core);
     disk_done(&s->disk);
     free(s->corosync_conf);
     free(s->first_boot_token);
+    buf_done(&s->copy);
 }
 
 void world_free(struct world *w)
@@ -756,11 +992,13 @@ void world_free(struct world *w)
     for (size_t i = 0; i < w->n_rebuilds; i++)
         free(w->rebuilds[i].token);
     net_free(w->net);
+    blob_free(w->blob);
     checker_free(w->check);
     buf_done(&w->held);
     free(w->heap);
     free(w->tls);
     free(w->asks);
     free(w->rebuilds);
+    free(w->fenced);
     free(w);
 }

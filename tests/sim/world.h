@@ -15,6 +15,7 @@
 
 #include "agent/core.h"
 #include "common/json.h"
+#include "tests/sim/blob.h"
 #include "tests/sim/check.h"
 #include "tests/sim/disk.h"
 #include "tests/sim/net.h"
@@ -31,15 +32,19 @@ struct domain {
     struct uuid uuid;
     char machine[VM_MACHINE_MAX];
     enum vm_domain_state state;
+    bool crashed; /* OFF */
     /* Outgoing migration; serial 0: none. Its caller waits for the outcome, if it still lives. */
     struct {
         uint64_t serial, id;
         size_t target;
         uint32_t life;
         int64_t begin_ms, end_ms;
+        uint32_t downtime_ms;
+        bool may_postcopy, is_postcopy;
     } out;
     uint64_t in;       /* INCOMING: serial of the migration */
     uint64_t starting; /* serial of a start that takes long; 0: none */
+    bool managed_save, memory_snapshot;
 };
 struct host {
     struct domain domains[WORLD_VMS_MAX];
@@ -54,6 +59,10 @@ struct guest {
     unsigned asked;         /* how often an admin asked for its start */
     unsigned killed;        /* how often power loss took it away */
     unsigned failing_moves; /* that many migrations of it will fail */
+    unsigned dirty_ms; /* its moves end only when it may stand still for so long */
+    unsigned deaf; /* that many requests to power off it will not hear */
+    char saved_to[VM_PATH_MAX]; /* its memory, on the shared store; "": nothing */
+    bool is_save_used;          /* it went on from there: the file must never be read again */
     bool is_off_unseen;     /* it powered itself off, and the cluster does not say so yet */
     struct uuid off_in;     /* the start that was not recorded as done by then: it may be made once more; nil: none */
 };
@@ -79,14 +88,24 @@ struct sim_node {
     struct uuid joining_token, joining_replica;
     char *corosync_conf;
     char *first_boot_token; /* joins with it until it is a member */
+    struct buf copy; /* of the database, the last one */
+    unsigned failing_copies;
     /* Processes. */
     bool corosync_runs, in_group;
+    struct db_ring cast_ring; /* as the agent said last */
+    bool casts, told_quorate;
+    uint32_t told_ring; /* nodes of the ring, as its agent was told */
     struct core *core; /* NULL: the agent does not run */
     uint32_t life;     /* counts agents */
     int64_t tick_ms;
+    struct guard_note note;  /* in /run */
+    int64_t watchdog_ms;     /* when it ends the node; 0: it is not armed */
+    unsigned bites;          /* how often it did */
     bool is_stepping, doomed, stays_down;
     int outputs_left; /* the agent is killed when it falls to 0; < 0: is not */
-    uint64_t seen_index;
+    int64_t frozen_ms; /* until then it takes no step, and what comes to it waits */
+    struct net_inbox inbox;
+    uint64_t seen_index, epoch;
     struct log_sink sink;
     struct world *world;
 };
@@ -98,6 +117,11 @@ struct rebuild {
     enum hook_state state;
     char *token;
     char target[32];
+    bool is_cancelled; /* before it had an effect */
+    /* In place: */
+    bool is_in_place;
+    enum { PACKAGES_CHECKED, PACKAGES_UNPACKED, PACKAGES_DONE } stage;
+    uint32_t boot; /* of its unit */
 };
 
 /* ---- asking (ask.c) */
@@ -127,7 +151,10 @@ struct errand {
     struct vm_outcome vm;
     struct hook_outcome hook;
     struct host_facts facts;
+    struct host_vitals vitals;
     struct token_outcome token;
+    struct db_witness_outcome witness;
+    struct witness_asked asked;
     struct membership_outcome membership;
     struct join_request join;
     struct buf bytes;
@@ -149,6 +176,8 @@ struct world_params {
     struct net_params net;
     uint64_t log_kept, lag_snapshot;
     size_t message_max;
+    bool has_witness; /* somewhere that all nodes can reach: to be set by `witness set` */
+    bool has_watchdogs;
     const struct sim_options *options;
     void (*line)(void *ctx, const char *line); /* of the decision log; may be NULL */
     void *ctx;
@@ -163,6 +192,7 @@ struct world {
     struct net *net;
     uint8_t side[NET_NODES_MAX]; /* of a partition */
     struct checker *check;
+    struct blob *blob; /* NULL: there is no place for a witness */
     struct errand **heap;
     size_t n_heap, heap_cap;
     uint64_t order;
@@ -175,13 +205,17 @@ struct world {
     size_t n_guests;
     struct rebuild *rebuilds;
     size_t n_rebuilds;
+    char (*fenced)[HOOK_OP_ID_MAX]; /* fence commands that were carried out */
+    size_t n_fenced;
     uint64_t events_seen; /* of the cluster's journal */
     bool holds_lines;     /* a core takes a step */
     struct buf held;
     uint8_t fl;           /* the highest that was committed */
     uint64_t fl_index;
+    uint32_t max_unavailable; /* of the newest run */
     /* Faults. */
     unsigned failing_rebuilds[WORLD_NODES_MAX]; /* that many of this node will fail */
+    unsigned failing_fences[WORLD_NODES_MAX];   /* that many fence commands for it fail, and leave it on */
     bool no_rejoin[WORLD_NODES_MAX];
     int64_t rebuild_ms[WORLD_NODES_MAX]; /* how long its installation takes; 0: as usual */
     unsigned move_fails, hook_fails; /* of 1000 */
@@ -214,8 +248,15 @@ size_t world_leader(const struct world *w);                 /* w->n: none */
 const struct tables *world_tables(const struct world *w);   /* the leader's; NULL: none */
 void world_deliver(struct world *w, size_t node, struct core_event *ev);
 void world_kill(struct world *w, size_t node);           /* SIGKILL of the agent; systemd starts it again */
+void world_freeze(struct world *w, size_t node, int64_t ms); /* its agent, by SIGSTOP; corosync goes on */
 void world_kill_agent_for_good(struct world *w, size_t node);
+void world_end_agent(struct world *w, size_t node); /* by SIGTERM, as `systemctl stop` does */
 void world_start_agent(struct world *w, size_t node);
+void world_forget(struct world *w, size_t node); /* as a node that is in no cluster; its agent is started anew */
+/* As `ringmasterd --restore` on every member, then its agent starts. What the checker knew does not hold any more. */
+int world_restore_copies(struct world *w, struct error *e);
+bool world_is_frozen(const struct world *w, size_t node);
+void world_serve_watchdog(struct world *w, size_t node, const struct core_action *a);
 void world_power_off(struct world *w, size_t node);
 void world_power_on(struct world *w, size_t node);
 void world_partition(struct world *w, const uint8_t *side);
@@ -223,6 +264,8 @@ void world_heal(struct world *w);
 void world_connect(struct world *w); /* corosync's configurations or processes changed */
 bool world_reaches(const struct world *w, size_t a, size_t b);
 struct uuid world_start_under_way(const struct world *w, const char *vm); /* its op id, as the newest state says */
+bool world_stop_is_drain(const struct world *w, const char *vm);
+bool world_start_is_failover(const struct world *w, const char *vm);
 void world_describe(const struct world *w); /* prints */
 bool world_is_settled(struct world *w, char *why, size_t size); /* one leader, one state, VMs where they belong */
 
@@ -236,8 +279,17 @@ const char *world_machines(const char *release);
 /* bmc.c */
 void bmc_call(struct world *w, const struct hook_call *call, struct hook_outcome *ret);
 size_t bmc_count(const struct world *w, size_t node); /* how often it was re-imaged */
-bool bmc_is_busy(const struct world *w, size_t node);
+bool bmc_is_busy(const struct world *w, size_t node);    /* re-images it now */
+bool bmc_is_rebuilt(const struct world *w, size_t node); /* re-imaged, or upgraded in place */
+void bmc_power_back(struct world *w, size_t node, int64_t delay_ms); /* unless it is on, or re-imaged, by then */
 void bmc_first_boot(struct world *w, struct errand *j);
+
+struct rebuild *bmc_find(struct world *w, const char *op_id);
+struct rebuild *bmc_new(struct world *w, const struct hook_call *call, size_t node);
+void bmc_may_begin(struct world *w, const char *op_id, size_t node); /* what holds for every way to rebuild a node */
+
+/* in-place.c */
+void in_place_call(struct world *w, const struct hook_call *call, size_t node, struct hook_outcome *ret);
 
 /* host.c */
 void host_call(struct world *w, struct errand *j); /* performs the VM call of the job and sees to its outcome */
@@ -246,6 +298,7 @@ struct domain *host_find(struct host *h, const char *name);
 struct guest *world_guest(struct world *w, const char *name); /* made when it is not there */
 size_t guest_host(const struct world *w, const char *name);   /* where it runs; w->n: nowhere */
 void guest_off(struct world *w, const char *name);            /* powers itself off */
+void guest_crash(struct world *w, const char *name);          /* its QEMU ends */
 bool host_is_empty(const struct host *h);                     /* nothing active */
 
 /* ask.c */
@@ -258,7 +311,8 @@ void world_asks_of_dead(struct world *w, size_t node);
 int ask_code(const struct ask *a); /* -1: no answer yet; 69: the agent is gone */
 /* Asks and lets time pass until the answer is here; the caller frees. NULL: none in time. */
 struct json *world_ask_and_wait(struct world *w, size_t node, const char *verb, struct json *args, int64_t ms);
-struct json *vm_add_args(const char *name, const char *node, const char *machine);
+/* trait: "", "device" of its host, or "disk" on its node alone. */
+struct json *vm_add_args(const char *name, const char *node, const char *machine, const char *trait);
 /* cluster.init on the first, join-token and node.join for the others; waits until all vote. */
 bool world_form(struct world *w, int64_t ms);
 bool world_join(struct world *w, size_t via, size_t node, int64_t ms);

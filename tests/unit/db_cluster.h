@@ -42,6 +42,8 @@ static inline struct uuid replica_id(size_t node)
 static inline int machine_apply(void *ctx, struct tables *t, const struct entry *e, struct apply_result *ret)
 {
     (void)ctx;
+    if (e->kind == ENTRY_FORCE)
+        return 0;
     if (e->kind != ENTRY_SETTING_PUT)
         return ERR_UNKNOWN_KIND;
     struct wire_reader r = wire_reader(e->payload);

@@ -8,6 +8,8 @@
 #include <stdio.h>
 
 #include "agent/core-internal.h"
+#include "agent/witness-call.h"
+#include "witness/record.h"
 
 enum { ONE_REPLIES_MAX = 128, ONE_KEPT_MAX = 128, ONE_TICK_MS = 50, ONE_CLIENT = 1000 };
 
@@ -17,13 +19,26 @@ struct one {
     uint64_t client; /* the newest */
     unsigned ids;
     bool no_facts; /* FACTS actions wait for the test */
+    bool has_watchdog;
     struct vm_domain domain; /* the only one of this host; name "": none */
+    struct host_vitals vitals;
+    char vitals_executor[256]; /* of the last look at the host */
+    unsigned n_vitals, n_vitals_sent;
     bool corosync_fails;
+    bool corosync_waits; /* its calls wait for the test */
     unsigned n_corosync; /* how often it was asked for */
     unsigned n_lines;    /* logged at warning and above */
     struct log_sink log;
     struct buf progress; /* the last message of that kind */
     unsigned n_progress;
+    struct witness_record record; /* the witness's; sequence 0: there is none */
+    struct witness_call asked;    /* the last call of it */
+    struct witness_site asked_site;
+    char asked_text[64], asked_sealed[64];
+    enum witness_outcome witness_says; /* 0: as record is */
+    enum witness_cause witness_cause;
+    bool witness_waits; /* calls wait for the test */
+    unsigned n_asked, n_witness_calls;
     uint64_t unwritten[64];
     size_t n_unwritten;
     struct {
@@ -45,7 +60,7 @@ static inline struct host_facts one_facts(void)
     struct host_facts f = {.hostname = "n1", .address = "10.0.0.1", .port = 7411, .boot_id = "boot-1",
                            .release = "bookworm", .os = "Debian 12", .qemu_version = 7002000,
                            .libvirt_version = 9000000, .memory_kib = 8 << 20, .cpus = 4,
-                           .machines = (char *)"pc-i440fx-7.2 pc-q35-7.2"};
+                           .machines = (char *)"pc-i440fx-7.2 pc-q35-6.2 pc-q35-7.2"};
     return f;
 }
 
@@ -56,11 +71,59 @@ static inline struct identity one_identity(void)
 }
 
 static inline void one_step(struct one *o, struct core_event ev);
+static inline void one_perform(struct one *o, struct core_action *a);
 
 static inline void one_facts_come(struct one *o, uint64_t id)
 {
     struct host_facts f = one_facts();
     one_step(o, (struct core_event){.type = EV_FACTS, .id = id, .facts = &f});
+}
+
+/* A healthy witness, or one that says what the test wants. */
+static inline struct witness_result one_witness(struct one *o, const struct witness_call *c)
+{
+    struct witness_result r = {.op = c->op, .outcome = o->witness_says, .cause = o->witness_cause};
+    bool is_write = c->op == WITNESS_CREATE || c->op == WITNESS_PUT, is_there = o->record.sequence > 0;
+    if (r.outcome == 0 && c->op == WITNESS_CREATE && is_there)
+        r = (struct witness_result){.op = c->op, .outcome = WITNESS_EXISTS, .cause = WITNESS_CAUSE_BLOB_EXISTS};
+    else if (r.outcome == 0 && c->op != WITNESS_CREATE && !is_there)
+        r = (struct witness_result){.op = c->op, .outcome = WITNESS_MISSING, .cause = WITNESS_CAUSE_BLOB_MISSING};
+    else if (r.outcome == 0)
+        r.outcome = WITNESS_DONE;
+    if (r.outcome == WITNESS_DONE && is_write)
+        o->record = c->record;
+    if (r.outcome == WITNESS_DONE)
+        r.record = o->record;
+    snprintf(r.etag.s, sizeof(r.etag.s), "%llu", (unsigned long long)o->record.sequence);
+    witness_explain(r.outcome, r.cause, &(struct witness_place){.host = "host"}, NULL, &r.error);
+    return r;
+}
+
+static inline void one_ask_witness(struct one *o, struct core_action *a)
+{
+    struct witness_call c = a->type == ACT_WITNESS ? witness_call_of(a->witness, 1000) : *a->ask;
+    struct witness_asked asked = {.result = one_witness(o, &c)};
+    struct db_witness_outcome outcome;
+    struct core_event ev = {.type = EV_WITNESS, .id = a->id, .witness = &outcome};
+    witness_outcome_of(&asked.result, &outcome);
+    o->n_witness_calls += a->type == ACT_WITNESS;
+    if (a->type == ACT_WITNESS_ASK) {
+        o->n_asked++;
+        o->asked = c;
+        o->asked_site = a->site ? *a->site : (struct witness_site){0};
+        STR_COPY(o->asked_text, a->text ? a->text : "");
+        snprintf(o->asked_sealed, sizeof(o->asked_sealed), "%.*s", (int)a->sealed.len, (const char *)a->sealed.p);
+        if (a->text) {
+            buf_add_str(&asked.sealed, "sealed ");
+            buf_add(&asked.sealed, a->text, 4);
+            asked.auth = WITNESS_AUTH_KEYS;
+            asked.n_keys = 1;
+        }
+        ev.type = EV_WITNESS_ASKED;
+        ev.asked = &asked;
+    }
+    one_step(o, ev);
+    buf_done(&asked.sealed);
 }
 
 /* Takes the action. */
@@ -76,20 +139,29 @@ static inline void one_perform(struct one *o, struct core_action *a)
         o->unwritten[o->n_unwritten++] = a->batch->seq;
     } else if (a->type == ACT_FACTS && !o->no_facts) {
         one_facts_come(o, a->id);
+    } else if (a->type == ACT_VITALS) {
+        o->n_vitals++;
+        STR_COPY(o->vitals_executor, a->text ? a->text : "");
+        STR_COPY(o->vitals.executor, o->vitals_executor);
+        one_step(o, (struct core_event){.type = EV_VITALS, .id = a->id, .vitals = &o->vitals});
     } else if (a->type == ACT_VM && a->vm.verb == VM_CALL_LIST) {
         struct vm_outcome list = {.domains = &o->domain, .n_domains = o->domain.name[0] != '\0'};
         one_step(o, (struct core_event){.type = EV_VM, .id = a->id, .vm = &list});
-    } else if (a->type == ACT_COROSYNC) {
+    } else if (a->type == ACT_COROSYNC && !o->corosync_waits) {
         struct error e = {0};
         if (o->corosync_fails)
             error_set(&e, ERR_IO, "no space left on device");
         o->n_corosync++;
         one_step(o, (struct core_event){.type = EV_COROSYNC, .id = a->id, .error = e});
+    } else if ((a->type == ACT_WITNESS || a->type == ACT_WITNESS_ASK) && !o->witness_waits) {
+        one_ask_witness(o, a);
     } else if (a->type == ACT_SEND && a->bytes.p[0] == 3) {
         o->n_progress++;
         buf_done(&o->progress);
         buf_add(&o->progress, a->bytes.p, a->bytes.len);
-    } else if (a->type != ACT_SEND) {
+    } else if (a->type == ACT_SEND) {
+        o->n_vitals_sent += a->bytes.p[0] == 5;
+    } else {
         assert_true(o->n_kept < ONE_KEPT_MAX);
         o->kept[o->n_kept++] = *a;
         return;
@@ -229,6 +301,16 @@ static inline void one_forget(struct one *o)
     o->n_kept = 0;
 }
 
+/* What `status` finds wrong under that code; NULL: nothing. */
+static inline const struct json *one_finding(struct one *o, const char *code)
+{
+    const struct json *health = json_get(one_ask(o, 0, "status", "{}"), "health");
+    for (size_t i = 0; i < json_count(health); i++)
+        if (str_eq(json_get_str(json_at(health, i), "code", ""), code))
+            return json_at(health, i);
+    return NULL;
+}
+
 /* ---- life ---- */
 
 static inline void one_count_line(void *ctx, enum log_level level, const char *line)
@@ -246,6 +328,7 @@ static inline void one_start(struct one *o, const struct identity *id, struct db
                             .message_max = 1 << 20,
                             .version = "1.0",
                             .log = &o->log,
+                            .has_watchdog = o->has_watchdog,
                             .now_ms = o->now,
                             .wall_ms = o->wall};
     uint32_t group[] = {1};
@@ -279,15 +362,20 @@ static inline void one_founded(struct one *o)
     core_action_done(&a);
 }
 
-/* A cluster of one node, which leads it. */
-static inline struct one *one_bootstrapped(void)
+static inline void one_bootstrap(struct one *o)
 {
-    struct one *o = one_new();
     one_start(o, NULL, NULL);
     uint64_t client = one_send(o, "cluster.init", "{'name': 'ring'}");
     one_founded(o);
     one_run(o, 1000);
     assert_int_equal(one_code(o, client), 0);
+}
+
+/* A cluster of one node, which leads it. */
+static inline struct one *one_bootstrapped(void)
+{
+    struct one *o = one_new();
+    one_bootstrap(o);
     one_forget(o);
     return o;
 }
@@ -300,6 +388,30 @@ static inline void one_free(struct one *o)
     core_free(o->core);
     buf_done(&o->progress);
     free(o);
+}
+
+/* One of two voters, alone. */
+static inline struct one *one_without_quorum(void)
+{
+    struct one *o = one_new();
+    struct identity id = one_identity();
+    struct db_image image = {.term = 3, .base_index = 5, .base_term = 3, .applied_index = 5, .commit_index = 5,
+                             .tables = tables_new(),
+                             .base_config = {.n = 2, .replicas = {{one_uuid(2), 1, 1}, {one_uuid(9), 2, 1}}}};
+    one_start(o, &id, &image);
+    return o;
+}
+
+static inline int one_setup(void **state)
+{
+    *state = one_bootstrapped();
+    return 0;
+}
+
+static inline int one_teardown(void **state)
+{
+    one_free(*state);
+    return 0;
 }
 
 /* ---- what tests need in the cluster ---- */

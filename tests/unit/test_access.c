@@ -21,8 +21,8 @@ enum { CLIENT_MS = 20000, VERBS_MAX = 128, NOT_LET_IN = -1, TICK_NS = 5 * 100000
  * that only reads is entered here by hand, after a look at what it tells. */
 static const char *const reads[] = {
     "status",     "cluster.config.show", "node.list",    "node.show",      "vm.list",  "vm.show",
-    "level.show", "upgrade.check",       "upgrade.plan", "upgrade.status", "job.list", "job.show",
-    "events",     "quorum.show",
+    "level.show", "upgrade.check",       "upgrade.plan", "upgrade.status", "upgrade.report", "job.list", "job.show",
+    "events",     "quorum.show", "witness.show", "witness.test",
 };
 
 static const struct user {
@@ -122,10 +122,11 @@ static void send_answers(struct server *s)
     o->n_replies = 0;
 }
 
-static void on_request(void *ctx, uint64_t client, const struct json *request, enum core_access access)
+static void on_request(void *ctx, uint64_t client, const struct json *request, enum core_access access, uid_t uid)
 {
     struct server *s = ctx;
-    one_step(s->one, (struct core_event){.type = EV_REQUEST, .client = client, .request = request, .access = access});
+    one_step(s->one, (struct core_event){.type = EV_REQUEST, .client = client, .request = request, .access = access,
+                                           .uid = uid});
 }
 
 static void on_gone(void *ctx, uint64_t client)

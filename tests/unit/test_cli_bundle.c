@@ -64,24 +64,35 @@ static void add_hex(struct buf *b, const char *s, bool upper)
         buf_printf(b, upper ? "%02X" : "%02x", (unsigned char)*p);
 }
 
-/* A program of the host, which blurts out every secret in every form. */
-static void put_blurter(const char *root)
+/* What blurts out every secret in every form. */
+static void blurt(struct buf *b)
 {
-    AUTO(buf_done) struct buf b = {0};
-    buf_add_str(&b, "#!/bin/sh\nprintf '%s\\n' \"it was asked: $*\"\ncat <<'END'\nthe journal says hello\n");
     for (size_t i = 0; i < N_PLACES; i++) {
         char secret[64];
         secret_of(i, secret);
-        buf_printf(&b, "raw %s, hex ", secret);
-        add_hex(&b, secret, false);
-        buf_add_str(&b, " and ");
-        add_hex(&b, secret, true);
-        buf_add_str(&b, "\n");
+        buf_printf(b, "raw %s, hex ", secret);
+        add_hex(b, secret, false);
+        buf_add_str(b, " and ");
+        add_hex(b, secret, true);
+        buf_add_str(b, "\n");
     }
-    buf_add_str(&b, "token {\"format\": 1, \"secret\": \"" CANARY2 "\"} and {\\\"secret\\\":\\\"" CANARY2 "\\\"}\n");
-    buf_add_str(&b, "-----BEGIN PRIVATE KEY-----\n" CANARY2 "\n-----END PRIVATE KEY-----\n");
-    buf_add_str(&b, "<graphics type='vnc' passwd='" CANARY2 "'/>\nthe journal says goodbye\nEND\n");
+    buf_add_str(b, "token {\"format\": 1, \"secret\": \"" CANARY2 "\"} and {\\\"secret\\\":\\\"" CANARY2 "\\\"}\n");
+    buf_add_str(b, "-----BEGIN PRIVATE KEY-----\n" CANARY2 "\n-----END PRIVATE KEY-----\n");
+    buf_add_str(b, "<graphics type='vnc' passwd='" CANARY2 "'/>\n");
+}
+
+/* A program of the host, and the log of an upgrade in place. */
+static void put_blurters(const char *root)
+{
+    AUTO(buf_done) struct buf b = {0}, log = {0};
+    buf_add_str(&b, "#!/bin/sh\nprintf '%s\\n' \"it was asked: $*\"\ncat <<'END'\nthe journal says hello\n");
+    blurt(&b);
+    buf_add_str(&b, "the journal says goodbye\nEND\n");
     put(root, "/usr/bin/journalctl", b.p, b.len, 0755);
+    buf_add_str(&log, "the upgrade begins\n");
+    blurt(&log);
+    buf_add_str(&log, "E: the upgrade failed\n");
+    put(root, "/var/log/ringmaster/op-7-000-1.log", log.p, log.len, 0600);
 }
 
 static void put_host(const char *root)
@@ -91,7 +102,7 @@ static void put_host(const char *root)
         secret_of(i, secret);
         put_text(root, places[i], secret, 0600);
     }
-    put_blurter(root);
+    put_blurters(root);
     put_text(root, RINGMASTER_CONFIG_DIR "/ringmaster.conf", "[agent]\naddress = 10.0.0.1\nsas_token = " CANARY2 "\n",
              0644);
     put_text(root, RINGMASTER_CONFIG_DIR "/conf.d/10.conf", "# port\nport = 7411\n", 0644);
@@ -187,22 +198,13 @@ static void check_bundle(const char *suffix)
     assert_int_equal(st.st_mode & 07777, 0600);
     AUTO(freep) char *text = unpacked(d.path, path);
     static const char *const parts[] = {
-        "== status.json 600",
-        "== events.json 600",
-        "== jobs.json 600",
-        "== journal.txt 600",
-        "== MANIFEST 600",
-        "the journal says hello",
-        "the journal says goodbye",
-        "--unit=ringmasterd.service",
-        "cluster_name: ring",
-        "address = 10.0.0.1",
-        "port = 7411",
-        "sas_token = " SCRUB_MARK,
-        "passwd='" SCRUB_MARK "'",
-        "no member",
-        "quorum.txt: not there: ",
-        "conf.d-99.conf: not there: ",
+        "== status.json 600",      "== events.json 600",          "== var-log-ringmaster-op-7-000-1.log 600",
+        "the upgrade begins",      "E: the upgrade failed",       "--unit=ringmaster-op-*.service",
+        "== jobs.json 600",        "== journal.txt 600",          "== MANIFEST 600",
+        "the journal says hello",  "the journal says goodbye",    "--unit=ringmasterd.service",
+        "cluster_name: ring",      "address = 10.0.0.1",          "port = 7411",
+        "sas_token = " SCRUB_MARK, "passwd='" SCRUB_MARK "'",     "no member",
+        "quorum.txt: not there: ", "conf.d-99.conf: not there: ",
     };
     for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++)
         assert_contains(text, parts[i]);

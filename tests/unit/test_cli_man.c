@@ -68,7 +68,7 @@ static void check_verb(const struct verb *v)
     const char *item = item_of(page, v->words);
     if (!item)
         fail_msg("%s has no item for %s", name, v->words);
-    for (enum opt o = OPT_ADDRESS; o < OPT_COUNT; o++)
+    for (enum opt o = OPT_ACCOUNT; o < OPT_COUNT; o++)
         if ((v->options & OPT_BIT(o)) && !item_has(item, option_name(o)))
             fail_msg("%s: the item of %s does not mention --%s", name, v->words, option_name(o));
     if (v->question && !item_has(item, "yes") && !str_eq(v->words, "vm stop"))
@@ -88,7 +88,7 @@ static void test_common_options(void **state)
 {
     (void)state;
     AUTO(freep) char *page = tree_file("man/clusterctl.8");
-    for (enum opt o = OPT_OUTPUT; o < OPT_ADDRESS; o++) {
+    for (enum opt o = OPT_OUTPUT; o < OPT_ACCOUNT; o++) {
         char fl[64];
         snprintf(fl, sizeof(fl), " -%s", option_name(o));
         assert_contains(page, fl);

@@ -110,7 +110,8 @@ static void test_check_perfdata(void **state)
         WORLD_OUT(&w),
         "RINGMASTER WARNING - QUORUM_MARGIN: 2 of 3 votes are here: the loss of one more node stops the cluster (and 1"
         " more) | votes=2;;;0;3 nodes_online=2;;;0;3 vms_running=1;;;0;3 vms_failed=1;;;0 vms_unknown=0;;;0"
-        " mixed_age=3663s;;;0 findings_warning=2;;;0 findings_critical=0;;;0\n");
+        " mixed_age=3663s;1814400;2419200;0 witness_reachable=0;;;0;1 witness_age=90s;;;0"
+        " findings_warning=2;;;0 findings_critical=0;;;0\n");
 }
 
 static void test_check_in_trouble(void **state)

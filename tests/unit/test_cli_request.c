@@ -42,8 +42,16 @@ static void test_every_verb(void **state)
         {"node resume --failback n1", "node.resume {\"failback\":true,\"name\":\"n1\"}"},
         {"node evict n1 -y", "node.evict {\"keep_slot\":false,\"force\":false,\"name\":\"n1\"}"},
         {"node evict n1 --keep-slot --force --yes", "node.evict {\"keep_slot\":true,\"force\":true,\"name\":\"n1\"}"},
+        {"node set n1 --site a --vote 0 --priority -2",
+         "node.set {\"site\":\"a\",\"vote\":0,\"priority\":-2,\"name\":\"n1\"}"},
+        {"node set n1 --vote=1", "node.set {\"vote\":1,\"name\":\"n1\"}"},
         {"vm list", "vm.list {}"},
+        {"vm list --outdated", "vm.list {\"outdated\":true}"},
         {"vm show vm1", "vm.show {\"name\":\"vm1\"}"},
+        {"vm upgrade-version vm1 --yes", "vm.upgrade-version {\"name\":\"vm1\"}"},
+        {"vm upgrade-version vm1 --to pc-q35-9.2 --yes",
+         "vm.upgrade-version {\"name\":\"vm1\",\"machine\":\"pc-q35-9.2\"}"},
+        {"vm rollback-version vm1", "vm.rollback-version {\"name\":\"vm1\"}"},
         {"vm remove vm1 --yes", "vm.remove {\"name\":\"vm1\"}"},
         {"vm start vm1", "vm.start {\"name\":\"vm1\"}"},
         {"vm start vm1 --node n2 --wait=60", "vm.start {\"name\":\"vm1\",\"node\":\"n2\"}"},
@@ -53,9 +61,15 @@ static void test_every_verb(void **state)
         {"vm migrate vm1", "vm.migrate {\"name\":\"vm1\"}"},
         {"vm migrate vm1 n2", "vm.migrate {\"name\":\"vm1\",\"target\":\"n2\"}"},
         {"vm set vm1 --priority -5", "vm.set {\"name\":\"vm1\",\"priority\":-5}"},
+        {"vm set vm1 --preferred n1,n2 --postcopy on",
+         "vm.set {\"name\":\"vm1\",\"preferred\":\"n1,n2\",\"postcopy\":\"on\"}"},
         {"vm set vm1 --priority 0 --policy save --home n3",
          "vm.set {\"name\":\"vm1\",\"priority\":0,\"policy\":\"save\",\"home\":\"n3\"}"},
         {"quorum show", "quorum.show {}"},
+        {"quorum force --yes", "quorum.force {\"force\":false}"},
+        {"quorum force --force --yes", "quorum.force {\"force\":true}"},
+        {"quorum prevent", "quorum.prevent {\"clear\":false}"},
+        {"quorum prevent --clear", "quorum.prevent {\"clear\":true}"},
         {"level show", "level.show {}"},
         {"level raise --yes", "level.raise {}"},
         {"level raise --dry-run", "level.raise {\"dry_run\":true}"},
@@ -65,10 +79,22 @@ static void test_every_verb(void **state)
         {"upgrade start --target trixie --yes", "upgrade.start {\"accept_warnings\":true,\"target\":\"trixie\"}"},
         {"upgrade start --target trixie --yes --dry-run", "upgrade.plan {\"target\":\"trixie\"}"},
         {"upgrade start --target trixie", "upgrade.plan {\"target\":\"trixie\"}"},
+        {"upgrade plan --target trixie --order n3,n1", "upgrade.plan {\"order\":\"n3,n1\",\"target\":\"trixie\"}"},
+        {"upgrade start --target trixie --order n3,n1 --approve-each --yes",
+         "upgrade.start {\"accept_warnings\":true,\"approve_each\":true,\"order\":\"n3,n1\",\"target\":\"trixie\"}"},
+        {"upgrade start --target trixie --order n3,n1 --approve-each",
+         "upgrade.plan {\"order\":\"n3,n1\",\"target\":\"trixie\"}"},
         {"upgrade status", "upgrade.status {}"},
         {"upgrade pause", "upgrade.pause {}"},
         {"upgrade resume", "upgrade.resume {}"},
         {"upgrade retry", "upgrade.retry {}"},
+        {"upgrade start --target trixie --max-unavailable 2 --yes",
+         "upgrade.start {\"accept_warnings\":true,\"max_unavailable\":2,\"target\":\"trixie\"}"},
+        {"upgrade report", "upgrade.report {}"},
+        {"upgrade report 7", "upgrade.report {\"run\":\"7\"}"},
+        {"upgrade rollback --yes", "upgrade.rollback {}"},
+        {"upgrade approve", "upgrade.approve {}"},
+        {"upgrade approve n2", "upgrade.approve {\"node\":\"n2\"}"},
         {"upgrade abort --yes", "upgrade.abort {}"},
         {"job list", "job.list {}"},
         {"job show 1", "job.show {\"id\":\"1\"}"},
@@ -124,9 +150,10 @@ static void test_usage(void **state)
         {"node drain n1 --dry-run", "node drain has no dry run"},
         {"vm stop vm1 --timeout 0", "--timeout takes a number"},
         {"vm stop vm1 --timeout 1s", "--timeout takes a number"},
-        {"vm set vm1", "vm set needs --priority, --policy or --home"},
+        {"vm set vm1", "vm set needs --priority, --policy, --home, --preferred, --group or --postcopy"},
         {"vm set vm1 --priority high", "--priority takes a number"},
         {"vm add", "vm add needs --xml FILE"},
+        {"cluster config apply", "cluster config apply needs --file FILE"},
         {"node join", "node join needs --token-file"},
         {"cluster init --yes", "cluster init needs --name"},
         {"cluster join-token n2", "the token is a secret"},
@@ -357,6 +384,28 @@ static void test_vm_add_reads_the_file(void **state)
     assert_contains(WORLD_ERR(&w), "is empty");
 }
 
+static void test_settings_of_a_file(void **state)
+{
+    (void)state;
+    AUTO(folder_done) struct folder f = folder_new();
+    static const struct {
+        const char *text, *why;
+    } bad[] = {
+        {"a = 1\nb\n", "line 2: it must be NAME = VALUE, not \"b\""},
+        {"= 1\n", "line 1: it must be NAME = VALUE"},
+        {"a = 1\n\n a=2", "line 3: setting a stands there twice"},
+    };
+    char path[96], line[256];
+    snprintf(path, sizeof(path), "%s/t", f.path);
+    snprintf(line, sizeof(line), "cluster config apply --file %s", path);
+    put_file(path, "# what we want\r\n\n  a = x = 1 \r\nb=\nc =2", 0644);
+    assert_request(line, "cluster.config.apply {\"settings\":{\"a\":\"x = 1\",\"b\":\"\",\"c\":\"2\"}}");
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        put_file(path, bad[i].text, 0644);
+        assert_refused(line, bad[i].why);
+    }
+}
+
 int main(void)
 {
     setenv("TZ", "UTC", 1);
@@ -371,6 +420,7 @@ int main(void)
         cmocka_unit_test(test_token_refused_by_the_agent),
         cmocka_unit_test(test_join_refuses_wide_modes),
         cmocka_unit_test(test_vm_add_reads_the_file),
+        cmocka_unit_test(test_settings_of_a_file),
     };
     return cmocka_run_group_tests_name("cli_request", tests, NULL, NULL);
 }

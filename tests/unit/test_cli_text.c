@@ -133,6 +133,30 @@ static void test_check(void **state)
     assert_int_equal(world_run(&plan, "upgrade plan --target trixie"), 0);
 }
 
+#define MOVE(vm, to) "{\"vm\":\"" vm "\",\"memory_mib\":1024,\"to\":" to "}"
+#define STEP(node, skipped, moves)                                                                                     \
+    "{\"position\":0,\"node\":\"" node "\",\"from_release\":\"bookworm\",\"vms\":3,\"votes_after\":2,"                \
+    "\"votes_total\":3,\"skipped\":" skipped ",\"outlook\":{\"moves\":[" moves "],\"fullest\":\"n2\","                 \
+    "\"fullest_percent\":61}}"
+
+static void test_plan(void **state)
+{
+    (void)state;
+    AUTO(world_done) struct world w = {0};
+    world_data(&w, "upgrade.plan",
+               "{\"result\":0,\"findings\":[],\"plan\":{\"target\":\"trixie\",\"steps\":["
+               STEP("n1", "false", MOVE("vm1", "\"n2\"") "," MOVE("vm2", "null") "," MOVE("vm3", "\"n2\"")) ","
+               STEP("n2", "false", MOVE("a", "\"n1\"") "," MOVE("b", "\"n1\"") "," MOVE("c", "\"n1\"") ","
+                                   MOVE("d", "\"n1\"") "," MOVE("e", "\"n1\"")) ","
+               STEP("n3", "true", MOVE("f", "\"n1\"")) "]}}");
+    assert_int_equal(world_run(&w, "upgrade plan --target trixie"), 0);
+    assert_contains(WORLD_OUT(&w), "FULLEST THEN");
+    assert_contains(WORLD_OUT(&w), "n2 61%");
+    assert_contains(WORLD_OUT(&w), "\noff n1: vm1 vm3 to n2, vm2 nowhere\n");
+    assert_contains(WORLD_OUT(&w), "\noff n2: 5 virtual machines to n1\n");
+    assert_null(strstr(WORLD_OUT(&w), "off n3"));
+}
+
 static void test_level_raise_refused(void **state)
 {
     (void)state;
@@ -162,15 +186,24 @@ static void test_level_show(void **state)
                "{\"level\":{\"committed\":1,\"description\":\"Debian 12\",\"fence\":2,"
                "\"mixed\":{\"since\":\"2026-11-01T12:00:00.000Z\",\"days\":21,\"severity\":\"warning\"},"
                "\"machine\":\"pc-q35-7.2\",\"raised\":null,\"members\":["
-               "{\"node\":\"n1\",\"min\":1,\"native\":2,\"acknowledged\":true},"
-               "{\"node\":\"n2\",\"min\":1,\"native\":2,\"acknowledged\":false}]}}");
+               "{\"node\":\"n1\",\"min\":1,\"native\":2,\"acknowledged\":true,\"copied\":false},"
+               "{\"node\":\"n2\",\"min\":1,\"native\":2,\"acknowledged\":false},"
+               "{\"node\":\"n3\",\"min\":1,\"native\":2,\"acknowledged\":true,\"copied\":true}],"
+               "\"copy\":\"before-level-2.20261130T183000Z\"},"
+               "\"features\":[{\"name\":\"new things\",\"text\":\"x\",\"level\":2,\"available\":false}]}");
     assert_int_equal(world_run(&w, "level show"), 0);
     assert_string_equal(WORLD_OUT(&w), "Level      1 (Debian 12), MIXED for 21d 0h, being raised to 2\n"
                                        "Machine    pc-q35-7.2\n"
+                                       "Way back   /var/lib/ringmaster/before-level-2.20261130T183000Z, see "
+                                       "clusterctl-level(8)\n"
                                        "\n"
                                        "NODE RANGE RAISE\n"
                                        "n1   1-2   acknowledged\n"
-                                       "n2   1-2   waited for\n");
+                                       "n2   1-2   waited for\n"
+                                       "n3   1-2   has its copy\n"
+                                       "\n"
+                                       "FEATURE    LEVEL AVAILABLE\n"
+                                       "new things     2 no\n");
 }
 
 static void test_quorum_show(void **state)
@@ -232,8 +265,8 @@ static void test_odd_answers(void **state)
         "upgrade --target t",
     };
     static const char *const odd[] = {
-        "{\"nodes\":[1,null,{}],\"vms\":[[],{\"target\":1}],\"run\":[],\"jobs\":{},\"level\":7,\"self\":null,"
-        "\"health\":[{}],\"quorum\":1,\"events\":[{}],\"settings\":{\"a\":[1]},\"plan\":{\"steps\":[3]},\"job\":5}",
+        ("{\"nodes\":[1,null,{}],\"vms\":[[],{\"target\":1}],\"run\":[],\"jobs\":{},\"level\":7,\"self\":null,"
+         "\"health\":[{}],\"quorum\":1,\"events\":[{}],\"settings\":{\"a\":[1]},\"plan\":{\"steps\":[3]},\"job\":5}"),
         "[]",
         "7",
     };
@@ -271,6 +304,7 @@ int main(void)
         cmocka_unit_test(test_json_is_passed_on),
         cmocka_unit_test(test_agent_code_is_exit_code),
         cmocka_unit_test(test_check),
+        cmocka_unit_test(test_plan),
         cmocka_unit_test(test_level_raise_refused),
         cmocka_unit_test(test_level_show),
         cmocka_unit_test(test_quorum_show),

@@ -236,9 +236,9 @@ static void test_upgrade_the_whole_way(void **state)
                                             "upgrade.status {}\nevents {\"since\":5}\n"
                                             "upgrade.status {}\nevents {\"since\":6}\n");
     assert_contains(WORLD_OUT(&w), "Plan\n"
-                                   "# NODE FROM     VMS VOTES LEFT NOTE\n"
-                                   "1 n1   bookworm   1 2 of 3     -\n"
-                                   "2 n2   trixie     0 -          skipped: has it already\n");
+                                   "# NODE FROM     VMS VOTES LEFT FULLEST THEN NOTE\n"
+                                   "1 n1   bookworm   1 2 of 3     -            -\n"
+                                   "2 n2   trixie     0 -          -            skipped: has it already\n");
     assert_contains(WORLD_OUT(&w), "12:00:01  n1        pending -> draining\n"
                                    "12:00:02  vm1       n1 -> n2\n"
                                    "done: upgrade to trixie is awaiting-raise (0s)\n"

@@ -80,11 +80,19 @@ static void formed(void *ctx, const struct host_facts *f)
     w->n_formed++;
 }
 
+static int level_of_setting(void *ctx, const char *name, const char *value, struct error *e)
+{
+    (void)ctx;
+    bool is_later = str_eq(name, "vm.save_format") && str_eq(value, "sparse");
+    return is_later ? error_set(e, ERR_CONDITION, "sparse save images need functional level 2") : 0;
+}
+
 static int apply_bytes(struct world *w, enum entry_kind kind, struct slice payload)
 {
     const struct cluster_gate gate = {.ctx = w, .join_check = join_check, .is_mixed = is_mixed,
                                       .vms_running_on = vms_running_on, .vms_on = vms_on,
-                                      .facts_changed = facts_changed, .slot_removed = slot_removed, .formed = formed};
+                                      .facts_changed = facts_changed, .slot_removed = slot_removed, .formed = formed,
+                                      .setting_check = level_of_setting};
     struct entry e = {.term = 1, .index = ++w->index, .kind = (uint16_t)kind, .level = 1, .time_ms = w->now,
                       .request_id = id_of(1000 + (unsigned)w->index), .payload = payload};
     struct apply_result result = {0};
@@ -725,6 +733,61 @@ static void test_facts(void **ctx)
     assert_refused(w, ERR_NO_OBJECT, apply(w, ENTRY_NODE_FACTS, &b));
 }
 
+static void boots(struct world *w, const char *node, unsigned replica, unsigned boot)
+{
+    struct host_facts f = facts_of(node);
+    struct uuid own = id_of(replica);
+    struct buf b = {0};
+    snprintf(f.boot_id, sizeof(f.boot_id), "boot-%u", boot);
+    cluster_entry_facts(node, &own, &f, &b);
+    assert_int_equal(apply(w, ENTRY_NODE_FACTS, &b), 0);
+}
+
+static bool is_quarantined(const struct world *w, const char *node)
+{
+    return get(w, node).quarantined_ms > w->now;
+}
+
+static void test_quarantine(void **ctx)
+{
+    struct world *w = *ctx;
+    admit_n2(w);
+    boots(w, "n2", N2, 1);
+    for (unsigned i = 2; i <= 3; i++)
+        boots(w, "n2", N2, i);
+    node_failed(w->t, "n2", w->now); /* it is fenced, */
+    node_failed(w->t, "n2", w->now);
+    assert_true(is_quarantined(w, "n2"));
+    boots(w, "n2", N2, 4); /* and comes back from that */
+    assert_int_equal(get(w, "n2").failures_ms[NODE_FAILURES_MAX - 1], 0);
+    for (unsigned i = 1; i <= 9; i++)
+        boots(w, "n1", N1, i);
+    assert_false(is_quarantined(w, "n1")); /* one of two nodes at a time */
+    assert_int_equal(ADMIN(w, NODE_RESUME, "n2", .failback = false), 0);
+    assert_false(is_quarantined(w, "n2"));
+    boots(w, "n1", N1, 10);
+    assert_true(is_quarantined(w, "n1"));
+    w->now += NODE_QUARANTINE_MS;
+    assert_false(is_quarantined(w, "n1"));
+}
+
+static void test_what_is_no_failure(void **ctx)
+{
+    struct world *w = *ctx;
+    admit_n2(w);
+    for (unsigned i = 1; i <= 5; i++) { /* too seldom */
+        boots(w, "n2", N2, i);
+        w->now += NODE_FAILURES_WINDOW_MS / 2;
+    }
+    assert_false(is_quarantined(w, "n2"));
+    w->now += 2 * NODE_FAILURES_WINDOW_MS;
+    assert_int_equal(ADMIN(w, NODE_DRAIN, "n2", .failback = false), 0);
+    assert_int_equal(ADMIN(w, NODE_DRAINED, "n2", .failback = false), 0);
+    for (unsigned i = 6; i <= 12; i++) /* in maintenance */
+        boots(w, "n2", N2, i);
+    assert_false(is_quarantined(w, "n2"));
+}
+
 static int set(struct world *w, const char *name, const char *value)
 {
     struct buf b = {0};
@@ -746,6 +809,104 @@ static void test_settings(void **ctx)
     assert_int_equal(set(w, "upgrade.executor", ""), 0);
     setting_get(w->t, "upgrade.executor", value);
     assert_string_equal(value, "");
+}
+
+static int set_node(struct world *w, const char *site, const char *vote)
+{
+    struct node_set s = {.n = 2, .node = "n1", .values = {{.what = "site"}, {.what = "vote"}}};
+    struct buf b = {0};
+    STR_COPY(s.values[0].value, site);
+    STR_COPY(s.values[1].value, vote);
+    cluster_entry_node_set(&s, &b);
+    return apply(w, ENTRY_NODE_SET, &b);
+}
+
+static void assert_setting(const struct world *w, const char *name, const char *want)
+{
+    char value[SETTING_VALUE_MAX];
+    setting_get(w->t, name, value);
+    assert_string_equal(value, want);
+}
+
+static void test_settings_of_quorum(void **ctx)
+{
+    struct world *w = *ctx;
+    static const struct {
+        const char *name, *value;
+        int code;
+    } cases[] = {
+        {"quorum.dynamic", "off", 0},          {"quorum.dynamic", "perhaps", ERR_USAGE},
+        {"quorum.dynamic", "", 0},             {"quorum.lower_node", "n9", ERR_USAGE},
+        {"quorum.lower_node", "n1", 0},        {"quorum.preferred_site", "nowhere", ERR_USAGE},
+        {"node.n1.site", "a b", ERR_USAGE},    {"node.n9.site", "a", ERR_NO_OBJECT},
+        {"node.n1.colour", "red", ERR_USAGE},  {"node..site", "a", ERR_USAGE},
+        {"node.n1.site", "a", 0},              {"quorum.preferred_site", "a", 0},
+        {"node.n1.vote", "2", ERR_USAGE},      {"node.n1.vote", "0", ERR_USAGE}, /* nobody would be left */
+        {"node.n1.priority", "x", ERR_USAGE},  {"node.n1.priority", "1001", ERR_USAGE},
+        {"node.n1.priority", "5 ", ERR_USAGE}, {"node.n1.priority", " 5", ERR_USAGE},
+        {"node.n1.priority", "-1000", 0},      {"node.NODE.site", "a", ERR_NO_OBJECT},
+    };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        if (cases[i].code)
+            assert_refused(w, cases[i].code, set(w, cases[i].name, cases[i].value));
+        else
+            assert_int_equal(set(w, cases[i].name, cases[i].value), 0);
+    }
+    assert_setting(w, "node.n1.priority", "-1000");
+    assert_setting(w, "quorum.lower_node", "n1");
+    assert_setting(w, "quorum.preferred_site", "a");
+    assert_int_equal(set(w, "node.n1.site", ""), 0);
+    assert_setting(w, "quorum.preferred_site", ""); /* the site of no node any more */
+}
+
+static void test_settings_together(void **ctx)
+{
+    struct world *w = *ctx;
+    struct settings_put s = {.values = {{"upgrade.executor", "/x"}, {"vm.save_format", "sparse"}}, .n = 2};
+    struct buf b = {0};
+    cluster_entry_settings(&s, &b);
+    assert_int_equal(apply(w, ENTRY_SETTINGS_PUT, &b), ERR_CONDITION); /* the level says so of the second */
+    assert_setting(w, "upgrade.executor", "");
+    STR_COPY(s.values[1].value, "dense");
+    b = (struct buf){0};
+    cluster_entry_settings(&s, &b);
+    assert_int_equal(apply(w, ENTRY_SETTINGS_PUT, &b), ERR_USAGE);
+    assert_setting(w, "upgrade.executor", "");
+    STR_COPY(s.values[1].value, "raw");
+    b = (struct buf){0};
+    cluster_entry_settings(&s, &b);
+    assert_int_equal(apply(w, ENTRY_SETTINGS_PUT, &b), 0);
+    assert_setting(w, "upgrade.executor", "/x");
+    assert_setting(w, "vm.save_format", "raw");
+    assert_int_equal(set(w, "vm.save_format", "sparse"), ERR_CONDITION);
+    uint8_t many = SETTINGS_PUT_MAX + 1;
+    assert_int_equal(apply_bytes(w, ENTRY_SETTINGS_PUT, (struct slice){&many, 1}), ERR_MALFORMED);
+}
+
+static void test_settings_of_corosync(void **ctx)
+{
+    struct world *w = *ctx;
+    static const char *const wrong[] = {"299", "30001", "1e3", " 400", "0400", "400 ", "-1"};
+    for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++)
+        assert_refused(w, ERR_USAGE, set(w, "corosync.token_ms", wrong[i]));
+    assert_refused(w, ERR_USAGE, set(w, "corosync.token_coefficient_ms", "30001"));
+    assert_int_equal(set(w, "corosync.token_ms", "300"), 0);
+    assert_int_equal(set(w, "corosync.token_coefficient_ms", "0"), 0);
+    w->mixed = true;
+    assert_refused(w, ERR_CONDITION, set(w, "corosync.token_ms", ""));
+    assert_setting(w, "corosync.token_ms", "300");
+    assert_int_equal(set(w, "quorum.dynamic", "off"), 0);
+}
+
+/* All or none. */
+static void test_node_set(void **ctx)
+{
+    struct world *w = *ctx;
+    assert_refused(w, ERR_USAGE, set_node(w, "a", "0"));
+    assert_setting(w, "node.n1.site", "");
+    assert_int_equal(set_node(w, "a", "1"), 0);
+    assert_setting(w, "node.n1.site", "a");
+    assert_event(w, "", "setting node.n1.vote = 1");
 }
 
 static void test_events_and_secrets(void **ctx)
@@ -782,6 +943,9 @@ static void encode(enum entry_kind kind, struct buf *b)
     case ENTRY_NODE_ADMIN: cluster_entry_admin(&q, b); break;
     case ENTRY_TOKEN_ADD: cluster_entry_token(&k, (struct slice){(const uint8_t *)"x", 1}, b); break;
     case ENTRY_SECRET_PUT: cluster_entry_setting("witness.key", "sealed", b); break;
+    case ENTRY_NODE_SET:
+        cluster_entry_node_set(&(struct node_set){.node = "n1", .n = 1, .values = {{.what = "site"}}}, b);
+        break;
     case ENTRY_SETTING_PUT: cluster_entry_setting("upgrade.executor", "/x", b); break;
     default: cluster_entry_event(EVENT_INFO, "n1", "text", b);
     }
@@ -861,7 +1025,13 @@ int main(void)
         TEST(test_evict_ends_the_drain),
         TEST(test_evict_with_the_slot),
         TEST(test_facts),
+        TEST(test_quarantine),
+        TEST(test_what_is_no_failure),
         TEST(test_settings),
+        TEST(test_settings_of_quorum),
+        TEST(test_settings_of_corosync),
+        TEST(test_settings_together),
+        TEST(test_node_set),
         TEST(test_events_and_secrets),
         TEST(test_truncated),
         TEST(test_random),

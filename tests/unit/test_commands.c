@@ -16,6 +16,8 @@ struct ctl {
     int confirm;
     struct buf out, err;
     unsigned ids, vms;
+    const char *machine; /* of what is added; NULL: pc-q35-7.2 */
+    bool has_data_store;
     struct tempdir dir;
 };
 
@@ -41,6 +43,15 @@ static void parse(struct ctl *c, const struct core_action *a)
                                        .disks = 1,
                                        .xml = (char *)"<domain/>"}};
     snprintf(out.facts.name, sizeof out.facts.name, "vm%u", c->vms);
+    if (c->machine)
+        STR_COPY(out.facts.machine, c->machine);
+    out.facts.has_data_store = c->has_data_store;
+    if (a->vm.machine[0]) { /* of the first VM, which has that name and UUID */
+        STR_COPY(out.facts.name, "vm1");
+        out.facts.uuid = one_uuid(601);
+        STR_COPY(out.facts.machine, a->vm.machine);
+        c->vms--;
+    }
     one_step(c->o, (struct core_event){.type = EV_VM, .id = a->id, .vm = &out});
 }
 
@@ -268,12 +279,24 @@ static void put_moving_vm(struct ctl *c)
     journal_job_begin(tables_of(c), &j);
 }
 
+static void put_old_vm(struct ctl *c)
+{
+    struct vm v;
+    AUTO(buf_done) struct buf b = {0};
+    assert_int_equal(vm_get(tables_of(c), "vm1", &v), 0);
+    STR_COPY(v.machine, "pc-q35-6.2");
+    vm_encode(&v, &b);
+    tables_put(tables_of(c), TABLE_VM, v.name, buf_slice(&b));
+}
+
 static void put_run(struct ctl *c, enum run_state state, enum step_state step)
 {
     struct run r = {.id = one_uuid(4243),
                     .state = state,
                     .target = "trixie",
                     .n_steps = 1,
+                    .approve_each = true,
+                    .max_unavailable = 1,
                     .started_by = "admin",
                     .created_ms = c->o->wall,
                     .changed_ms = c->o->wall};
@@ -345,20 +368,14 @@ static void code_105(struct ctl *c)
 
 static void code_106(struct ctl *c)
 {
-    struct identity id = one_identity();
-    struct db_image image = {.term = 3,
-                             .base_index = 5,
-                             .base_term = 3,
-                             .applied_index = 5,
-                             .commit_index = 5,
-                             .tables = tables_new(),
-                             .base_config = {.n = 2, .replicas = {{one_uuid(2), 1, 1}, {one_uuid(9), 2, 1}}}};
     one_free(c->o);
-    c->o = one_new();
-    one_start(c->o, &id, &image);
+    c->o = one_without_quorum();
     must(c, 106, "status -o json");
     must(c, 106, "node drain n1 -o json");
+    must(c, 0, "quorum prevent -o json");
     must(c, 2, "check -o json");
+    must(c, 0, "quorum force --yes -o json");
+    must(c, 0, "quorum show -o json");
 }
 
 static void code_107(struct ctl *c)
@@ -456,7 +473,7 @@ static void test_reading(void **state)
         "vm list -o json",    "vm show vm1 -o json",
         "job list -o json",   "cluster config show -o json",
         "level show -o json", "upgrade status -o json",
-        "quorum show -o json",
+        "quorum show -o json", "witness show -o json",
         "upgrade -o json",    "events --since 1 -o json",
     };
     form(c);
@@ -466,6 +483,7 @@ static void test_reading(void **state)
     must(c, 0, "node resume n1 --failback -o json");
     must(c, 0, "node drain n1 -o json --wait"); /* the last answer is that of its job */
     must(c, 0, "node resume n1 -o json --wait");
+    must(c, 0, "node set n1 --site a --priority 2 -o json");
     for (int pass = 0; pass < 2; pass++) { /* of one node, and with all that may be going on */
         for (size_t i = 0; i + (pass ? 0 : 2) < sizeof lines / sizeof lines[0]; i++)
             ctl(c, lines[i]);
@@ -491,11 +509,74 @@ static void test_changing(void **state)
     with_path(c, 0, "vm add --node n1 --xml", "/vm.xml", " -o json");
     with_path(c, 0, "vm add --xml", "/vm.xml", " -o json");
     must(c, 0, "vm set vm1 --priority 5 --policy save --home n1 -o json");
+    must(c, 0, "vm list --outdated -o json");
+    must(c, 113, "vm upgrade-version vm1 --yes -o json"); /* it is of the level's machine type */
+    must(c, 113, "vm upgrade-version vm1 --to pc-q35-10.0 --yes -o json");
+    must(c, 113, "vm rollback-version vm1 -o json");
+    put_old_vm(c);
+    must(c, 0, "vm list --outdated -o json");
+    must(c, 0, "vm upgrade-version vm1 --yes -o json");
+    must(c, 0, "vm show vm1 -o json");
+    assert_non_null(strstr((const char *)c->out.p, "\"machine_before\": \"pc-q35-6.2\""));
+    must(c, 0, "vm rollback-version vm1 -o json");
+    assert_non_null(strstr((const char *)c->out.p, "\"machine\": \"pc-q35-6.2\""));
+    must(c, 0, "vm set vm1 --preferred n1 --group db --postcopy on -o json");
+    must(c, 64, "vm set vm1 --postcopy perhaps -o json");
+    must(c, 105, "vm set vm1 --preferred n1,n9 -o json");
     must(c, 113, "vm migrate vm1 -o json");
     must(c, 0, "vm stop vm1 -o json"); /* is off: done at once */
     must(c, 0, "vm remove vm2 --yes -o json");
     must(c, 0, "vm start vm1 -o json");
     must(c, 105, "job cancel 03010000-0000-0000-0000-000000000001 -o json");
+}
+
+/* What a node of the committed level could not read is refused, with the level that it needs and how to get there. */
+static void test_features_below_their_level(void **state)
+{
+    struct ctl *c = *state;
+    form(c);
+    c->machine = "pc-q35-10.0";
+    with_path(c, 113, "vm add --xml", "/vm.xml", " -o json");
+    assert_non_null(strstr((const char *)c->out.p, "functional level 2, the cluster's is 1"));
+    c->machine = NULL;
+    c->has_data_store = true;
+    with_path(c, 113, "vm add --xml", "/vm.xml", " -o json");
+    assert_non_null(strstr((const char *)c->out.p, "functional level 2, the cluster's is 1"));
+    assert_non_null(strstr((const char *)c->out.p, "clusterctl level raise"));
+    must(c, 113, "cluster config set vm.save_format sparse -o json");
+    assert_non_null(strstr((const char *)c->out.p, "functional level 2, the cluster's is 1"));
+    level_init(tables_of(c), 2, "pc-q35-10.0");
+    with_path(c, 0, "vm add --xml", "/vm.xml", " -o json");
+    c->machine = "pc-q35-10.0";
+    with_path(c, 0, "vm add --xml", "/vm.xml", " -o json");
+    must(c, 0, "cluster config set vm.save_format sparse -o json");
+}
+
+static void test_witness(void **state)
+{
+    struct ctl *c = *state;
+    form(c);
+    must(c, 0, "witness show -o json"); /* there is none */
+    must(c, 105, "witness test -o json");
+    must(c, 105, "witness remove --yes -o json");
+    tempdir_write(&c->dir, "/key", "key-one-of-the-account", 0600);
+    with_path(c, 0, "witness set azure --account acct --key-file", "/key", " -o json");
+    assert_null(strstr((const char *)c->out.p, "key-one"));
+    must(c, 113, "witness set file --path /srv/witness -o json"); /* a copy */
+    c->o->record.sequence = 0;
+    must(c, 0, "witness set file --path /srv/witness -o json");
+    one_run(c->o, 2000);
+    must(c, 0, "witness show -o json");
+    must(c, 0, "witness test -o json");
+    must(c, 0, "status -o json");
+    c->o->witness_says = WITNESS_UNKNOWN;
+    c->o->witness_cause = WITNESS_CAUSE_TIMEOUT;
+    must(c, 124, "witness test -o json");
+    one_run(c->o, 120000);
+    must(c, 0, "witness show -o json");
+    must(c, 0, "status -o json");
+    c->o->witness_says = 0;
+    must(c, 0, "witness set none --yes -o json");
 }
 
 static void test_tokens(void **state)
@@ -507,7 +588,16 @@ static void test_tokens(void **state)
     assert_int_equal(tempdir_mode(&c->dir, "/n2.token"), 0600);
     with_path(c, 113, "node join --token-file", "/n2.token", " -o json"); /* of this node's cluster it is not */
     must(c, 0, "cluster config set upgrade.executor /usr/libexec/hook -o json");
+    tempdir_write(&c->dir, "/settings", "upgrade.executor = /usr/libexec/other\nvm.save_format = sparse\n", 0644);
+    uint64_t index = db_applied_index(core_db(c->o->core));
+    with_path(c, 113, "cluster config apply --file", "/settings", " -o json"); /* a kind of entry of level 2 … */
+    assert_int_equal(db_applied_index(core_db(c->o->core)), index); /* … which is not even written */
+    must(c, 113, "cluster config set vm.save_format sparse -o json");
+    must(c, 0, "cluster config set vm.save_format raw -o json");
+    level_init(tables_of(c), 2, "pc-q35-7.2");
+    with_path(c, 0, "cluster config apply --file", "/settings", " -o json");
     must(c, 0, "cluster config show -o json");
+    assert_non_null(strstr((const char *)c->out.p, "/usr/libexec/other"));
     tempdir_write(&c->dir, "/again.token",
                   "{\"ca_sha256\":\"0000000000000000000000000000000000000000000000000000000000000000\","
                   "\"node\":\"n1\"}",
@@ -530,11 +620,33 @@ static void test_upgrades(void **state)
     put_run(c, RUN_PAUSED, STEP_PENDING);
     must(c, 0, "upgrade resume -o json");
     must(c, 0, "upgrade pause -o json");
+    put_run(c, RUN_RUNNING, STEP_AWAITING_APPROVAL);
+    must(c, 0, "upgrade status -o json");
+    must(c, 0, "status");
+    must(c, 0, "upgrade approve n9 -o json");
+    must(c, 64, "upgrade start --target trixie --max-unavailable 0");
+    must(c, 113, "upgrade rollback --yes -o json"); /* the level was raised */
     put_run(c, RUN_PAUSED_ERROR, STEP_FAILED);
     must(c, 0, "upgrade retry -o json");
     must(c, 0, "upgrade abort --yes -o json");
     put_away_node(c);
     must(c, 0, "node evict n9 --keep-slot --force --yes -o json");
+}
+
+static void test_rollback(void **state)
+{
+    struct ctl *c = *state;
+    form(c);
+    must(c, 105, "upgrade report -o json");
+    put_away_node(c);
+    put_run(c, RUN_PAUSED_ERROR, STEP_FAILED);
+    must(c, 0, "upgrade rollback --yes -o json");
+    must(c, 0, "upgrade status -o json");
+    must(c, 0, "upgrade status");
+    must(c, 0, "upgrade report -o json");
+    must(c, 0, "upgrade report 03010000-0000-0000-0000-000000001093");
+    must(c, 105, "upgrade report 03010000-0000-0000-0000-000000009999");
+    must(c, 113, "level raise --yes -o json");
 }
 
 static void test_lines(void **state)
@@ -557,8 +669,11 @@ int main(void)
         TEST(test_outside_of_a_cluster),
         TEST(test_reading),
         TEST(test_changing),
+        TEST(test_features_below_their_level),
+        TEST(test_witness),
         TEST(test_tokens),
         TEST(test_upgrades),
+        TEST(test_rollback),
         TEST(test_lines),
     };
     return cmocka_run_group_tests_name("commands", tests, NULL, NULL);

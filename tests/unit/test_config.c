@@ -128,7 +128,8 @@ static void test_unknown_keys_come_with_the_known(void **state)
     struct error e = {0};
     put(f, "ringmaster.conf", "[tls]\nprot=1\n");
     assert_int_equal(config_load(f->file, true, &c, &e), ERR_USAGE);
-    assert_string_equal(e.remedy, "known are [node] name, [node] address, [tls] port, [log] level: ringmaster.conf(5)");
+    assert_string_equal(e.remedy, "known are [node] name, [node] address, [fence] watchdog, [tls] port, [log] level: "
+                                  "ringmaster.conf(5)");
 }
 
 static void refused_mode(struct folder *f, const char *name, const char *what, const char *remedy)

@@ -13,12 +13,20 @@
     "    crypto_cipher: aes256\n" \
     "    crypto_hash: sha256\n" \
     "    token: 1000\n" \
+    "    seqno_unchanged_const: 2\n" \
     "}\n" \
     "system {\n" \
     "    sched_rr: no\n" \
     "}\n" \
     "quorum {\n" \
     "    provider: corosync_votequorum\n" \
+    "    expected_votes: 200\n" \
+    "    device {\n" \
+    "        model: ringmaster\n" \
+    "        votes: 100\n" \
+    "        timeout: 3000\n" \
+    "        sync_timeout: 1000\n" \
+    "    }\n" \
     "}\n" \
     "logging {\n" \
     "    to_syslog: yes\n" \
@@ -36,9 +44,9 @@ static void test_render(void **state)
 {
     (void)state;
     const struct corosync_slot slots[] = {{"n1", "10.0.0.1", 1}, {"n2", "fd00::2", 4294967295}};
-    AUTO(freep) char *none = corosync_conf_render("ring", NULL, 0);
+    AUTO(freep) char *none = corosync_conf_render("ring", NULL, NULL, 0);
     assert_string_equal(none, HEAD "}\n");
-    AUTO(freep) char *two = corosync_conf_render("ring", slots, 2);
+    AUTO(freep) char *two = corosync_conf_render("ring", NULL, slots, 2);
     assert_string_equal(two, HEAD NODE("n1", "1", "10.0.0.1") NODE("n2", "4294967295", "fd00::2") "}\n");
 }
 
@@ -73,11 +81,34 @@ static void test_of_tables(void **state)
     tables_free(t);
 }
 
+/* Only what was set stands there: a coefficient of 0 is one. */
+static void test_times(void **state)
+{
+    (void)state;
+    struct tables *t = tables_new();
+    struct cluster c = {.name = "ring"};
+    AUTO(buf_done) struct buf b = {0};
+    cluster_encode(&c, &b);
+    tables_put(t, TABLE_CLUSTER, "cluster", buf_slice(&b));
+    setting_put(t, "corosync.token_coefficient_ms", "0", 1);
+    AUTO(freep) char *one = corosync_conf_of_tables(t);
+    assert_non_null(strstr(one, "    token: 1000\n    token_coefficient: 0\n    seqno"));
+    setting_put(t, "corosync.token_ms", "300", 1);
+    AUTO(freep) char *both = corosync_conf_of_tables(t);
+    assert_non_null(strstr(both, "    token: 300\n    token_coefficient: 0\n    seqno"));
+    setting_put(t, "corosync.token_ms", "", 1);
+    setting_put(t, "corosync.token_coefficient_ms", "", 1);
+    AUTO(freep) char *none = corosync_conf_of_tables(t);
+    assert_string_equal(none, HEAD "}\n");
+    tables_free(t);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_render),
         cmocka_unit_test(test_of_tables),
+        cmocka_unit_test(test_times),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -51,6 +51,14 @@ static void pass(struct world *w, int64_t ms)
     }
 }
 
+static void name_witness(struct world *w, const struct uuid *id)
+{
+    AUTO(buf_done) struct buf b = {0};
+    db_encode_witness_name(&b, id);
+    (void)propose_at(&w->c, 0, ENTRY_WITNESS_NAME, buf_slice(&b));
+    pass(w, 500);
+}
+
 static void propose_witness(struct world *w, uint16_t kind, uint8_t weight)
 {
     AUTO(buf_done) struct buf b = {0};
@@ -165,10 +173,14 @@ static void test_stale_node_is_refused(void **state)
     assert_int_equal(db_term(w.c.node[1].db), term); /* it waits; it does not disturb */
     db_witness(w.c.node[1].db, &v);
     assert_non_null(strstr(v.trouble, "went on without"));
+    assert_int_equal(v.refused_term, w.tag.term);
     node_start(&w.c, 0);
     regroup(&w.c);
     pass(&w, 3000);
     assert_int_equal(count_leaders(&w.c), 1);
+    db_witness(w.c.node[1].db, &v);
+    assert_string_equal(v.trouble, "");
+    assert_int_equal(v.refused_term, 0);
     assert_value(&w.c, 1, "k", "alone");
     cluster_down(&w.c);
 }
@@ -232,6 +244,44 @@ static void test_same_term(void **state)
     pass(&w, 12000); /* node 0 might vote yet: the candidacy lasts as long as it may */
     assert_true(db_is_leader(w.c.node[1].db));
     assert_true(db_term(w.c.node[1].db) > 1 && w.tag.term == db_term(w.c.node[1].db));
+    cluster_down(&w.c);
+}
+
+/* Removed and set again while the same node leads: the tag is of this very term, and members are added anew. A write of
+ * before that was under way all the time may land before the next one, never after it. */
+static void test_named_again(void **state)
+{
+    (void)state;
+    struct world w = {0};
+    struct db_witness_view v;
+    const struct uuid nobody = {0};
+    world_up(&w, 4);
+    uint64_t term = w.tag.term;
+    w.answers = false;
+    cut(&w, 3, true);
+    pass(&w, 100);
+    assert_int_equal(w.c.node[0].call->verb, DB_WITNESS_PUT); /* without node 3 */
+    struct db_witness_call late = *w.c.node[0].call;
+    propose_witness(&w, ENTRY_WITNESS_WEIGHT, 0);
+    name_witness(&w, &nobody);
+    answer(&w, 0, DB_WITNESS_UNKNOWN);
+    cut(&w, 3, false);
+    cut(&w, 2, true);
+    pass(&w, 3000);
+    propose_witness(&w, ENTRY_WITNESS_NAME, 0);
+    assert_int_equal(w.c.node[0].call->verb, DB_WITNESS_GET);
+    answer(&w, 0, DB_WITNESS_DONE);
+    db_witness(w.c.node[0].db, &v);
+    assert_true(w.tag.term == term && !v.is_known && !v.is_current);
+    assert_int_equal(w.c.node[0].call->verb, DB_WITNESS_PUT);
+    assert_int_equal(w.c.node[0].call->tag.n_members, 3);
+    land(&w, &late);
+    answer(&w, 0, DB_WITNESS_LOST);
+    w.answers = true;
+    pass(&w, 500);
+    propose_witness(&w, ENTRY_WITNESS_WEIGHT, 1);
+    assert_int_equal(db_configuration(w.c.node[0].db)->witness_weight, 1);
+    assert_true(w.tag.term == term && !is_member(&w, 2) && is_member(&w, 3));
     cluster_down(&w.c);
 }
 
@@ -361,6 +411,7 @@ int main(void)
         cmocka_unit_test(test_stale_node_is_refused),
         cmocka_unit_test(test_unknown_outcome),
         cmocka_unit_test(test_same_term),
+        cmocka_unit_test(test_named_again),
         cmocka_unit_test(test_unreachable),
         cmocka_unit_test(test_rolled_back),
         cmocka_unit_test(test_missing_or_foreign),

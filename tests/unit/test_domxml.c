@@ -44,7 +44,7 @@ static int parse(struct fixture *f, const char *xml)
     free(f->facts.xml);
     f->facts = (struct vm_facts){0};
     f->e = (struct error){0};
-    return domxml_parse(xml, &f->machines, &random_one, &f->facts, &f->e);
+    return domxml_parse(xml, "", &f->machines, &random_one, &f->facts, &f->e);
 }
 
 #define HEAD            "<domain type='kvm'><name>vm1</name>"
@@ -172,6 +172,42 @@ static void test_what_pins(void **state)
     assert_false(f->facts.has_local_disk);
 }
 
+/* Nothing else of a foreign document is touched. */
+static void test_another_machine(void **state)
+{
+    struct fixture *f = *state;
+    const char *xml = DOMAIN("<disk type='file' x:own='1' xmlns:x='urn:x'><!-- theirs --></disk>");
+    assert_int_equal(parse(f, xml), 0);
+    AUTO(freep) char *before = xstrdup(f->facts.xml);
+    char *at = strstr(before, "pc-q35-7.2");
+    assert_non_null(at);
+    memcpy(at, "pc-q35-6.2", 10);
+    free(f->facts.xml);
+    assert_int_equal(domxml_parse(xml, "pc-q35-6.2", &f->machines, &random_one, &f->facts, &f->e), 0);
+    assert_string_equal(f->facts.machine, "pc-q35-6.2");
+    assert_string_equal(f->facts.xml, before);
+    free(f->facts.xml);
+    f->facts.xml = NULL;
+    assert_int_equal(domxml_parse(xml, "pc-q35-10.0", &f->machines, &random_one, &f->facts, &f->e), ERR_USAGE);
+    assert_non_null(strstr(f->e.text, "QEMU on this host has no machine type pc-q35-10.0"));
+}
+
+static void test_data_store(void **state)
+{
+    struct fixture *f = *state;
+    static const char *const with[] = {
+        DOMAIN("<disk type='file'><source file='/a'><dataStore type='file'/></source></disk>"),
+        DOMAIN("<disk type='file'/><disk type='file'><source file='/a'/><backingStore type='file'>"
+               "<source file='/b'><dataStore type='block'/></source></backingStore></disk>"),
+    };
+    for (size_t i = 0; i < 2; i++) {
+        assert_int_equal(parse(f, with[i]), 0);
+        assert_true(f->facts.has_data_store);
+    }
+    assert_int_equal(parse(f, DOMAIN("<disk type='file'><source file='/dataStore'/></disk>")), 0);
+    assert_false(f->facts.has_data_store);
+}
+
 static void test_not_a_domain(void **state)
 {
     struct fixture *f = *state;
@@ -272,6 +308,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(test_machines),     TEST(test_facts),           TEST(test_uuid_is_made),
         TEST(test_machine),      TEST(test_memory),          TEST(test_what_pins),
+        TEST(test_another_machine),
+        TEST(test_data_store),
         TEST(test_not_a_domain), TEST(test_entities),        TEST(test_xinclude_is_not_followed),
         TEST(test_huge),         TEST(test_grows_too_large), TEST(test_deep),
     };

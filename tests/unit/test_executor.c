@@ -77,6 +77,27 @@ static void test_states(void **state)
     }
 }
 
+/* The program that comes with the agent, whatever the setting's path; it needs no token. */
+static void test_in_place(void **state)
+{
+    struct fixture *f = *state;
+    struct hook_call c = call_of(f, HOOK_START, "echo \"$1:$2:$RINGMASTER_TARGET:${RINGMASTER_JOIN_FILE-none}\"");
+    char program[HOOK_PATH_MAX];
+    STR_COPY(program, c.path);
+    f->env.in_place = program;
+    STR_COPY(c.path, EXECUTOR_IN_PLACE);
+    struct hook_outcome o = run(f, &c);
+    assert_int_equal(o.error.code, 0);
+    assert_string_equal(o.output, "start:op-1:trixie:none\n");
+    c.verb = HOOK_CANCEL;
+    o = run(f, &c);
+    assert_string_equal(o.output, "cancel:op-1:trixie:none\n");
+    f->env.in_place = NULL; /* the installed one, which is not there */
+    o = run(f, &c);
+    assert_int_equal(o.error.code, ERR_IO);
+    assert_non_null(strstr(o.error.text, RINGMASTER_LIBEXEC_DIR "/upgrade-in-place"));
+}
+
 static void test_arguments_and_environment(void **state)
 {
     struct fixture *f = *state;
@@ -210,6 +231,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_states),
+        cmocka_unit_test(test_in_place),
         cmocka_unit_test(test_arguments_and_environment),
         cmocka_unit_test(test_join_file),
         cmocka_unit_test(test_timeout),

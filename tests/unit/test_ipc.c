@@ -373,8 +373,9 @@ static uint64_t new_client(void *ctx)
     return ++s->last_client;
 }
 
-static void on_request(void *ctx, uint64_t client, const struct json *request, enum core_access access)
+static void on_request(void *ctx, uint64_t client, const struct json *request, enum core_access access, uid_t uid)
 {
+    assert_int_equal(uid, getuid());
     struct server *s = ctx;
     const char *verb, *id;
     const struct json *args;

@@ -12,7 +12,8 @@ struct cluster {
     struct level_node nodes[NODES];
     uint64_t index;
     unsigned n_proposed;
-    struct buf proposed[8];
+    struct buf proposed[16];
+    struct level_copy copies[NODES];
 };
 
 static struct error apply(struct cluster *c, struct slice payload, int64_t time_ms)
@@ -36,23 +37,35 @@ static int request(struct cluster *c, enum level_verb verb, uint8_t level, const
     return apply(c, buf_slice(&b), 5000).code;
 }
 
+static int request_copied(struct cluster *c, const char *node, uint64_t index)
+{
+    AUTO(buf_done) struct buf b = {0};
+    struct level_request q = {.verb = LEVEL_COPIED, .level = 2, .copy_index = index};
+    STR_COPY(q.node, node);
+    level_entry(&q, &b);
+    return apply(c, buf_slice(&b), 5000).code;
+}
+
 static void propose(void *ctx, enum entry_kind kind, struct buf *payload, const char *key)
 {
     struct cluster *c = ctx;
     assert_int_equal(kind, ENTRY_LEVEL);
     assert_true(key[0] != '\0');
-    assert_true(c->n_proposed < 8);
+    assert_true(c->n_proposed < 16);
     c->proposed[c->n_proposed++] = *payload;
     *payload = (struct buf){0};
 }
 
-/* Every node steps, n1 leads; what they propose is applied. Returns how much that was. */
+/* Every node that steps, n1 leads; what they propose is applied. Returns how much that was. */
 static unsigned step(struct cluster *c)
 {
     struct level_env env = {.ctx = c, .propose = propose};
-    for (size_t i = 0; i < NODES; i++)
+    for (size_t i = 0; i < NODES; i++) {
+        struct level_self self = {
+            .node = c->nodes[i].name, .range = {1, 2}, .is_leader = i == 0, .copy = &c->copies[i]};
         if (c->nodes[i].present)
-            level_step(c->t, c->nodes[i].name, (struct level_range){1, 2}, i == 0, c->nodes, NODES, &env);
+            level_step(c->t, &self, c->nodes, NODES, &env);
+    }
     unsigned n = c->n_proposed;
     for (unsigned i = 0; i < n; i++) {
         apply(c, buf_slice(&c->proposed[i]), 6000);
@@ -69,10 +82,17 @@ static struct level_state get(const struct cluster *c)
     return s;
 }
 
+/* They all make the copy that is wanted now. */
+static void copy_all(struct cluster *c)
+{
+    for (size_t i = 0; i < NODES; i++)
+        c->copies[i].done = get(c).copy_index;
+}
+
 static void init(struct cluster *c, uint8_t native)
 {
     *c = (struct cluster){.t = tables_new()};
-    level_init(c->t, 1);
+    level_init(c->t, 1, NULL);
     for (size_t i = 0; i < NODES; i++) {
         snprintf(c->nodes[i].name, sizeof(c->nodes[i].name), "n%zu", i + 1);
         c->nodes[i].present = true;
@@ -87,11 +107,11 @@ static void test_level_of_a_newer_release(void **state)
     struct tables *t = tables_new();
     struct error e = {0};
     assert_int_equal(level_check_known(t, &e), 0); /* no cluster yet */
-    level_init(t, level_newest());
+    level_init(t, level_newest(), NULL);
     assert_int_equal(level_check_known(t, &e), 0);
     tables_free(t);
     t = tables_new();
-    level_init(t, (uint8_t)(level_newest() + 1));
+    level_init(t, (uint8_t)(level_newest() + 1), NULL);
     assert_int_equal(level_check_known(t, &e), ERR_CONDITION);
     assert_non_null(strstr(e.text, "this agent knows levels up to"));
     assert_non_null(strstr(e.remedy, "install the release"));
@@ -163,6 +183,35 @@ static void test_mixed(void **state)
     tables_free(c.t);
 }
 
+/* Each by itself, on the committed level: what the nodes could do does not count. */
+static void test_every_feature_has_its_gate(void **state)
+{
+    (void)state;
+    struct cluster c;
+    init(&c, 2);
+    AUTO(json_freep) struct json *at1 = features_json(1), *at2 = features_json(2);
+    assert_int_equal(json_count(at1), FEATURE_COUNT);
+    for (int f = 0; f < FEATURE_COUNT; f++) {
+        struct error e = {0};
+        const char *name = json_get_str(json_at(at1, (size_t)f), "name", "");
+        assert_int_equal(json_get_int(json_at(at1, (size_t)f), "level", 0), 2);
+        assert_false(json_get_bool(json_at(at1, (size_t)f), "available", true));
+        assert_true(json_get_bool(json_at(at2, (size_t)f), "available", false));
+        assert_int_equal(feature_check(c.t, (enum feature)f, &e), ERR_CONDITION);
+        assert_non_null(strstr(e.text, name));
+        assert_non_null(strstr(e.text, "need functional level 2, the cluster's is 1"));
+        assert_string_equal(e.remedy, "clusterctl level raise");
+    }
+    tables_free(c.t);
+    c.t = tables_new();
+    level_init(c.t, 2, "pc-i440fx-10.1 pc-q35-10.0 pc-q35-7.2");
+    assert_string_equal(get(&c).machine, "pc-q35-10.0");
+    assert_int_equal(get(&c).n, 0);
+    for (int f = 0; f < FEATURE_COUNT; f++)
+        assert_int_equal(feature_check(c.t, (enum feature)f, NULL), 0);
+    tables_free(c.t);
+}
+
 static void test_raise(void **state)
 {
     (void)state;
@@ -181,10 +230,28 @@ static void test_raise(void **state)
     struct uuid job = get(&c).fence_job;
     assert_int_equal(get(&c).fl, 1);
     assert_int_equal(request(&c, LEVEL_COMMIT, 2, ""), ERR_AGAIN); /* nobody acknowledged */
-    for (int i = 0; i < 3; i++)
-        step(&c);
+    assert_int_equal(get(&c).copy_index, 0);
+    step(&c);                                                      /* all acknowledge */
+    assert_int_equal(request(&c, LEVEL_COMMIT, 2, ""), ERR_AGAIN); /* nobody has a copy */
+    step(&c);
+    assert_true(get(&c).copy_index != 0);
+    for (size_t i = 0; i < NODES; i++)
+        c.copies[i].under_way = get(&c).copy_index;
+    assert_int_equal(step(&c), 0); /* they are being made */
+    copy_all(&c);
+    c.copies[2].done = 0;
+    assert_int_equal(step(&c), 2);
+    assert_int_equal(request(&c, LEVEL_COMMIT, 2, ""), ERR_AGAIN); /* n3 has none yet */
+    assert_int_equal(step(&c), 0);
+    copy_all(&c);
+    step(&c);
+    assert_int_equal(get(&c).fl, 1);
+    step(&c);
     struct level_state s = get(&c);
     assert_int_equal(s.fl, 2);
+    char name[LEVEL_COPY_NAME_MAX];
+    level_copy_name(&s, name);
+    assert_string_equal(name, "before-level-2.19700101T000006Z");
     assert_int_equal(s.fence, 0);
     assert_int_equal(s.mixed_since_ms, 0);
     assert_int_equal(s.raised_ms, 6000);
@@ -196,6 +263,99 @@ static void test_raise(void **state)
     assert_int_equal(step(&c), 0);
     assert_int_equal(level_raise_check(c.t, c.nodes, NODES, &findings, &e), ERR_CONDITION); /* the newest */
     json_free(findings);
+    tables_free(c.t);
+}
+
+/* An agent that was restarted, or got a snapshot, knows of no copy: another one is made, of a later index, by all. */
+static void test_a_missed_copy_is_made_anew(void **state)
+{
+    (void)state;
+    struct cluster c;
+    init(&c, 2);
+    request(&c, LEVEL_FENCE, 2, "");
+    step(&c);
+    step(&c);
+    uint64_t first = get(&c).copy_index;
+    copy_all(&c);
+    c.copies[1] = c.copies[2] = (struct level_copy){0};
+    step(&c); /* n1 has it, n2 and n3 ask for one, and once is enough */
+    uint64_t second = get(&c).copy_index;
+    assert_true(second > first);
+    for (size_t i = 0; i < NODES; i++)
+        assert_false(get(&c).members[i].copied);
+    for (size_t i = 0; i < NODES; i++)
+        c.copies[i].under_way = second;
+    assert_int_equal(step(&c), 0);
+    assert_int_equal(get(&c).copy_index, second);
+    copy_all(&c);
+    step(&c);
+    step(&c);
+    assert_int_equal(get(&c).fl, 2);
+    tables_free(c.t);
+}
+
+static void test_a_copy_that_failed_ends_the_raise(void **state)
+{
+    (void)state;
+    struct cluster c;
+    struct job j;
+    init(&c, 2);
+    request(&c, LEVEL_FENCE, 2, "");
+    struct uuid job = get(&c).fence_job;
+    step(&c);
+    step(&c);
+    copy_all(&c);
+    c.copies[1] = (struct level_copy){.failed = get(&c).copy_index};
+    error_set(&c.copies[1].error, ERR_IO, "cannot write /x: No space left on device");
+    step(&c);
+    assert_int_equal(get(&c).fence, 0);
+    assert_int_equal(get(&c).copy_index, 0);
+    assert_int_equal(journal_job_get(c.t, &job, &j), 0);
+    assert_int_equal(j.state, JOB_FAILED);
+    assert_string_equal(j.error, "n2 made no database copy: cannot write /x: No space left on device");
+    assert_int_equal(step(&c), 0);
+    tables_free(c.t);
+}
+
+/* What some VM needs and a member lacks would be found out when that VM is to move there. */
+static void test_what_a_member_lacks_blocks(void **state)
+{
+    (void)state;
+    struct cluster c;
+    struct error e = {0};
+    struct json *findings = NULL;
+    init(&c, 2);
+    error_set(&c.nodes[1].lacks, ERR_CONDITION, "the QEMU of n2 lacks machine type pc-q35-2.4 of VM old");
+    assert_int_equal(level_raise_check(c.t, c.nodes, NODES, &findings, &e), ERR_CONDITION);
+    assert_non_null(strstr(e.text, "n2 lacks machine type pc-q35-2.4"));
+    json_free(findings);
+    request(&c, LEVEL_FENCE, 2, "");
+    step(&c);
+    assert_int_equal(get(&c).fence, 0);
+    tables_free(c.t);
+}
+
+/* A copy is of the time of the raise: put back, that is over, at the same moment on every node. */
+static void test_restored(void **state)
+{
+    (void)state;
+    struct cluster c;
+    struct job j;
+    init(&c, 2);
+    request(&c, LEVEL_FENCE, 2, "");
+    struct uuid job = get(&c).fence_job;
+    step(&c);
+    step(&c);
+    level_restored(c.t);
+    assert_int_equal(get(&c).fl, 1);
+    assert_int_equal(get(&c).fence, 0);
+    assert_int_equal(journal_job_get(c.t, &job, &j), 0);
+    assert_int_equal(j.state, JOB_FAILED);
+    assert_int_equal(j.ended_ms, 6000);
+    struct hash once = tables_hash(c.t);
+    level_restored(c.t);
+    struct hash twice = tables_hash(c.t);
+    assert_true(hash_eq(&once, &twice));
     tables_free(c.t);
 }
 
@@ -280,6 +440,16 @@ static void test_changed_member_acknowledges_again(void **state)
         assert_int_equal(request(&c, LEVEL_ACK, 2, c.nodes[i].name), 0);
     level_member_set(c.t, "n2", (struct level_range){2, 3}, 8);
     assert_int_equal(request(&c, LEVEL_COMMIT, 2, ""), ERR_AGAIN);
+    assert_int_equal(request(&c, LEVEL_COPY, 2, ""), ERR_AGAIN);
+    assert_int_equal(request(&c, LEVEL_ACK, 2, "n2"), 0);
+    assert_int_equal(request(&c, LEVEL_COPY, 2, ""), 0);
+    for (size_t i = 0; i < NODES; i++)
+        assert_int_equal(request_copied(&c, c.nodes[i].name, get(&c).copy_index), 0);
+    assert_int_equal(request_copied(&c, "n9", get(&c).copy_index), ERR_AGAIN);
+    assert_int_equal(request_copied(&c, "n1", get(&c).copy_index - 1), ERR_AGAIN);
+    level_member_set(c.t, "n2", (struct level_range){1, 2}, 8);
+    assert_int_equal(request(&c, LEVEL_COMMIT, 2, ""), ERR_AGAIN);
+    level_member_set(c.t, "n2", (struct level_range){2, 3}, 8);
     assert_int_equal(request(&c, LEVEL_ACK, 2, "n2"), 0);
     assert_int_equal(request(&c, LEVEL_COMMIT, 2, ""), 0);
     assert_int_equal(get(&c).fl, 2);
@@ -293,7 +463,12 @@ int main(void)
         cmocka_unit_test(test_ranges),
         cmocka_unit_test(test_join),
         cmocka_unit_test(test_mixed),
+        cmocka_unit_test(test_every_feature_has_its_gate),
         cmocka_unit_test(test_raise),
+        cmocka_unit_test(test_a_missed_copy_is_made_anew),
+        cmocka_unit_test(test_a_copy_that_failed_ends_the_raise),
+        cmocka_unit_test(test_what_a_member_lacks_blocks),
+        cmocka_unit_test(test_restored),
         cmocka_unit_test(test_raise_names_all_that_block),
         cmocka_unit_test(test_fence_is_cleared),
         cmocka_unit_test(test_wrong_requests_change_nothing),

@@ -7,7 +7,7 @@ static int place(const struct world *w, const char *name, const char *not_on, ch
     return vm_place(w->t, &w->nodes, &v, not_on, ret, e);
 }
 
-static void test_most_free_memory_then_name(void **state)
+static void test_lowest_share_then_name(void **state)
 {
     (void)state;
     struct world w;
@@ -20,7 +20,10 @@ static void test_most_free_memory_then_name(void **state)
     world_run(&w, "vm2", "n2", 2);
     assert_int_equal(place(&w, "vm1", "n1", node, &e), 0);
     assert_string_equal(node, "n3");
-    w.list[1].memory_kib += 2 << 20;
+    w.list[1].memory_kib += 2 << 20; /* more is free there, but not of what it has */
+    assert_int_equal(place(&w, "vm1", "n1", node, &e), 0);
+    assert_string_equal(node, "n3");
+    w.list[1].memory_kib = 17 << 20;
     assert_int_equal(place(&w, "vm1", "n1", node, &e), 0);
     assert_string_equal(node, "n2");
     world_done(&w);
@@ -107,7 +110,7 @@ static void test_can_migrate(void **state)
 /* The tally says for every node at once what the single questions say. */
 static void check_tally(const struct world *w)
 {
-    struct vm_nodes nodes = {w->list, 3};
+    struct vm_nodes nodes = {.nodes = w->list, .n = 3};
     struct vm_tally tally[3];
     vm_tally(w->t, &nodes, tally);
     for (size_t i = 0; i < 3; i++) {
@@ -138,14 +141,78 @@ static void test_counts(void **state)
     world_done(&w);
 }
 
+static void set(struct world *w, struct vm_set_request q)
+{
+    struct buf b = {0};
+    vm_entry_set(&q, &b);
+    assert_int_equal(world_apply(w, ENTRY_VM_SET, &b), 0);
+}
+
+static void test_cpus_and_reserve_are_bounds(void **state)
+{
+    (void)state;
+    struct world w;
+    struct error e = {0};
+    char node[NODE_NAME_MAX] = "";
+    world_init(&w);
+    world_run(&w, "vm1", "n1", 1);
+    world_run(&w, "vm2", "n2", 2);
+    world_run(&w, "vm3", "n2", 3);
+    w.nodes.settings.cpu_ratio = 2;
+    w.list[1].cpus = w.list[2].cpus = 1;
+    w.list[2].memory_kib = 1 << 20;
+    assert_int_equal(place(&w, "vm1", "n1", node, &e), 0);
+    assert_string_equal(node, "n3");
+    w.nodes.settings.reserve_kib = 1;
+    assert_int_equal(place(&w, "vm1", "n1", node, &e), ERR_CONDITION);
+    assert_string_equal(e.text, "no node can take VM vm1: n2: 2 of 2 CPUs promised, 1 needed; "
+                                "n3: 1023 MiB free, 1024 needed");
+    w.nodes.settings.cpu_ratio = 0; /* no limit */
+    assert_int_equal(place(&w, "vm1", "n1", node, &e), 0);
+    assert_string_equal(node, "n2");
+    world_done(&w);
+}
+
+static void test_preferred_nodes_and_groups(void **state)
+{
+    (void)state;
+    struct world w;
+    struct error e = {0};
+    char node[NODE_NAME_MAX] = "";
+    world_init(&w);
+    world_run(&w, "vm1", "n1", 1);
+    world_run(&w, "vm2", "n3", 2);
+    world_run(&w, "vm3", "n3", 3);
+    set(&w, (struct vm_set_request){.name = "vm1", .set_preferred = true, .preferred = "n1,n3"});
+    assert_int_equal(place(&w, "vm1", "n1", node, &e), 0);
+    assert_string_equal(node, "n3"); /* though n2 has more room */
+    w.list[2].memory_kib = 2 << 20;
+    assert_int_equal(place(&w, "vm1", "n1", node, &e), 0);
+    assert_string_equal(node, "n2");
+    w.list[2].memory_kib = 8 << 20;
+    set(&w, (struct vm_set_request){.name = "vm1", .set_group = true, .group = "db"});
+    set(&w, (struct vm_set_request){.name = "vm3", .set_group = true, .group = "db"});
+    assert_int_equal(place(&w, "vm1", "n1", node, &e), 0);
+    assert_string_equal(node, "n2"); /* vm3 of the group is on n3 */
+    w.list[1].present = false;
+    assert_int_equal(place(&w, "vm1", "n1", node, &e), 0);
+    assert_string_equal(node, "n3");
+    w.nodes.settings.groups_required = true;
+    assert_int_equal(place(&w, "vm1", "n1", node, &e), ERR_CONDITION);
+    assert_non_null(strstr(e.text, "n3: another VM of group db is there"));
+    world_done(&w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_most_free_memory_then_name),
+        cmocka_unit_test(test_lowest_share_then_name),
         cmocka_unit_test(test_vms_on_their_way_count),
         cmocka_unit_test(test_every_refusal_is_named),
         cmocka_unit_test(test_can_migrate),
         cmocka_unit_test(test_counts),
+        cmocka_unit_test(test_cpus_and_reserve_are_bounds),
+        cmocka_unit_test(test_preferred_nodes_and_groups),
     };
     return cmocka_run_group_tests_name("place", tests, NULL, NULL);
 }

@@ -9,16 +9,18 @@
 #include "witness/quorum.h"
 
 /* A letter a node: V votes, L lost with its vote, l lost without, c caught up without a vote, b behind without one,
- * H by hand (here, has a vote), h by hand without, e leaving with a vote, j joining and caught up. */
+ * H by hand (here, has a vote), h by hand without, e leaving with a vote, j joining and caught up, S has a vote and was
+ * not heard for a moment. */
 static struct quorum_view nodes(const char *letters)
 {
     struct quorum_view v = {.is_dynamic = true, .n = strlen(letters)};
     for (size_t i = 0; i < v.n; i++) {
         char c = letters[i];
         v.nodes[i] = (struct quorum_node){.is_member = true,
-                                          .weight = strchr("VLHe", c) != NULL,
+                                          .weight = strchr("VLHeS", c) != NULL,
                                           .is_here = tolower(c) != 'l',
-                                          .caught_up = strchr("VcHhej", c) != NULL,
+                                          .is_heard = c != 'S' && tolower(c) != 'l',
+                                          .caught_up = strchr("VcHhejS", c) != NULL,
                                           .no_vote = tolower(c) == 'h',
                                           .is_leaving = c == 'e',
                                           .is_joining = c == 'j'};
@@ -87,6 +89,31 @@ static void test_static(void **state)
     (void)state;
     struct quorum_view v = nodes("VVVLL");
     v.is_dynamic = false;
+    steps(v, "");
+}
+
+static void test_priorities(void **state)
+{
+    (void)state;
+    struct quorum_view v = nodes("VVVV");
+    v.nodes[1].priority = v.nodes[2].priority = -5;
+    steps(v, "n3-"); /* the last of the lowest */
+    v.nodes[2].is_here = false;
+    steps(v, "n3-"); /* the sum is odd without the lost one */
+    v = nodes("VVVc");
+    v.nodes[3].priority = -1;
+    assert_steps(&v, "");
+    assert_int_equal(quorum_reason(&v, 3), QUORUM_LOWER);
+    v.nodes[0].is_here = false;
+    assert_steps(&v, "n4+ n1-");
+    v = nodes("VVVV");
+    v.nodes[1].priority = -5;
+    STR_COPY(v.lower, "n1"); /* named: goes before */
+    steps(v, "n1-");
+    v.nodes[0].no_vote = true;
+    steps(v, "n1-");
+    v = nodes("VVVh");
+    v.nodes[3].priority = -5; /* has none in any case */
     steps(v, "");
 }
 
@@ -166,6 +193,30 @@ static void test_verdict(void **state)
          "quorum: 3 of 3 votes are here, 2 are needed; one more node may fail; one after the other, 2 may", 1, 2);
 }
 
+static struct quorum_view spoken(const char *letters, uint8_t weight, enum quorum_spoken spoken)
+{
+    struct quorum_view v = with_witness(letters, weight, false);
+    v.witness_spoken = spoken;
+    v.witness_term = 7;
+    return v;
+}
+
+/* A vote that is not for this side is not here. */
+static void test_verdict_without_the_witness(void **state)
+{
+    (void)state;
+    says(spoken("VVLL", 1, QUORUM_SPOKEN_HERE),
+         "quorum: 3 of 5 votes are here, 3 are needed; no more node may fail, then the witness decides", 0, 0);
+    says(spoken("VVLL", 1, QUORUM_SPOKEN_ELSEWHERE),
+         "no quorum: 2 of 5 votes are here, 3 are needed; the witness has spoken for other nodes, in term 7", 0, 0);
+    says(spoken("VL", 1, QUORUM_SPOKEN_NOT),
+         "no quorum: 1 of 3 votes are here, 2 are needed; the witness has not spoken for this side", 0, 0);
+    says(spoken("VV", 1, QUORUM_SPOKEN_NOT), "quorum: 2 of 3 votes are here, 2 are needed; no more node may fail; the "
+                                             "witness has not spoken for this side", 0, 0);
+    says(spoken("VVV", 0, QUORUM_SPOKEN_NOT),
+         "quorum: 3 of 3 votes are here, 2 are needed; one more node may fail", 1, 1);
+}
+
 static void test_reasons(void **state)
 {
     (void)state;
@@ -196,17 +247,41 @@ static void test_preferred_site(void **state)
     assert_int_equal(quorum_site_delay_ms(&v), 0);
 }
 
+static struct quorum_view leaving(const char *letters, uint8_t weight, bool current)
+{
+    struct quorum_view v = with_witness(letters, weight, current);
+    v.witness_leaves = true;
+    return v;
+}
+
+static void test_witness_that_leaves(void **state)
+{
+    (void)state;
+    steps(leaving("VV", 1, true), "w-");
+    steps(leaving("VV", 1, false), "w-"); /* a dead one can be replaced */
+    steps(leaving("VS", 1, true), "");    /* alone it could commit nothing any more */
+    steps(leaving("VVSS", 1, true), "");
+    steps(leaving("VVVS", 1, true), "w-");
+    steps(leaving("VL", 1, true), "n2- w-");
+    steps(leaving("VV", 0, true), "");  /* it is not raised again */
+    steps(leaving("VVVc", 0, true), ""); /* nor is a node to an even sum */
+    steps(leaving("VVe", 1, true), "w-");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_witness_that_leaves),
         cmocka_unit_test(test_without_witness),
         cmocka_unit_test(test_by_hand),
         cmocka_unit_test(test_static),
         cmocka_unit_test(test_lower_priority),
+        cmocka_unit_test(test_priorities),
         cmocka_unit_test(test_with_witness),
         cmocka_unit_test(test_witness_away),
         cmocka_unit_test(test_eviction_is_left_to_the_slots),
         cmocka_unit_test(test_verdict),
+        cmocka_unit_test(test_verdict_without_the_witness),
         cmocka_unit_test(test_reasons),
         cmocka_unit_test(test_preferred_site),
     };

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Every verb of agent/request.h on one core: who may, wrong arguments, missing objects, the shape of good answers, and
  * that each request is answered exactly once, whatever happens meanwhile. */
+#include "agent/db/internal.h"
 #include "tests/unit/one_core.h"
 
 #include "agent/cluster-internal.h"
@@ -20,11 +21,13 @@ static const struct row {
     {"cluster.join-token", "{'node': 'n2'}", ACCESS_ADMIN, false},
     {"cluster.config.show", "{}", ACCESS_READ, false},
     {"cluster.config.set", "{'name': 'upgrade.executor', 'value': '/x'}", ACCESS_ADMIN, false},
+    {"cluster.config.apply", "{'settings': {'upgrade.executor': '/x'}}", ACCESS_ADMIN, false},
     {"node.list", "{}", ACCESS_READ, false},
     {"node.show", "{'name': 'n1'}", ACCESS_READ, false},
     {"node.drain", "{'name': 'n1'}", ACCESS_ADMIN, false},
     {"node.resume", "{'name': 'n1'}", ACCESS_ADMIN, false},
     {"node.evict", "{'name': 'n1'}", ACCESS_ADMIN, false},
+    {"node.set", "{'name': 'n1', 'site': 'a'}", ACCESS_ADMIN, false},
     {"node.join", "{'token': 'x'}", ACCESS_ADMIN, true},
     {"vm.list", "{}", ACCESS_READ, false},
     {"vm.show", "{'name': 'a'}", ACCESS_READ, false},
@@ -34,7 +37,15 @@ static const struct row {
     {"vm.stop", "{'name': 'a'}", ACCESS_ADMIN, false},
     {"vm.migrate", "{'name': 'a'}", ACCESS_ADMIN, false},
     {"vm.set", "{'name': 'a'}", ACCESS_ADMIN, false},
+    {"vm.upgrade-version", "{'name': 'a'}", ACCESS_ADMIN, false},
+    {"vm.rollback-version", "{'name': 'a'}", ACCESS_ADMIN, false},
     {"quorum.show", "{}", ACCESS_READ, false},
+    {"witness.show", "{}", ACCESS_READ, false},
+    {"witness.set", "{'kind': 'file', 'path': '/srv/witness'}", ACCESS_ADMIN, false},
+    {"witness.test", "{}", ACCESS_READ, false},
+    {"witness.remove", "{}", ACCESS_ADMIN, false},
+    {"quorum.force", "{}", ACCESS_ADMIN, false},
+    {"quorum.prevent", "{}", ACCESS_ADMIN, false},
     {"level.show", "{}", ACCESS_READ, false},
     {"level.raise", "{}", ACCESS_ADMIN, false},
     {"upgrade.check", "{'target': 'trixie'}", ACCESS_READ, false},
@@ -44,6 +55,9 @@ static const struct row {
     {"upgrade.pause", "{}", ACCESS_ADMIN, false},
     {"upgrade.resume", "{}", ACCESS_ADMIN, false},
     {"upgrade.retry", "{}", ACCESS_ADMIN, false},
+    {"upgrade.approve", "{}", ACCESS_ADMIN, false},
+    {"upgrade.rollback", "{}", ACCESS_ADMIN, false},
+    {"upgrade.report", "{}", ACCESS_READ, false},
     {"upgrade.abort", "{}", ACCESS_ADMIN, false},
     {"job.list", "{}", ACCESS_READ, false},
     {"job.show", "{'id': '03010000-0000-0000-0000-000000000001'}", ACCESS_READ, false},
@@ -52,23 +66,11 @@ static const struct row {
 };
 enum { N_ROWS = sizeof rows / sizeof rows[0] };
 
-static int setup(void **state)
-{
-    *state = one_bootstrapped();
-    return 0;
-}
-
 static int setup_unconfigured(void **state)
 {
     struct one *o = one_new();
     one_start(o, NULL, NULL);
     *state = o;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    one_free(*state);
     return 0;
 }
 
@@ -160,6 +162,8 @@ static void test_wrong_arguments(void **state)
         {"vm.set", "{'name': 'a', 'priority': 'high'}"},
         {"vm.set", "{'name': 'a', 'priority': 1001}"},
         {"vm.set", "{'name': 'a', 'policy': 'hope'}"},
+        {"vm.list", "{'outdated': 'yes'}"},
+        {"vm.upgrade-version", "{'name': 'a', 'machine': ''}"},
         {"level.raise", "{'dry_run': 'no'}"},
         {"upgrade.check", "{}"},
         {"upgrade.plan", "{'target': null}"},
@@ -199,9 +203,13 @@ static void test_missing_objects(void **state)
         {"vm.migrate", "{'name': 'b'}"},
         {"vm.set", "{'name': 'b', 'priority': 1}"},
         {"vm.set", "{'name': 'a', 'home': 'n9'}"},
+        {"vm.upgrade-version", "{'name': 'b'}"},
+        {"vm.rollback-version", "{'name': 'b'}"},
         {"upgrade.pause", "{}"},
         {"upgrade.resume", "{}"},
         {"upgrade.retry", "{}"},
+        {"upgrade.approve", "{}"},
+        {"upgrade.rollback", "{}"},
         {"upgrade.abort", "{}"},
         {"job.show", "{'id': '03010000-0000-0000-0000-000000000009'}"},
         {"job.show", "{'id': 'x'}"},
@@ -348,12 +356,7 @@ static void test_join_again(void **state)
 static void test_join_again_too_early(void **state)
 {
     (void)state;
-    struct one *o = one_new();
-    struct identity id = one_identity();
-    struct db_image image = {.term = 3, .base_index = 5, .base_term = 3, .applied_index = 5, .commit_index = 5,
-                             .tables = tables_new(),
-                             .base_config = {.n = 2, .replicas = {{one_uuid(2), 1, 1}, {one_uuid(9), 2, 1}}}};
-    one_start(o, &id, &image);
+    struct one *o = one_without_quorum();
     join_with(o, ZEROES, "n1", 75); /* which cluster this is, its database does not say yet */
     one_free(o);
 }
@@ -433,6 +436,26 @@ static void test_config(void **state)
     one_ask(o, 0, "cluster.config.set", "{'name': 'upgrade.executor', 'value': ''}");
 }
 
+static void test_node_set(void **state)
+{
+    struct one *o = *state;
+    const struct json *data = one_ask(o, 0, "node.set", "{'name': 'n1', 'site': 'a', 'vote': 1, 'priority': -3}");
+    assert_string_equal(json_str(json_path(data, "node.site"), ""), "a");
+    assert_int_equal(json_int(json_path(data, "node.vote"), -1), 1);
+    assert_int_equal(json_int(json_path(data, "node.priority"), 0), -3);
+    one_ask(o, 64, "node.set", "{'name': 'n1'}");
+    one_ask(o, 64, "node.set", "{'name': 'n1', 'site': 'b', 'vote': 0}"); /* the last voter: nothing of it is done */
+    one_ask(o, 64, "node.set", "{'name': 'n1', 'site': true}");
+    one_ask(o, 105, "node.set", "{'name': 'n9', 'site': 'b'}");
+    data = one_ask(o, 0, "node.set", "{'name': 'n1', 'priority': ''}");
+    assert_string_equal(json_str(json_path(data, "node.site"), ""), "a");
+    assert_int_equal(json_int(json_path(data, "node.priority"), -1), 0);
+    one_ask(o, 64, "cluster.config.set", "{'name': 'quorum.dynamic', 'value': 'maybe'}");
+    one_ask(o, 0, "cluster.config.set", "{'name': 'quorum.dynamic', 'value': 'off'}");
+    data = one_ask(o, 0, "quorum.show", "{}");
+    assert_false(json_bool(json_path(data, "quorum.dynamic"), true));
+}
+
 static void test_node_verbs(void **state)
 {
     struct one *o = *state;
@@ -464,6 +487,13 @@ static void test_vm_verbs(void **state)
     assert_int_equal(json_count(json_get(one_ask(o, 0, "vm.list", "{}"), "vms")), 1);
     data = one_ask(o, 0, "vm.set", "{'name': 'a', 'priority': 7, 'policy': 'save', 'home': 'n1'}");
     assert_int_equal(json_int(json_path(data, "vm.priority"), 0), 7);
+    data = one_ask(o, 0, "vm.set", "{'name': 'a', 'preferred': 'n1', 'group': 'db'}");
+    assert_string_equal(json_str(json_path(data, "vm.preferred"), ""), "n1");
+    assert_string_equal(json_str(json_path(data, "vm.group"), ""), "db");
+    data = one_ask(o, 0, "vm.set", "{'name': 'a', 'preferred': '', 'group': ''}");
+    assert_string_equal(json_str(json_path(data, "vm.group"), "none"), "none");
+    assert_string_equal(json_str(json_path(data, "vm.preferred"), "none"), "none");
+    one_ask(o, 64, "vm.set", "{'name': 'a', 'group': '-x'}");
     one_ask(o, 113, "vm.migrate", "{'name': 'a'}"); /* to nowhere */
     data = one_ask(o, 0, "vm.start", "{'name': 'a'}");
     assert_true(json_is_str(json_get(data, "job")));
@@ -630,10 +660,18 @@ static void test_cancel_move(void **state)
     one_ask(o, 113, "job.cancel", JOB_ARGS);
 }
 
+static enum node_state state_of(const struct one *o, const char *node)
+{
+    struct node n = {0};
+    assert_int_equal(node_get(core_tables(o->core), node, &n), 0);
+    enum node_state state = n.state;
+    node_done(&n);
+    return state;
+}
+
 static void test_cancel_drain(void **state)
 {
     struct one *o = *state;
-    struct node n = {0};
     char args[80];
     one_add_vm(o, "a");
     put_vm(o, "n1", VM_STOPPED, VM_OP_START); /* keeps the drain from being done */
@@ -642,15 +680,40 @@ static void test_cancel_drain(void **state)
     assert_string_equal(json_str(json_path(one_ask(o, 0, "job.show", args), "job.state"), ""), "running");
     data = one_ask(o, 0, "job.cancel", args);
     assert_string_equal(json_str(json_path(data, "job.state"), ""), "cancelled");
-    assert_int_equal(node_get(core_tables(o->core), "n1", &n), 0);
-    assert_int_equal(n.state, NODE_ACTIVE);
-    node_done(&n);
+    assert_int_equal(state_of(o, "n1"), NODE_ACTIVE);
     one_ask(o, 113, "job.cancel", args); /* it is over */
+}
+
+static void put_lost_vm(struct one *o, const char *node, bool is_wanted)
+{
+    struct vm v;
+    AUTO(buf_done) struct buf b = {0};
+    put_vm(o, node, VM_STOPPED, VM_OP_NONE);
+    assert_int_equal(vm_get(core_tables(o->core), "a", &v), 0);
+    v.wanted = is_wanted;
+    v.boot_id[0] = '\0';
+    vm_encode(&v, &b);
+    tables_put(tables_of(o), TABLE_VM, "a", buf_slice(&b));
+}
+
+/* It is to be started again: by its node, or by another one before its node is done. One that nobody wants waits for
+ * nobody. */
+static void test_drain_waits_for_a_lost_vm(void **state)
+{
+    struct one *o = *state;
+    one_add_vm(o, "a");
+    put_away_node(o, "n9");
+    put_lost_vm(o, "n9", true);
+    one_ask(o, 0, "node.drain", "{'name': 'n9'}");
+    assert_int_equal(state_of(o, "n9"), NODE_DRAINING);
+    put_lost_vm(o, "n9", false);
+    one_run(o, 1000);
+    assert_int_equal(state_of(o, "n9"), NODE_PAUSED);
 }
 
 static void put_run_on(struct one *o, const char *node)
 {
-    struct run r = {.id = one_uuid(4242), .state = RUN_RUNNING, .target = "trixie", .n_steps = 1,
+    struct run r = {.id = one_uuid(4242), .state = RUN_RUNNING, .target = "trixie", .n_steps = 1, .max_unavailable = 1,
                     .created_ms = o->wall};
     struct step s = {.run = r.id, .state = STEP_DRAINING};
     STR_COPY(s.node, node);
@@ -773,6 +836,8 @@ static void test_every_retry_is_answered_alike(void **state)
     for (size_t i = 0; (verb = request_verb(i, &access)) != NULL; i++) {
         if (access != ACCESS_ADMIN || str_eq(verb, "node.join")) /* whose retry is known by its token */
             continue;
+        if (str_eq(verb, "quorum.prevent")) /* of this node alone: nothing is kept of it */
+            continue;
         uint64_t before = db_last_index(core_db(o->core));
         struct uuid good = keep_outcome(o, 0), bad = keep_outcome(o, ERR_IO);
         int64_t first = str_eq(verb, "cluster.join-token") ? 75 : 0; /* a secret is not kept */
@@ -856,12 +921,7 @@ static void test_client_gone(void **state)
 static void test_no_quorum(void **state)
 {
     (void)state;
-    struct one *o = one_new();
-    struct identity id = one_identity();
-    struct db_image image = {.term = 3, .base_index = 5, .base_term = 3, .applied_index = 5, .commit_index = 5,
-                             .tables = tables_new(),
-                             .base_config = {.n = 2, .replicas = {{one_uuid(2), 1, 1}, {one_uuid(9), 2, 1}}}};
-    one_start(o, &id, &image);
+    struct one *o = one_without_quorum();
     uint64_t client = one_send(o, "node.drain", "{'name': 'n1'}");
     one_ask(o, 106, "status", "{}");
     one_ask(o, 106, "cluster.join-token", "{'node': 'n2'}");
@@ -873,16 +933,50 @@ static void test_no_quorum(void **state)
     one_free(o);
 }
 
+static void test_force(void **state)
+{
+    one_ask(*state, 113, "quorum.force", "{}"); /* has a quorum */
+    one_ask(*state, 113, "quorum.prevent", "{}");
+    struct one *o = one_without_quorum();
+    const struct json *data = one_ask(o, 0, "quorum.prevent", "{}");
+    assert_true(json_bool(json_path(data, "quorum.prevented"), false));
+    data = one_ask(o, 0, "quorum.prevent", "{'clear': true}");
+    assert_false(json_bool(json_path(data, "quorum.prevented"), true));
+    data = one_ask(o, 0, "quorum.force", "{}");
+    assert_true(json_bool(json_path(data, "quorum.quorate"), false));
+    assert_int_equal(json_int(json_path(data, "quorum.epoch"), 0), 1);
+    assert_string_equal(json_str(json_path(data, "quorum.forced.node"), ""), "n1");
+    assert_string_equal(json_str(json_path(data, "quorum.forced.by"), ""), "uid 0");
+    data = one_ask(o, 0, "events", "{}");
+    const struct json *events = json_get(data, "events");
+    const char *last = json_get_str(json_at(events, json_count(events) - 1), "text", "");
+    assert_non_null(strstr(last, "quorum was forced by uid 0"));
+    one_free(o);
+}
+
+/* Another one is here and has more: that takes --force. */
+static void test_force_needs_force(void **state)
+{
+    (void)state;
+    struct one *o = one_without_quorum();
+    struct db_msg m = {.type = DB_MSG_HELLO, .cluster = one_uuid(1), .from = one_uuid(9), .term = 3, .index = 6,
+                       .index_term = 3};
+    AUTO(buf_done) struct buf b = {0};
+    const uint32_t group[] = {1, 2};
+    one_step(o, (struct core_event){.type = EV_GROUP, .group = group, .n_group = 2});
+    wire_put_u8(&b, 1); /* core.c: of the database */
+    db_msg_encode(&m, &b);
+    one_step(o, (struct core_event){.type = EV_MESSAGE, .from_nodeid = 2, .bytes = buf_slice(&b)});
+    one_ask(o, 107, "quorum.force", "{}");
+    one_ask(o, 0, "quorum.force", "{'force': true}");
+    one_free(o);
+}
+
 /* Who is evicted hears no outcome any more: whoever waits is told so. */
 static void test_evicted(void **state)
 {
     (void)state;
-    struct one *o = one_new();
-    struct identity id = one_identity();
-    struct db_image image = {.term = 3, .base_index = 5, .base_term = 3, .applied_index = 5, .commit_index = 5,
-                             .tables = tables_new(),
-                             .base_config = {.n = 2, .replicas = {{one_uuid(2), 1, 1}, {one_uuid(9), 2, 1}}}};
-    one_start(o, &id, &image);
+    struct one *o = one_without_quorum();
     one_run(o, 1000);
     uint64_t client = one_send(o, "node.drain", "{'name': 'n1'}");
     uint64_t parse = one_send(o, "vm.add", "{'xml': '<domain/>'}");
@@ -1083,8 +1177,8 @@ static void test_corosync_is_tried_again(void **state)
 
 int main(void)
 {
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
-#define TEST_UNCONFIGURED(name) cmocka_unit_test_setup_teardown(name, setup_unconfigured, teardown)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, one_setup, one_teardown)
+#define TEST_UNCONFIGURED(name) cmocka_unit_test_setup_teardown(name, setup_unconfigured, one_teardown)
     const struct CMUnitTest tests[] = {
         TEST(test_access),
         TEST_UNCONFIGURED(test_unconfigured),
@@ -1100,6 +1194,7 @@ int main(void)
         TEST(test_join_token_fails),
         TEST(test_join_token_retried),
         TEST(test_config),
+        TEST(test_node_set),
         TEST(test_node_verbs),
         TEST(test_vm_verbs),
         TEST(test_vm_add_fails),
@@ -1108,6 +1203,7 @@ int main(void)
         TEST(test_vm_of_a_node_that_is_away),
         TEST(test_cancel_move),
         TEST(test_cancel_drain),
+        TEST(test_drain_waits_for_a_lost_vm),
         TEST(test_cancel_drain_of_an_upgrade),
         TEST(test_cancel_upgrade),
         TEST(test_cancel_refused),
@@ -1119,6 +1215,8 @@ int main(void)
         TEST(test_retries_are_answered_with_the_same_data),
         TEST(test_client_gone),
         cmocka_unit_test(test_no_quorum),
+        cmocka_unit_test_setup_teardown(test_force, one_setup, one_teardown),
+        cmocka_unit_test(test_force_needs_force),
         cmocka_unit_test(test_evicted),
         TEST(test_tls_join),
         TEST(test_tls_join_beyond_the_level),

@@ -2,11 +2,16 @@
 /* What the entries of a run do to its rows: compare-and-set, an admin's verbs, journal, JSON. */
 #include "tests/unit/upgrade_world.h"
 
-static int start_payload(struct world *w, const char *target, uint32_t n, uint8_t skipped)
+static int start_payload_of(struct world *w, const char *target, uint32_t n, uint8_t skipped, uint8_t approve,
+                            uint32_t max_unavailable)
 {
     AUTO(buf_done) struct buf b = {0};
     wire_put_str(&b, target);
     wire_put_str(&b, "admin");
+    wire_put_u8(&b, approve);
+    wire_put_u32(&b, max_unavailable);
+    wire_put_str(&b, "margin: one failure more\n");
+    wire_put_u8(&b, EXECUTOR_KIND_COMMAND);
     wire_put_u32(&b, n);
     for (uint32_t i = 0; i < n; i++) {
         char node[16];
@@ -16,6 +21,11 @@ static int start_payload(struct world *w, const char *target, uint32_t n, uint8_
         wire_put_u8(&b, skipped);
     }
     return w_apply(w, ENTRY_RUN_START, &b);
+}
+
+static int start_payload(struct world *w, const char *target, uint32_t n, uint8_t skipped)
+{
+    return start_payload_of(w, target, n, skipped, 0, 1);
 }
 
 static int move_run(struct world *w, uint64_t seq, enum run_state state)
@@ -35,6 +45,7 @@ static int move_step(struct world *w, uint32_t position, enum step_state state)
     struct step_move m = {.run = r.id, .run_seq = r.seq, .position = position, .seq = s.seq, .state = state};
     m.attempt = s.attempt;
     m.replica_before = w_uuid(77);
+    m.canary.result = state == STEP_FAILBACK ? CANARY_PASSED : CANARY_UNDER_WAY;
     STR_COPY(m.detail, state == STEP_FAILED ? "it broke" : "");
     STR_COPY(m.remedy, "mend it");
     step_move_encode(&m, &b);
@@ -166,8 +177,8 @@ static void test_whole_table_of_moves(void **state)
     struct world w;
     begin_running(&w);
     assert_int_equal(move_step(&w, 0, STEP_DRAINING), 0);
-    assert_int_equal(move_step(&w, 0, STEP_SKIPPED), ERR_AGAIN); /* only when aborting */
     assert_int_equal(move_step(&w, 0, STEP_DRAINED), 0);
+    assert_int_equal(move_step(&w, 0, STEP_SKIPPED), ERR_AGAIN); /* only when aborting */
     assert_int_equal(move_step(&w, 0, STEP_DRAINING), 0);
     assert_int_equal(move_step(&w, 0, STEP_DRAINED), 0);
     struct step s = w_step(&w);
@@ -273,6 +284,77 @@ static void test_awaiting_raise(void **state)
     w_done(&w);
 }
 
+static void begin_running_as(struct world *w, uint8_t approve, uint32_t max_unavailable)
+{
+    w_init(w);
+    assert_int_equal(start_payload_of(w, "trixie", 4, 0, approve, max_unavailable), 0);
+    assert_int_equal(move_run(w, 1, RUN_PRECHECKING), 0);
+    assert_int_equal(move_run(w, 2, RUN_RUNNING), 0);
+}
+
+static void test_approvals(void **state)
+{
+    (void)state;
+    struct world w;
+    begin_running_as(&w, 1, 1);
+    assert_int_equal(move_step(&w, 0, STEP_DRAINING), ERR_AGAIN); /* nobody approved it */
+    assert_int_equal(w_control(&w, RUN_VERB_APPROVE), ERR_CONDITION);
+    assert_int_equal(move_step(&w, 1, STEP_AWAITING_APPROVAL), ERR_AGAIN); /* not its turn */
+    assert_int_equal(move_step(&w, 0, STEP_AWAITING_APPROVAL), 0);
+    assert_int_equal(move_step(&w, 0, STEP_DRAINING), ERR_AGAIN);
+    assert_int_equal(w_control_node(&w, RUN_VERB_APPROVE, "n2"), ERR_CONDITION);
+    assert_int_equal(w_control_node(&w, RUN_VERB_APPROVE, "n1"), 0);
+    assert_int_equal(w_control_node(&w, RUN_VERB_APPROVE, "n1"), 0); /* as asked for */
+    assert_int_equal(w_control(&w, RUN_VERB_APPROVE), ERR_CONDITION);
+    assert_true(has_event(&w, "n1: awaiting-approval -> pending: approved by admin"));
+    assert_int_equal(move_step(&w, 0, STEP_DRAINING), 0);
+    w_done(&w);
+    begin_running(&w);
+    assert_int_equal(w_control(&w, RUN_VERB_APPROVE), ERR_CONDITION); /* this run asks for none */
+    w_done(&w);
+}
+
+static void test_so_many_at_once(void **state)
+{
+    (void)state;
+    struct world w;
+    static const enum step_state way[] = {STEP_DRAINING,        STEP_DRAINED, STEP_EVICTING,  STEP_REBUILDING,
+                                          STEP_AWAITING_REJOIN, STEP_JOINING, STEP_VERIFYING, STEP_CANARY};
+    begin_running_as(&w, 0, 2);
+    assert_int_equal(move_step(&w, 1, STEP_DRAINING), ERR_AGAIN); /* in their order */
+    for (size_t i = 0; i < sizeof(way) / sizeof(way[0]); i++) {
+        assert_int_equal(move_step(&w, 0, way[i]), 0);
+        assert_int_equal(move_step(&w, 1, STEP_DRAINING), ERR_AGAIN); /* the first one alone, with its canary */
+    }
+    assert_int_equal(move_step(&w, 0, STEP_CANARY), 0);
+    assert_int_equal(move_step(&w, 0, STEP_FAILBACK), 0);
+    assert_int_equal(move_step(&w, 1, STEP_DRAINING), 0);
+    assert_int_equal(move_step(&w, 2, STEP_DRAINING), ERR_AGAIN);
+    assert_int_equal(move_step(&w, 0, STEP_DONE), 0);
+    assert_int_equal(move_step(&w, 2, STEP_DRAINING), 0);
+    assert_int_equal(move_step(&w, 3, STEP_DRAINING), ERR_AGAIN);
+    assert_int_equal(move_step(&w, 2, STEP_DRAINED), 0);
+    assert_int_equal(move_step(&w, 1, STEP_DRAINED), 0);
+    assert_true(step_is_on(w.t, "n2") && step_is_on(w.t, "n3"));
+    assert_false(step_is_on(w.t, "n1") || step_is_on(w.t, "n4"));
+    assert_int_equal(move_step(&w, 1, STEP_FAILED), 0); /* stops both */
+    assert_int_equal(move_step(&w, 2, STEP_EVICTING), ERR_AGAIN);
+    assert_true(upgrade_holds_drain(w.t, "n2") && upgrade_holds_drain(w.t, "n3"));
+    assert_int_equal(w_control(&w, RUN_VERB_RETRY), 0);
+    assert_int_equal(move_step(&w, 1, STEP_EVICTING), 0);
+    assert_int_equal(move_step(&w, 2, STEP_EVICTING), 0);
+    assert_int_equal(w_control(&w, RUN_VERB_ABORT), 0);
+    assert_int_equal(move_step(&w, 1, STEP_FAILED), 0); /* the other one has still to come back */
+    assert_int_equal(w_run(&w).state, RUN_ABORTING);
+    assert_int_equal(move_step(&w, 2, STEP_FAILED), 0);
+    assert_int_equal(w_run(&w).state, RUN_CANCELLED);
+    assert_string_equal(w_run(&w).error, "it broke");
+    w_done(&w);
+    w_init(&w);
+    assert_int_equal(start_payload_of(&w, "trixie", 3, 0, 0, 0), ERR_MALFORMED);
+    w_done(&w);
+}
+
 static void test_old_runs_are_forgotten(void **state)
 {
     (void)state;
@@ -293,7 +375,8 @@ static void test_old_runs_are_forgotten(void **state)
 static void test_malformed_entries(void **state)
 {
     (void)state;
-    static const enum entry_kind kinds[] = {ENTRY_RUN_START, ENTRY_RUN_CONTROL, ENTRY_RUN_MOVE, ENTRY_STEP_MOVE};
+    static const enum entry_kind kinds[] = {ENTRY_RUN_START, ENTRY_RUN_CONTROL, ENTRY_RUN_MOVE, ENTRY_STEP_MOVE,
+                                            ENTRY_STEP_REPORT};
     struct world w;
     begin_running(&w);
     for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
@@ -338,6 +421,42 @@ static void test_json(void **state)
     w_done(&w);
 }
 
+static void test_report(void **state)
+{
+    (void)state;
+    struct world w;
+    begin_running(&w);
+    w.now_ms += 1000;
+    assert_int_equal(move_step(&w, 0, STEP_SKIPPED), 0);
+    assert_int_equal(move_step(&w, 1, STEP_DRAINING), 0);
+    w.now_ms += 7000;
+    assert_int_equal(move_step(&w, 1, STEP_FAILED), 0);
+    w.now_ms += 60000;
+    assert_int_equal(w_control(&w, RUN_VERB_RETRY), 0);
+    w.now_ms += 3000;
+    assert_int_equal(move_step(&w, 1, STEP_DRAINED), 0);
+    struct run r = w_run(&w);
+    AUTO(json_freep) struct json *j = run_report_json(w.t, &r, 1000000 + w.now_ms);
+    assert_string_equal(json_str(json_path(j, "run.state"), ""), "running");
+    const struct json *nodes = json_get(j, "nodes"), *n2 = json_at(nodes, 0);
+    assert_int_equal(json_count(nodes), 2);
+    assert_string_equal(json_get_str(n2, "node", ""), "n2");
+    assert_int_equal(json_get_int(n2, "drain_ms", -1), 10000);
+    assert_int_equal(json_get_int(n2, "stopped_ms", -1), 60000);
+    assert_int_equal(json_get_int(n2, "rebuild_ms", -1), 0);
+    assert_int_equal(json_get_int(n2, "total_ms", -1), 70000);
+    assert_int_equal(json_count(json_get(j, "accepted")), 1);
+    assert_string_equal(json_str(json_at(json_get(j, "accepted"), 0), ""), "margin: one failure more");
+    assert_int_equal(json_count(json_get(j, "errors")), 1);
+    assert_string_equal(json_str(json_at(json_get(j, "errors"), 0), ""), "it broke");
+    char notes[RUN_NOTES_MAX] = "";
+    for (int i = 0; i < 1000; i++)
+        run_note(notes, "the first ones stay");
+    assert_true(strlen(notes) < RUN_NOTES_MAX && strlen(notes) > RUN_NOTES_MAX - 30);
+    assert_int_equal(notes[strlen(notes) - 1], '\n');
+    w_done(&w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -349,9 +468,12 @@ int main(void)
         cmocka_unit_test(test_failure_stops_the_run),
         cmocka_unit_test(test_control_in_every_state),
         cmocka_unit_test(test_awaiting_raise),
+        cmocka_unit_test(test_approvals),
+        cmocka_unit_test(test_so_many_at_once),
         cmocka_unit_test(test_old_runs_are_forgotten),
         cmocka_unit_test(test_malformed_entries),
         cmocka_unit_test(test_json),
+        cmocka_unit_test(test_report),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

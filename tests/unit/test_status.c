@@ -203,7 +203,8 @@ static void test_joining(void **state)
     assert_health(w, "NODE_JOIN_OVERDUE", "n2", "warning", "evict n2 --keep-slot --force");
     assert_null(health(w, "NODE_OFFLINE", NULL));
     assert_string_equal(json_get_str(json_at(json_get(w->data, "nodes"), 1), "state", ""), "joining");
-    struct run r = {.id = one_uuid(77), .state = RUN_RUNNING, .target = "trixie", .n_steps = 1};
+    struct run r = {.id = one_uuid(77), .state = RUN_RUNNING, .target = "trixie", .n_steps = 1,
+                    .max_unavailable = 1};
     struct step st = {.run = r.id, .state = STEP_JOINING, .node = "n2"};
     run_put(tables_of(w), &r); /* an upgrade's step has a deadline of its own */
     step_put(tables_of(w), &st);
@@ -281,20 +282,10 @@ static void test_mixed_mode(void **state)
     assert_health(w, "LEVEL_BEHIND", NULL, "warning", "level raise");
 }
 
-static struct db_image two_voters(void)
-{
-    return (struct db_image){.term = 3, .base_index = 5, .base_term = 3, .applied_index = 5, .commit_index = 5,
-                             .tables = tables_new(),
-                             .base_config = {.n = 2, .replicas = {{one_uuid(2), 1, 1}, {one_uuid(9), 2, 1}}}};
-}
-
 static void test_no_quorum(void **state)
 {
     (void)state;
-    struct world w = {.o = one_new()};
-    struct identity id = one_identity();
-    struct db_image image = two_voters();
-    one_start(w.o, &id, &image);
+    struct world w = {.o = one_without_quorum()};
     one_run(w.o, 3000);
     assert_health(&w, "NO_QUORUM", NULL, "critical", "journalctl");
     assert_null(health(&w, "QUORUM_MARGIN", NULL));
@@ -316,8 +307,8 @@ static void test_no_margin_of_one(void **state)
 
 static void put_run(struct world *w, enum run_state state)
 {
-    struct run r = {.id = one_uuid(77), .state = state, .target = "trixie", .error = "no token", .remedy = "look",
-                    .created_ms = w->o->wall};
+    struct run r = {.id = one_uuid(77), .state = state, .target = "trixie", .max_unavailable = 1,
+                    .error = "no token", .remedy = "look", .created_ms = w->o->wall};
     run_put(tables_of(w), &r);
 }
 

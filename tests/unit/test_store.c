@@ -32,7 +32,8 @@ static int setup(void **state)
 
 static int teardown(void **state)
 {
-    static const char *const names[] = {"", "-wal", "-shm", ".old", ".old-wal", ".replica", ".replica.new"};
+    static const char *const names[] = {"", "-wal", "-shm", ".old", ".old-wal", ".replica", ".replica.new",
+                                        ".before-epoch-2"};
     struct disk *d = *state;
     for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++) {
         char path[128];
@@ -93,6 +94,7 @@ static void add_entry(struct db_batch *b, uint64_t index, const char *payload)
 static void take_rows(struct db_batch *b, struct tables *t, uint64_t applied)
 {
     tables_take_changes(t, &b->rows);
+    b->digest = tables_hash(t);
     b->applied_index = b->commit_index = applied;
 }
 
@@ -257,6 +259,52 @@ static void test_replace(void **state)
     db_image_done(&image);
     store_close(s);
     tables_free(t);
+}
+
+/* What a later epoch replaces stays as a copy; what the same one does, does not. */
+static void test_later_epoch_keeps_a_copy(void **state)
+{
+    struct disk *d = *state;
+    struct db_image image;
+    struct store *s = must_open(d, &image);
+    struct tables *before = fill(s), *t = tables_new();
+    char copy[128];
+    struct stat st;
+    snprintf(copy, sizeof(copy), "%s.before-epoch-2", d->path);
+    tables_put(t, TABLE_NODE, "n1", bytes("x"));
+    struct db_batch *b = batch(2, 9);
+    b->replace = true;
+    b->base_index = 100;
+    b->base_term = 8;
+    take_rows(b, t, 100);
+    must_write(s, b);
+    assert_int_not_equal(stat(copy, &st), 0);
+    b = batch(3, (2 * DB_FORCERS + 7) * DB_EPOCH_TERMS + 4);
+    b->replace = true;
+    b->base_index = 50; /* it may have less */
+    b->base_term = b->term;
+    tables_put(t, TABLE_NODE, "n1", bytes("y"));
+    take_rows(b, t, 50);
+    b->is_prevented = true;
+    must_write(s, b);
+    store_close(s);
+    assert_int_equal(stat(copy, &st), 0);
+    assert_int_equal(st.st_mode & 0777, 0600);
+    s = must_open(d, &image);
+    assert_int_equal(db_epoch_number(image.term), 2);
+    assert_int_equal(image.applied_index, 50);
+    assert_true(image.is_prevented);
+    db_image_done(&image);
+    store_close(s);
+    assert_int_equal(rename(copy, d->path), 0);
+    s = must_open(d, &image);
+    assert_int_equal(image.term, 9);
+    assert_int_equal(image.applied_index, 100);
+    assert_false(image.is_prevented);
+    db_image_done(&image);
+    store_close(s);
+    tables_free(t);
+    tables_free(before);
 }
 
 static void test_two_batches_one_transaction(void **state)
@@ -500,6 +548,8 @@ int main(void)
         UNIT(test_round_trip),
         UNIT(test_truncate_and_trim),
         UNIT(test_replace),
+        UNIT(test_later_epoch_keeps_a_copy),
+        UNIT(test_later_epoch_keeps_a_copy),
         UNIT(test_two_batches_one_transaction),
         UNIT(test_what_contradicts_is_refused),
         UNIT(test_kill),

@@ -255,7 +255,7 @@ static void test_hash_tells_key_value_and_table_apart(void **state)
 
 /* ---- against a model: the same random changes in a plain array -------------------------------------------------- */
 
-enum { MODEL_TABLES = 3, MODEL_KEYS = 40 };
+enum { MODEL_TABLES = 3, MODEL_KEYS = 400 };
 
 struct model {
     int value[MODEL_TABLES][MODEL_KEYS]; /* 0: not there */
@@ -270,7 +270,7 @@ struct key {
 static struct key key_of(int k)
 {
     struct key key;
-    snprintf(key.s, sizeof(key.s), "key%02d", k);
+    snprintf(key.s, sizeof(key.s), "key%03d", k);
     return key;
 }
 
@@ -281,12 +281,13 @@ static struct key value_of(int v)
     return value;
 }
 
-static void model_step(struct model *m, struct tables *t, struct prng *r)
+/* deletes: of ten changes. */
+static void model_step(struct model *m, struct tables *t, struct prng *r, uint64_t deletes)
 {
     size_t table = prng_below(r, MODEL_TABLES);
     int k = (int)prng_below(r, MODEL_KEYS);
     struct key key = key_of(k);
-    if (prng_below(r, 3) == 0) {
+    if (prng_below(r, 10) < deletes) {
         assert_int_equal(tables_del(t, model_tables[table], key.s), m->value[table][k] != 0);
         m->value[table][k] = 0;
     } else {
@@ -359,8 +360,9 @@ static void test_random_changes_match_the_model(void **state)
         AUTO(free_tables) struct tables *t = tables_new();
         AUTO(free_tables) struct tables *image = tables_new();
         for (int round = 0; round < 30; round++) {
-            for (uint64_t n = prng_below(&r, 60); n > 0; n--)
-                model_step(&m, t, &r);
+            uint64_t deletes = prng_below(&r, 11); /* tables grow, shrink and become empty */
+            for (uint64_t n = prng_below(&r, 2000); n > 0; n--)
+                model_step(&m, t, &r, deletes);
             assert_like_model(&m, t);
             replay_changes(t, image);
             assert_like_model(&m, image);

@@ -409,6 +409,158 @@ static void test_cancel_after_left(void **state)
     world_done(&w);
 }
 
+static struct vm_op_request drain_stop(const char *save_to)
+{
+    struct vm_op_request r = {.name = "vm1", .op = VM_OP_STOP, .reason = VM_REASON_DRAIN};
+    STR_COPY(r.save_to, save_to);
+    return r;
+}
+
+/* What a drain stops stays wanted and owed, until it runs, an admin stops it, or it counts as lost. */
+static void test_owed_a_start(void **state)
+{
+    (void)state;
+    struct world w;
+    world_init(&w);
+    world_add(&w, "vm1", "n1", 1);
+    assert_int_equal(world_op(&w, drain_stop("")), ERR_CONDITION); /* it is off already */
+    world_op(&w, op_of(VM_OP_START, ""));
+    world_end(&w, "vm1", VM_REPORT_STARTED);
+    assert_int_equal(world_op(&w, drain_stop("")), 0);
+    assert_true(vm_needs_fence(w.t, "n1"));
+    world_end(&w, "vm1", VM_REPORT_STOPPED);
+    struct vm v = world_vm(&w, "vm1");
+    assert_true(v.wanted);
+    assert_int_equal(v.owed, VM_OWED_START);
+    assert_false(vm_needs_fence(w.t, "n1")); /* it runs nowhere, for sure */
+    assert_false(vm_is_lost(&v));
+    struct vm_op_request again = {.name = "vm1", .op = VM_OP_START, .reason = VM_REASON_RESTART, .boot_id = "boot-2"};
+    assert_int_equal(world_op(&w, again), ERR_CONDITION); /* the leader starts it, not its node */
+    struct vm_op_request start = {.name = "vm1", .op = VM_OP_START, .reason = VM_REASON_RETURN, .node = "n2"};
+    assert_int_equal(world_op(&w, start), 0);
+    world_end(&w, "vm1", VM_REPORT_FAILED);
+    assert_int_equal(world_vm(&w, "vm1").owed, VM_OWED_START);
+    assert_int_equal(world_op(&w, start), 0);
+    world_end(&w, "vm1", VM_REPORT_STARTED);
+    assert_last_event(&w, "VM vm1 started on n2 (it was off for a drain)");
+    assert_int_equal(world_vm(&w, "vm1").owed, VM_OWED_NOTHING);
+    assert_string_equal(world_vm(&w, "vm1").home, "n1");
+
+    world_op(&w, drain_stop(""));
+    world_end(&w, "vm1", VM_REPORT_STOPPED);
+    world_op(&w, op_of(VM_OP_STOP, ""));
+    assert_int_equal(world_vm(&w, "vm1").owed, VM_OWED_NOTHING);
+    assert_false(world_vm(&w, "vm1").wanted);
+    world_done(&w);
+}
+
+static void saved(struct world *w)
+{
+    world_op(w, drain_stop("/srv/vm1.save"));
+    assert_int_equal(world_vm(w, "vm1").op_timeout_ms, VM_SAVE_TIMEOUT_MS);
+    world_end(w, "vm1", VM_REPORT_STOPPED);
+    assert_int_equal(world_vm(w, "vm1").owed, VM_OWED_RESTORE);
+    assert_string_equal(world_vm(w, "vm1").saved_to, "/srv/vm1.save");
+}
+
+static void claim(struct world *w, uint64_t number)
+{
+    struct vm_report r = world_report_of(w, "vm1", VM_REPORT_CLAIM);
+    r.claim = number;
+    assert_int_equal(world_report(w, &r), 0);
+}
+
+/* A guest that ran on from there has changed its disk: the file is of no use to anybody any more. */
+static void test_saved_state_is_used_once(void **state)
+{
+    (void)state;
+    struct world w;
+    world_init(&w);
+    world_run(&w, "vm1", "n1", 1);
+    saved(&w);
+    struct vm_op_request start = {.name = "vm1", .op = VM_OP_START, .reason = VM_REASON_RETURN, .node = "n2"};
+    world_op(&w, start);
+    claim(&w, 7);
+    assert_int_equal(world_vm(&w, "vm1").owed, VM_OWED_RESTORE);
+    claim(&w, 8); /* an agent after the one that may have restored it */
+    assert_int_equal(world_vm(&w, "vm1").owed, VM_OWED_START);
+    world_end(&w, "vm1", VM_REPORT_STARTED);
+    assert_string_equal(world_vm(&w, "vm1").saved_to, "");
+
+    saved(&w);
+    start.node[1] = '3';
+    world_op(&w, start);
+    claim(&w, 9);
+    vm_node_lost(w.t, &w.nodes, "n3", 9000);
+    struct vm v = world_vm(&w, "vm1");
+    assert_true(vm_is_lost(&v)); /* by failover, anew */
+    assert_int_equal(v.owed, VM_OWED_NOTHING);
+    assert_string_equal(v.saved_to, "");
+    world_done(&w);
+}
+
+static void crash(struct world *w)
+{
+    struct vm_report r = world_report_of(w, "vm1", VM_REPORT_CRASHED);
+    assert_int_equal(world_report(w, &r), 0);
+}
+
+static void test_crashes(void **state)
+{
+    (void)state;
+    struct world w;
+    world_init(&w);
+    w.nodes.settings.crash_restarts = 2;
+    world_run(&w, "vm1", "n1", 1);
+    int64_t wait_ms = VM_CRASH_BACKOFF_MS;
+    struct vm_op_request again = {.name = "vm1", .op = VM_OP_START, .reason = VM_REASON_CRASH, .node = "n1"};
+    for (uint32_t i = 1; i <= 2; i++, wait_ms *= 2) {
+        crash(&w);
+        struct vm v = world_vm(&w, "vm1");
+        assert_int_equal(v.owed, VM_OWED_START);
+        assert_int_equal(v.crashes, i);
+        assert_int_equal(v.due_ms, v.changed_ms + wait_ms);
+        assert_true(v.wanted);
+        assert_int_equal(world_op(&w, again), 0);
+        world_end(&w, "vm1", VM_REPORT_STARTED);
+        assert_int_equal(world_vm(&w, "vm1").due_ms, 0);
+    }
+    crash(&w);
+    struct vm v = world_vm(&w, "vm1");
+    assert_true(v.crash_loop);
+    assert_false(v.wanted);
+    assert_int_equal(v.owed, VM_OWED_NOTHING);
+    world_op(&w, op_of(VM_OP_START, "")); /* an admin mended it */
+    world_end(&w, "vm1", VM_REPORT_STARTED);
+    assert_int_equal(world_vm(&w, "vm1").crashes, 0);
+    assert_false(world_vm(&w, "vm1").crash_loop);
+    world_done(&w);
+}
+
+static void test_off_without_being_saved(void **state)
+{
+    (void)state;
+    struct world w;
+    world_init(&w);
+    world_run(&w, "vm1", "n1", 1);
+    world_op(&w, drain_stop("/srv/vm1.save"));
+    struct vm_report r = world_report_of(&w, "vm1", VM_REPORT_STOPPED);
+    r.code = ERR_IO;
+    world_report(&w, &r);
+    assert_int_equal(world_vm(&w, "vm1").owed, VM_OWED_START);
+    assert_last_event(&w, "VM vm1 stopped on n1 (drain), and could not be saved");
+    world_op(&w, op_of(VM_OP_START, ""));
+    world_end(&w, "vm1", VM_REPORT_STARTED);
+    saved(&w);
+    world_op(&w, op_of(VM_OP_STOP, "")); /* an admin wants it off: the next start goes on from there */
+    assert_int_equal(world_vm(&w, "vm1").owed, VM_OWED_RESTORE);
+    struct vm_op_request hard = op_of(VM_OP_STOP, "");
+    hard.hard = true;
+    world_op(&w, hard);
+    assert_int_equal(world_vm(&w, "vm1").owed, VM_OWED_NOTHING);
+    world_done(&w);
+}
+
 static void test_malformed(void **state)
 {
     (void)state;
@@ -460,16 +612,96 @@ static void test_json(void **state)
     world_done(&w);
 }
 
+/* ---- a node that was fenced */
+
+static void assert_lost(const struct world *w, const char *node)
+{
+    struct vm v = world_vm(w, "vm1");
+    assert_true(vm_is_lost(&v));
+    assert_string_equal(v.node, node);
+}
+
+static void test_node_lost(void **state)
+{
+    (void)state;
+    struct world w;
+    world_init(&w);
+    world_run(&w, "vm1", "n1", 1);
+    struct vm_report late = world_report_of(&w, "vm1", VM_REPORT_STOPPED);
+    uint64_t epoch = world_vm(&w, "vm1").epoch;
+    assert_true(vm_needs_fence(w.t, "n1"));
+    assert_false(vm_needs_fence(w.t, "n2"));
+    vm_node_lost(w.t, &w.nodes, "n2", 5000);
+    assert_int_equal(world_vm(&w, "vm1").epoch, epoch);
+    vm_node_lost(w.t, &w.nodes, "n1", 5000);
+    assert_lost(&w, "n1");
+    assert_true(world_vm(&w, "vm1").epoch > epoch);
+    assert_false(vm_needs_fence(w.t, "n1"));
+    assert_int_equal(world_report(&w, &late), ERR_AGAIN); /* of what it had before */
+    world_done(&w);
+}
+
+/* It may have arrived by then: its target says so, or that it has not. */
+static void test_node_lost_in_a_move(void **state)
+{
+    (void)state;
+    static const enum vm_report_kind ends[] = {VM_REPORT_MOVED, VM_REPORT_FAILED};
+    for (size_t i = 0; i < 2; i++) {
+        struct world w;
+        world_init(&w);
+        world_run(&w, "vm1", "n1", 1);
+        assert_int_equal(world_op(&w, op_of(VM_OP_MIGRATE, "n2")), 0);
+        w.list[0].fenced = true;
+        vm_node_lost(w.t, &w.nodes, "n1", 5000);
+        assert_int_equal(world_vm(&w, "vm1").op, VM_OP_MIGRATE);
+        assert_true(world_vm(&w, "vm1").left);
+        assert_true(vm_needs_fence(w.t, "n2"));
+        assert_int_equal(world_end(&w, "vm1", ends[i]), 0);
+        if (ends[i] == VM_REPORT_FAILED)
+            assert_lost(&w, "n1");
+        else
+            assert_string_equal(world_vm(&w, "vm1").node, "n2");
+        world_done(&w);
+    }
+}
+
+static void test_both_nodes_lost_in_a_move(void **state)
+{
+    (void)state;
+    struct world w;
+    world_init(&w);
+    world_run(&w, "vm1", "n1", 1);
+    assert_int_equal(world_op(&w, op_of(VM_OP_MIGRATE, "n2")), 0);
+    w.list[1].fenced = true;
+    vm_node_lost(w.t, &w.nodes, "n1", 5000);
+    assert_lost(&w, "n1");
+    world_done(&w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_add_validates),      cmocka_unit_test(test_start_stop),
-        cmocka_unit_test(test_failures),           cmocka_unit_test(test_migrate),
-        cmocka_unit_test(test_migrate_refused),    cmocka_unit_test(test_compare_and_set),
-        cmocka_unit_test(test_seen_without_an_op), cmocka_unit_test(test_restart_once),
-        cmocka_unit_test(test_claim_and_left),     cmocka_unit_test(test_remove_and_set),
-        cmocka_unit_test(test_malformed),          cmocka_unit_test(test_json),
-        cmocka_unit_test(test_cancel),             cmocka_unit_test(test_cancel_after_left),
+        cmocka_unit_test(test_add_validates),
+        cmocka_unit_test(test_start_stop),
+        cmocka_unit_test(test_failures),
+        cmocka_unit_test(test_migrate),
+        cmocka_unit_test(test_migrate_refused),
+        cmocka_unit_test(test_compare_and_set),
+        cmocka_unit_test(test_seen_without_an_op),
+        cmocka_unit_test(test_restart_once),
+        cmocka_unit_test(test_claim_and_left),
+        cmocka_unit_test(test_remove_and_set),
+        cmocka_unit_test(test_owed_a_start),
+        cmocka_unit_test(test_saved_state_is_used_once),
+        cmocka_unit_test(test_off_without_being_saved),
+        cmocka_unit_test(test_crashes),
+        cmocka_unit_test(test_malformed),
+        cmocka_unit_test(test_json),
+        cmocka_unit_test(test_cancel),
+        cmocka_unit_test(test_cancel_after_left),
+        cmocka_unit_test(test_node_lost),
+        cmocka_unit_test(test_node_lost_in_a_move),
+        cmocka_unit_test(test_both_nodes_lost_in_a_move),
     };
     return cmocka_run_group_tests_name("vm apply", tests, NULL, NULL);
 }

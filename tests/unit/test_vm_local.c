@@ -407,6 +407,57 @@ static void test_stop_hard(void **state)
     assert_state(h, VM_STOPPED, "n1");
 }
 
+static void op_save(struct host *h)
+{
+    struct vm_op_request r = {.name = "vm1", .op = VM_OP_STOP, .reason = VM_REASON_DRAIN, .save_to = "/srv/vm1.save"};
+    world_op(&h->w, r);
+    run(h);
+    assert_string_equal(assert_calls(h, VM_CALL_SAVE)->path, "/srv/vm1.save");
+}
+
+static void test_save_and_restore(void **state) /* 8a, 2 */
+{
+    struct host *h = *state;
+    world_run(&h->w, "vm1", "n1", 1);
+    has_domain(h, "vm1", VM_DOMAIN_RUNNING);
+    op_save(h);
+    has_domain(h, "vm1", VM_DOMAIN_OFF);
+    answer(h, 0);
+    run(h);
+    assert_int_equal(vm1(h).owed, VM_OWED_RESTORE);
+    set_boot(h, 0, "boot-2-of-n1");
+    run_for(h, 6000);
+    assert_state(h, VM_STOPPED, "n1"); /* not by itself, also after a reboot */
+    op(h, VM_OP_START, "n1");
+    run(h);
+    assert_string_equal(assert_calls(h, VM_CALL_START)->path, "/srv/vm1.save");
+    answer(h, ERR_TIMEOUT); /* it may have run on from there */
+    run_for(h, 3000);
+    assert_string_equal(assert_calls(h, VM_CALL_START)->path, "");
+    has_domain(h, "vm1", VM_DOMAIN_RUNNING);
+    answer(h, 0);
+    run(h);
+    assert_state(h, VM_RUNNING, "n1");
+    assert_int_equal(vm1(h).owed, VM_OWED_NOTHING);
+}
+
+static void test_save_failed(void **state) /* 8, 8a */
+{
+    struct host *h = *state;
+    world_run(&h->w, "vm1", "n1", 1);
+    has_domain(h, "vm1", VM_DOMAIN_RUNNING);
+    op_save(h);
+    answer(h, ERR_FAILED);
+    run(h);
+    assert_state(h, VM_RUNNING, "n1");
+    op_save(h);
+    has_domain(h, "vm1", VM_DOMAIN_OFF);
+    answer(h, ERR_NOT_FOUND);
+    run(h);
+    assert_state(h, VM_STOPPED, "n1");
+    assert_int_equal(vm1(h).owed, VM_OWED_START);
+}
+
 /* ---- 9 to 14: the source of a migration */
 
 static struct vm_domain *begin_migration(struct host *h)
@@ -694,6 +745,35 @@ static void test_stopped_stays_off_after_reboot(void **state) /* 18 */
     assert_state(h, VM_STOPPED, "n1");
 }
 
+/* Once for each change, and with the report that the VM went off. */
+static void test_saved_memory_is_told(void **state) /* 16, 17a */
+{
+    struct host *h = *state;
+    world_run(&h->w, "vm1", "n1", 1);
+    struct vm_domain *d = has_domain(h, "vm1", VM_DOMAIN_RUNNING);
+    run(h);
+    assert_false(vm1(h).memory_snapshot);
+    d->memory_snapshot = true;
+    run_for(h, 6000);
+    assert_true(vm1(h).memory_snapshot);
+    assert_false(vm1(h).managed_save);
+    uint64_t entries = h->w.n_entries;
+    run_for(h, 12000);
+    assert_int_equal(h->w.n_entries, entries);
+    d->state = VM_DOMAIN_OFF;
+    d->managed_save = true;
+    h->hold_proposals = true;
+    run_for(h, 6000);
+    assert_int_equal(h->w.n_proposals, 1);
+    world_commit(&h->w);
+    assert_state(h, VM_STOPPED, "n1");
+    assert_true(vm1(h).managed_save);
+    h->hold_proposals = false;
+    h->n_domains = 0; /* undefined by hand, with all that was saved */
+    run_for(h, 6000);
+    assert_false(vm1(h).managed_save || vm1(h).memory_snapshot);
+}
+
 static void test_stop_over_a_power_cycle(void **state) /* 6 */
 {
     struct host *h = *state;
@@ -882,6 +962,201 @@ static void test_foreign_outcomes_are_refused(void **state)
     assert_false(vm_local_outcome(h->l, h->w.t, &h->self, h->w.now_ms, 0, &o, &h->w.env));
 }
 
+/* ---- cut off (R6) */
+
+static void call_start_of_vm1(struct host *h)
+{
+    world_add(&h->w, "vm1", "n1", 1);
+    op(h, VM_OP_START, "");
+    run(h);
+    assert_calls(h, VM_CALL_START);
+}
+
+static void cut_off(struct host *h)
+{
+    h->self.quorate = false;
+    h->self.fence = true;
+    run(h);
+}
+
+/* R5: what makes a VM run begins before the lease is over, or never. */
+static void test_calls_have_a_limit(void **state)
+{
+    struct host *h = *state;
+    h->self.until_ms = 77777;
+    world_add(&h->w, "vm1", "n1", 1);
+    op(h, VM_OP_START, "");
+    run(h);
+    assert_int_equal(assert_calls(h, VM_CALL_START)->until_ms, 77777);
+    has_domain(h, "vm1", VM_DOMAIN_RUNNING);
+    answer(h, 0);
+    run(h);
+    h->self.until_ms = 88888;
+    op(h, VM_OP_MIGRATE, "n2");
+    run(h);
+    assert_int_equal(assert_calls(h, VM_CALL_MIGRATE)->until_ms, 88888);
+}
+
+/* R7: the target is waited for until it is heard, and the call begins soon after that or never. */
+static void test_no_move_to_a_silent_node(void **state)
+{
+    struct host *h = *state;
+    h->self.until_ms = 77777;
+    world_run(&h->w, "vm1", "n1", 1);
+    has_domain(h, "vm1", VM_DOMAIN_RUNNING);
+    h->w.list[1].heard_ms = h->w.now_ms;
+    h->w.now_ms += 1000;
+    op(h, VM_OP_MIGRATE, "n2");
+    run(h);
+    assert_int_equal(under_way(h), -1);
+    h->w.list[1].heard_ms = h->w.now_ms;
+    run(h);
+    assert_in_range(assert_calls(h, VM_CALL_MIGRATE)->until_ms, h->w.now_ms, h->w.now_ms + 3000);
+}
+
+static void test_a_node_stays_silent(void **state)
+{
+    struct host *h = *state;
+    world_run(&h->w, "vm1", "n1", 1);
+    has_domain(h, "vm1", VM_DOMAIN_RUNNING);
+    h->w.list[1].heard_ms = 1;
+    struct vm_op_request r = {.name = "vm1", .op = VM_OP_MIGRATE, .node = "n2", .timeout_ms = 8000};
+    assert_int_equal(world_op(&h->w, r), 0);
+    run_for(h, 7000);
+    assert_int_equal(under_way(h), -1);
+    assert_int_equal(vm1(h).op, VM_OP_MIGRATE);
+    run_for(h, 2000);
+    assert_state(h, VM_RUNNING, "n1");
+    assert_int_equal(count_calls(h, VM_CALL_MIGRATE), 0);
+}
+
+/* The call of that verb that is under way; -1: none. */
+static int call_under_way(const struct host *h, enum vm_verb verb)
+{
+    for (size_t i = 0; i < h->w.n_calls; i++)
+        if (!h->answered[i] && h->w.calls[i].verb == verb)
+            return (int)i;
+    return -1;
+}
+
+static void answer_to(struct host *h, enum vm_verb verb, int code)
+{
+    struct vm_outcome o = {0};
+    int i = call_under_way(h, verb);
+    assert_true(i >= 0);
+    if (code)
+        error_set(&o.error, code, "because");
+    outcome(h, (size_t)i, &o);
+}
+
+/* Seen off is what counts, not that the call has ended. */
+static void assert_destroys(struct host *h)
+{
+    assert_false(vm_local_is_clear(h->l));
+    assert_true(assert_calls(h, VM_CALL_DESTROY)->urgent);
+    answer(h, 0);
+    assert_false(vm_local_is_clear(h->l));
+    run(h);
+    assert_false(vm_local_is_clear(h->l));
+    h->n_domains = 0;
+    run_for(h, 4000);
+    while (call_under_way(h, VM_CALL_DESTROY) >= 0)
+        answer_to(h, VM_CALL_DESTROY, ERR_NOT_FOUND);
+    run(h);
+    assert_true(vm_local_is_clear(h->l));
+}
+
+static void test_cut_off_destroys(void **state)
+{
+    struct host *h = *state;
+    world_run(&h->w, "vm1", "n1", 1);
+    has_domain(h, "vm1", VM_DOMAIN_RUNNING);
+    run(h);
+    assert_int_equal(under_way(h), -1);
+    cut_off(h);
+    assert_destroys(h);
+}
+
+static void test_cut_off_destroys_what_is_anothers(void **state)
+{
+    struct host *h = *state;
+    world_run(&h->w, "vm1", "n2", 1);
+    has_domain(h, "vm1", VM_DOMAIN_PAUSED);
+    run(h);
+    cut_off(h);
+    assert_destroys(h);
+}
+
+/* A start that was given up: no LIST shows it, and it may begin to run after each of them. */
+static void test_given_up_start_may_appear(void **state)
+{
+    struct host *h = *state;
+    call_start_of_vm1(h);
+    answer(h, ERR_TIMEOUT);
+    cut_off(h);
+    assert_calls(h, VM_CALL_DESTROY);
+    answer(h, ERR_TIMEOUT);
+    run(h);
+    assert_false(vm_local_is_clear(h->l)); /* it was not destroyed either, for all that is known */
+    run_for(h, 4000);
+    assert_calls(h, VM_CALL_DESTROY);
+    answer(h, ERR_NOT_FOUND);
+    run(h);
+    assert_true(vm_local_is_clear(h->l));
+}
+
+/* The row says nothing of it any more: the others counted this node as lost. */
+static void test_given_up_start_may_appear_after_its_op(void **state)
+{
+    struct host *h = *state;
+    call_start_of_vm1(h);
+    answer(h, ERR_TIMEOUT);
+    h->self.quorate = false;
+    vm_node_lost(h->w.t, &h->w.nodes, "n1", 5000);
+    assert_state(h, VM_STOPPED, "n1");
+    run(h);
+    cut_off(h);
+    assert_calls(h, VM_CALL_DESTROY);
+    assert_false(vm_local_is_clear(h->l));
+}
+
+static void test_refused_start_does_not_appear(void **state)
+{
+    struct host *h = *state;
+    call_start_of_vm1(h);
+    answer(h, ERR_FAILED);
+    run(h);
+    assert_state(h, VM_STOPPED, "n1");
+    cut_off(h);
+    assert_int_equal(under_way(h), -1);
+    assert_true(vm_local_is_clear(h->l));
+}
+
+/* Of a start by the agent before this one nothing is known. */
+static void test_start_of_an_earlier_agent_may_appear(void **state)
+{
+    struct host *h = *state;
+    call_start_of_vm1(h);
+    restart_agent(h);
+    cut_off(h);
+    assert_calls(h, VM_CALL_DESTROY);
+    assert_false(vm_local_is_clear(h->l));
+}
+
+/* What was called before may still make it run. */
+static void test_not_clear_under_a_call(void **state)
+{
+    struct host *h = *state;
+    call_start_of_vm1(h);
+    cut_off(h);
+    answer_to(h, VM_CALL_DESTROY, ERR_NOT_FOUND);
+    run(h);
+    assert_false(vm_local_is_clear(h->l));
+    answer_to(h, VM_CALL_START, ERR_FAILED);
+    run(h);
+    assert_true(vm_local_is_clear(h->l));
+}
+
 static int setup(void **state, const char *node)
 {
     *state = xcalloc(1, sizeof(struct host));
@@ -930,6 +1205,8 @@ int main(void)
         ON_N1(test_old_list_does_not_count),
         ON_N1(test_stop),
         ON_N1(test_stop_hard),
+        ON_N1(test_save_and_restore),
+        ON_N1(test_save_failed),
         ON_N1(test_migrate),
         ON_N1(test_migrate_failed),
         ON_N1(test_target_away),
@@ -945,6 +1222,7 @@ int main(void)
         ON_N1(test_outcome_of_an_earlier_op),
         ON_N1(test_restart_after_reboot),
         ON_N1(test_stopped_stays_off_after_reboot),
+        ON_N1(test_saved_memory_is_told),
         ON_N1(test_stop_over_a_power_cycle),
         ON_N1(test_guest_powered_off),
         ON_N1(test_other_uuid_does_not_count),
@@ -958,6 +1236,16 @@ int main(void)
         ON_N3(test_leftover_is_undefined),
         ON_N1(test_removed_is_undefined),
         ON_N1(test_foreign_outcomes_are_refused),
+        ON_N1(test_calls_have_a_limit),
+        ON_N1(test_no_move_to_a_silent_node),
+        ON_N1(test_a_node_stays_silent),
+        ON_N1(test_cut_off_destroys),
+        ON_N1(test_cut_off_destroys_what_is_anothers),
+        ON_N1(test_given_up_start_may_appear),
+        ON_N1(test_given_up_start_may_appear_after_its_op),
+        ON_N1(test_refused_start_does_not_appear),
+        ON_N1(test_start_of_an_earlier_agent_may_appear),
+        ON_N1(test_not_clear_under_a_call),
     };
     return cmocka_run_group_tests_name("vm local", tests, NULL, NULL);
 }

@@ -165,6 +165,198 @@ static void test_no_target_blocks_until_there_is_one(void **state)
     assert_int_equal(vm_leader_blocked(f->l, "n1").code, 0);
 }
 
+/* What has no place is known before the first one leaves; another node that drains is not held up. */
+static void test_a_drain_that_cannot_end_does_not_begin(void **state)
+{
+    struct fixture *f = *state;
+    world_run(&f->w, "vm1", "n1", 1);
+    world_run(&f->w, "vm2", "n1", 2);
+    world_run(&f->w, "vm3", "n2", 3);
+    f->w.list[0].draining = f->w.list[1].draining = true;
+    f->w.list[2].memory_kib = 2 << 20; /* room for n1's, or for n2's and one more */
+    run_for(f, 300);
+    assert_int_equal(vm(f, "vm1").op, VM_OP_MIGRATE);
+    assert_int_equal(vm(f, "vm2").op, VM_OP_MIGRATE);
+    assert_int_equal(vm(f, "vm3").op, VM_OP_NONE);
+    assert_non_null(strstr(vm_leader_blocked(f->l, "n2").text, "VM vm3"));
+    assert_int_equal(vm_leader_blocked(f->l, "n1").code, 0);
+    world_end(&f->w, "vm1", VM_REPORT_MOVED);
+    world_end(&f->w, "vm2", VM_REPORT_MOVED);
+
+    f->w.list[1].draining = false;
+    world_run(&f->w, "vm4", "n2", 4);
+    f->w.list[1].draining = true;
+    f->w.list[2].memory_kib = 3 << 20; /* for one of them */
+    run_for(f, VM_MOVE_RETRY_MS + 200);
+    assert_int_equal(world_ops(f->w.t), 0);
+    f->w.list[2].memory_kib = 4 << 20;
+    run_for(f, VM_MOVE_RETRY_MS + 200);
+    assert_int_equal(world_ops(f->w.t), 2);
+    assert_int_equal(vm_leader_blocked(f->l, "n2").code, 0);
+}
+
+static void set(struct fixture *f, const char *name, enum vm_policy policy)
+{
+    struct vm_set_request q = {.set_policy = true, .policy = policy};
+    struct buf b = {0};
+    STR_COPY(q.name, name);
+    vm_entry_set(&q, &b);
+    assert_int_equal(world_apply(&f->w, ENTRY_VM_SET, &b), 0);
+}
+
+static void bind(struct fixture *f, const char *name, bool device, bool disk)
+{
+    struct vm v = vm(f, name);
+    AUTO(buf_done) struct buf b = {0};
+    v.has_host_device = device;
+    v.has_local_disk = disk;
+    vm_encode(&v, &b);
+    tables_put(f->w.t, TABLE_VM, name, buf_slice(&b));
+}
+
+static void test_policy_stops_and_starts_elsewhere(void **state)
+{
+    struct fixture *f = *state;
+    world_run(&f->w, "vm1", "n1", 1);
+    bind(f, "vm1", true, false);
+    f->w.list[0].draining = true;
+    run_for(f, 300);
+    assert_int_equal(world_ops(f->w.t), 0);
+    struct error e = vm_leader_blocked(f->l, "n1");
+    assert_non_null(strstr(e.text, "VM vm1 uses a device of its host n1"));
+    set(f, "vm1", VM_POLICY_SHUTDOWN_RESTART);
+    f->w.list[1].present = f->w.list[2].present = false; /* stopped only if it has a place to start */
+    run_for(f, VM_MOVE_RETRY_MS + 200);
+    assert_int_equal(world_ops(f->w.t), 0);
+    f->w.list[2].present = true;
+    run_for(f, VM_MOVE_RETRY_MS + 200);
+    assert_int_equal(vm(f, "vm1").op, VM_OP_STOP);
+    assert_int_equal(vm(f, "vm1").reason, VM_REASON_DRAIN);
+    world_end(&f->w, "vm1", VM_REPORT_STOPPED);
+    vm_leader_free(f->l); /* the next leader knows what is owed */
+    f->l = vm_leader_new();
+    step(f);
+    assert_true(vm_leader_owes(f->l, "n1"));
+    world_commit(&f->w);
+    assert_int_equal(vm(f, "vm1").op, VM_OP_START);
+    assert_string_equal(vm(f, "vm1").node, "n3");
+    world_end(&f->w, "vm1", VM_REPORT_STARTED);
+    run_for(f, 200);
+    assert_false(vm_leader_owes(f->l, "n1"));
+}
+
+static void test_local_disk_waits_for_its_node(void **state)
+{
+    struct fixture *f = *state;
+    world_run(&f->w, "vm1", "n1", 1);
+    bind(f, "vm1", false, true);
+    set(f, "vm1", VM_POLICY_SHUTDOWN_RESTART);
+    f->w.list[0].draining = true;
+    run_for(f, 300);
+    world_end(&f->w, "vm1", VM_REPORT_STOPPED);
+    run_for(f, VM_MOVE_RETRY_MS + 200);
+    assert_int_equal(vm(f, "vm1").op, VM_OP_NONE);
+    assert_false(vm_leader_owes(f->l, "n1")); /* the drain is over without it */
+    assert_int_equal(vm_leader_blocked(f->l, "n1").code, 0);
+    f->w.list[0].draining = false;
+    run_for(f, VM_MOVE_RETRY_MS + 200);
+    assert_int_equal(vm(f, "vm1").op, VM_OP_START);
+    assert_string_equal(vm(f, "vm1").node, "n1");
+}
+
+static void test_policy_saves(void **state)
+{
+    struct fixture *f = *state;
+    world_run(&f->w, "vm1", "n1", 1);
+    set(f, "vm1", VM_POLICY_SAVE);
+    f->w.list[0].draining = true;
+    f->w.list[1].memory_kib = f->w.list[2].memory_kib = 1 << 10; /* no room: it may wait for its node */
+    run_for(f, 300);
+    assert_non_null(strstr(vm_leader_blocked(f->l, "n1").text, "there is no shared folder to save it to"));
+    STR_COPY(f->w.nodes.settings.save_path, "/srv/saved");
+    run_for(f, VM_MOVE_RETRY_MS + 200);
+    assert_true(vm(f, "vm1").save);
+    assert_string_equal(vm(f, "vm1").saved_to, "/srv/saved/vm1-2.save");
+    world_end(&f->w, "vm1", VM_REPORT_STOPPED);
+    run_for(f, VM_MOVE_RETRY_MS + 200);
+    assert_int_equal(vm(f, "vm1").op, VM_OP_NONE);
+    f->w.list[2].memory_kib = 8 << 20;
+    run_for(f, VM_MOVE_RETRY_MS + 200);
+    assert_int_equal(vm(f, "vm1").op, VM_OP_START);
+    assert_string_equal(vm(f, "vm1").node, "n3");
+
+    world_run(&f->w, "vm2", "n2", 2);
+    bind(f, "vm2", true, false);
+    set(f, "vm2", VM_POLICY_SAVE);
+    f->w.list[1].draining = true;
+    run_for(f, 300);
+    assert_non_null(strstr(vm_leader_blocked(f->l, "n2").text, "can be neither moved nor saved"));
+}
+
+/* Moving it failed too often: by its policy, then. */
+static void test_failed_moves_go_by_policy(void **state)
+{
+    struct fixture *f = *state;
+    world_run(&f->w, "vm1", "n1", 1);
+    set(f, "vm1", VM_POLICY_SHUTDOWN_RESTART);
+    f->w.list[0].draining = true;
+    for (int i = 0; i < VM_MOVE_ATTEMPTS_MAX; i++) {
+        run_for(f, VM_MOVE_RETRY_MS + 200);
+        assert_int_equal(vm(f, "vm1").op, VM_OP_MIGRATE);
+        world_end(&f->w, "vm1", VM_REPORT_FAILED);
+        run_for(f, 100);
+    }
+    run_for(f, VM_MOVE_RETRY_MS + 200);
+    assert_int_equal(vm(f, "vm1").op, VM_OP_STOP);
+    for (int i = 0; i < VM_MOVE_ATTEMPTS_MAX; i++) { /* and the guest does not hear it */
+        assert_int_equal(vm_leader_blocked(f->l, "n1").code, 0);
+        run_for(f, VM_MOVE_RETRY_MS + 200);
+        assert_int_equal(vm(f, "vm1").op, VM_OP_STOP);
+        world_end(&f->w, "vm1", VM_REPORT_FAILED);
+        run_for(f, 100);
+    }
+    assert_int_equal(vm_leader_blocked(f->l, "n1").code, ERR_CONDITION);
+}
+
+static void test_limit_of_a_node(void **state)
+{
+    struct fixture *f = *state;
+    for (unsigned i = 1; i <= 4; i++) {
+        char name[8];
+        snprintf(name, sizeof(name), "vm%u", i);
+        world_run(&f->w, name, i <= 2 ? "n1" : "n2", i);
+    }
+    f->w.nodes.settings.moves_max = 9;
+    f->w.nodes.settings.moves_per_node = 1;
+    f->w.list[0].draining = true;
+    run_for(f, 300);
+    assert_int_equal(world_ops(f->w.t), 1); /* both leave n1 */
+    f->w.nodes.settings.moves_per_node = 2;
+    run_for(f, 300);
+    assert_int_equal(world_ops(f->w.t), 2);
+}
+
+static void test_skip_is_tallied(void **state)
+{
+    struct fixture *f = *state;
+    struct vm_tally tally[3];
+    struct error e = {0};
+    world_run(&f->w, "vm1", "n1", 1);
+    set(f, "vm1", VM_POLICY_SKIP_NODE);
+    vm_tally(f->w.t, &f->w.nodes, tally);
+    assert_int_equal(tally[0].skip.code, 0); /* it can move */
+    bind(f, "vm1", true, false);
+    vm_tally(f->w.t, &f->w.nodes, tally);
+    assert_int_equal(tally[0].skip.code, ERR_CONDITION);
+    assert_int_equal(tally[1].skip.code, 0);
+    struct vm v = vm(f, "vm1");
+    assert_int_equal(vm_drain_of(&v, &f->w.nodes, &e), VM_DRAIN_SKIPS);
+    v.policy = VM_POLICY_FAIL;
+    assert_int_equal(vm_drain_of(&v, &f->w.nodes, &e), VM_DRAIN_BLOCKED);
+    v.policy = VM_POLICY_SHUTDOWN_RESTART;
+    assert_int_equal(vm_drain_of(&v, &f->w.nodes, &e), VM_DRAIN_STOPS);
+}
+
 static void test_absent_owner_blocks(void **state)
 {
     struct fixture *f = *state;
@@ -248,6 +440,13 @@ int main(void)
         TEST(test_attempts_end),
         TEST(test_blocked_attempts_come_back),
         TEST(test_no_target_blocks_until_there_is_one),
+        TEST(test_a_drain_that_cannot_end_does_not_begin),
+        TEST(test_policy_stops_and_starts_elsewhere),
+        TEST(test_local_disk_waits_for_its_node),
+        TEST(test_policy_saves),
+        TEST(test_failed_moves_go_by_policy),
+        TEST(test_limit_of_a_node),
+        TEST(test_skip_is_tallied),
         TEST(test_absent_owner_blocks),
         TEST(test_refused_requests_are_not_repeated_without_end),
         TEST(test_moves_of_admins_count),

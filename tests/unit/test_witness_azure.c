@@ -182,6 +182,82 @@ struct meaning {
     int n_requests; /* each try meets the rule: the last line holds */
 };
 
+static const struct meaning meanings[] = {
+    {WITNESS_PUT, "answer 201 - etag=0x2", WITNESS_DONE, WITNESS_CAUSE_NONE, 1},
+    {WITNESS_CREATE, "answer 201 - etag=0x2", WITNESS_DONE, WITNESS_CAUSE_NONE, 1},
+    {WITNESS_PUT, "answer 412 ConditionNotMet", WITNESS_LOST, WITNESS_CAUSE_CHANGED, 1},
+    {WITNESS_CREATE, "answer 409 BlobAlreadyExists", WITNESS_EXISTS, WITNESS_CAUSE_BLOB_EXISTS, 1},
+    {WITNESS_CREATE, "answer 412 ConditionNotMet", WITNESS_EXISTS, WITNESS_CAUSE_BLOB_EXISTS, 1},
+    {WITNESS_PUT, "answer 412 LeaseIdMissing", WITNESS_REFUSED, WITNESS_CAUSE_LEASED, 1},
+    {WITNESS_GET, "answer 404 BlobNotFound", WITNESS_MISSING, WITNESS_CAUSE_BLOB_MISSING, 1},
+    {WITNESS_GET, "answer 404 ContainerNotFound", WITNESS_MISSING, WITNESS_CAUSE_CONTAINER_MISSING, 1},
+    {WITNESS_PUT, "answer 404 ContainerNotFound", WITNESS_MISSING, WITNESS_CAUSE_CONTAINER_MISSING, 1},
+    {WITNESS_PUT, "answer 409 ContainerBeingDeleted", WITNESS_MISSING, WITNESS_CAUSE_CONTAINER_MISSING, 1},
+    {WITNESS_GET, "answer 404 ResourceNotFound", WITNESS_MISSING, WITNESS_CAUSE_ACCOUNT_MISSING, 1},
+    {WITNESS_GET, "answer 403 AccountIsDisabled", WITNESS_REFUSED, WITNESS_CAUSE_ACCOUNT_MISSING, 1},
+    {WITNESS_PUT, "answer 403 AuthorizationPermissionMismatch", WITNESS_REFUSED, WITNESS_CAUSE_PERMISSION, 1},
+    {WITNESS_PUT, "answer 403 KeyBasedAuthenticationNotPermitted", WITNESS_REFUSED, WITNESS_CAUSE_KEY_DISABLED, 1},
+    {WITNESS_PUT, "answer 403 AuthorizationSourceIPMismatch", WITNESS_REFUSED, WITNESS_CAUSE_FIREWALL, 1},
+    {WITNESS_PUT, "answer 409 BlobImmutableDueToPolicy", WITNESS_REFUSED, WITNESS_CAUSE_PERMISSION, 1},
+    {WITNESS_PUT, "answer 400 InvalidHeaderValue", WITNESS_REFUSED, WITNESS_CAUSE_PROTOCOL, 1},
+    /* both keys are tried, each once */
+    {WITNESS_PUT, "answer 403 AuthenticationFailed", WITNESS_REFUSED, WITNESS_CAUSE_KEY_WRONG, 2},
+    {WITNESS_GET, "answer 401 NoAuthenticationInformation", WITNESS_REFUSED, WITNESS_CAUSE_KEY_WRONG, 2},
+    {WITNESS_PUT, "answer 403 AuthenticationFailed date=3600", WITNESS_REFUSED, WITNESS_CAUSE_CLOCK_SKEW, 1},
+    {WITNESS_PUT, "answer 403 AuthenticationFailed date=-3600", WITNESS_REFUSED, WITNESS_CAUSE_CLOCK_SKEW, 1},
+    /* not of the service: it says nothing of the write */
+    {WITNESS_PUT, "answer 412 ConditionNotMet id=no", WITNESS_UNKNOWN, WITNESS_CAUSE_PROTOCOL, 1},
+    {WITNESS_PUT, "answer 403 Blocked id=no", WITNESS_UNKNOWN, WITNESS_CAUSE_PROTOCOL, 1},
+    {WITNESS_PUT, "answer 404 -", WITNESS_UNKNOWN, WITNESS_CAUSE_PROTOCOL, 1},
+    {WITNESS_PUT, "answer 201 -", WITNESS_UNKNOWN, WITNESS_CAUSE_PROTOCOL, 1}, /* no ETag */
+    {WITNESS_PUT, "answer 200 - etag=0x2", WITNESS_UNKNOWN, WITNESS_CAUSE_PROTOCOL, 1},
+    {WITNESS_PUT, "answer 201 - etag=0x2 id=no", WITNESS_UNKNOWN, WITNESS_CAUSE_PROTOCOL, 1},
+    {WITNESS_PUT, "answer 307 - location=http://127.0.0.1:1/", WITNESS_UNKNOWN, WITNESS_CAUSE_PROTOCOL, 1},
+    {WITNESS_GET, "answer 307 - location=http://127.0.0.1:1/", WITNESS_UNKNOWN, WITNESS_CAUSE_PROTOCOL, 1},
+    /* a write is decided by the headers: its answer's body may be huge, or cut */
+    {WITNESS_PUT, "answer 201 - etag=0x2 size=4000000", WITNESS_DONE, WITNESS_CAUSE_NONE, 1},
+    {WITNESS_PUT, "answer 201 - etag=0x2 size=100 cut=50", WITNESS_DONE, WITNESS_CAUSE_NONE, 1},
+    {WITNESS_PUT, "answer 412 ConditionNotMet size=100 cut=50", WITNESS_LOST, WITNESS_CAUSE_CHANGED, 1},
+    /* reads */
+    {WITNESS_GET, "answer 200 - etag=0x2 body=%s/record", WITNESS_DONE, WITNESS_CAUSE_NONE, 1},
+    {WITNESS_PROBE, "answer 200 - etag=0x2 body=%s/record", WITNESS_DONE, WITNESS_CAUSE_NONE, 1},
+    {WITNESS_GET, "answer 200 - body=%s/record", WITNESS_UNKNOWN, WITNESS_CAUSE_PROTOCOL, 1},
+    {WITNESS_GET, "answer 200 - etag=0x2 id=no body=%s/record", WITNESS_UNKNOWN, WITNESS_CAUSE_PROTOCOL, 1},
+    {WITNESS_GET, "answer 206 - etag=0x2 body=%s/record", WITNESS_UNKNOWN, WITNESS_CAUSE_PROTOCOL, 1},
+    {WITNESS_GET, "answer 200 - etag=0x2 size=100", WITNESS_REFUSED, WITNESS_CAUSE_FOREIGN, 1},
+    {WITNESS_GET, "answer 200 - etag=0x2 size=4000000", WITNESS_REFUSED, WITNESS_CAUSE_FOREIGN, 1},
+    {WITNESS_GET, "answer 200 - etag=0x2", WITNESS_REFUSED, WITNESS_CAUSE_FOREIGN, 1}, /* empty */
+    {WITNESS_GET, "answer 200 - etag=0x2 body=%s/foreign", WITNESS_REFUSED, WITNESS_CAUSE_FOREIGN, 1},
+    {WITNESS_GET, "answer 200 - etag=0x2 body=%s/newer", WITNESS_REFUSED, WITNESS_CAUSE_NEWER, 1},
+    {WITNESS_GET, "answer 200 - etag=0x2 body=%s/old", WITNESS_REFUSED, WITNESS_CAUSE_REGRESSED, 1},
+    /* tried again, and then it goes well */
+    {WITNESS_PUT, "answer 503 ServerBusy\nanswer 201 - etag=0x2", WITNESS_DONE, WITNESS_CAUSE_NONE, 2},
+    {WITNESS_PUT, "answer 500 OperationTimedOut\nreset\nanswer 201 - etag=0x2", WITNESS_DONE, WITNESS_CAUSE_NONE,
+     3},
+    {WITNESS_PUT, "answer 429 -\nanswer 201 - etag=0x2", WITNESS_DONE, WITNESS_CAUSE_NONE, 2},
+    {WITNESS_PUT, "answer 408 - id=no\nanswer 201 - etag=0x2", WITNESS_DONE, WITNESS_CAUSE_NONE, 2},
+    {WITNESS_GET, "answer 200 - etag=0x2 size=100 cut=50\nanswer 404 BlobNotFound", WITNESS_MISSING,
+     WITNESS_CAUSE_BLOB_MISSING, 2},
+    {WITNESS_GET, "half\ngarbage\nheaders\nanswer 404 BlobNotFound", WITNESS_MISSING, WITNESS_CAUSE_BLOB_MISSING,
+     4},
+    /* once a try may have been written, a later 412 or 403 is no answer: it may be that try's own doing */
+    {WITNESS_PUT, "answer 503 ServerBusy\nanswer 412 ConditionNotMet", WITNESS_UNKNOWN, WITNESS_CAUSE_CHANGED, 2},
+    {WITNESS_CREATE, "reset\nanswer 409 BlobAlreadyExists", WITNESS_UNKNOWN, WITNESS_CAUSE_BLOB_EXISTS, 2},
+    {WITNESS_PUT, "half\nanswer 403 AuthorizationPermissionMismatch", WITNESS_UNKNOWN, WITNESS_CAUSE_PERMISSION, 2},
+    {WITNESS_GET, "answer 503 ServerBusy\nanswer 404 BlobNotFound", WITNESS_MISSING, WITNESS_CAUSE_BLOB_MISSING, 2},
+    /* a pause that the service asks for and that does not fit ends the call at once */
+    {WITNESS_PUT, "answer 503 ServerBusy retry-after=3000", WITNESS_UNKNOWN, WITNESS_CAUSE_THROTTLED, 1},
+    {WITNESS_GET, "answer 503 ServerBusy retry-after=3000", WITNESS_UNKNOWN, WITNESS_CAUSE_THROTTLED, 1},
+    {WITNESS_PUT, "answer 500 InternalError retry-after=3000", WITNESS_UNKNOWN, WITNESS_CAUSE_SERVER, 1},
+    /* a probe is not repeated */
+    {WITNESS_PROBE, "answer 503 ServerBusy", WITNESS_UNKNOWN, WITNESS_CAUSE_THROTTLED, 1},
+    {WITNESS_PROBE, "reset", WITNESS_UNKNOWN, WITNESS_CAUSE_BROKEN, 1},
+    {WITNESS_PROBE, "half", WITNESS_UNKNOWN, WITNESS_CAUSE_BROKEN, 1},
+    {WITNESS_PROBE, "garbage", WITNESS_UNKNOWN, WITNESS_CAUSE_PROTOCOL, 1},
+    {WITNESS_PROBE, "headers", WITNESS_UNKNOWN, WITNESS_CAUSE_PROTOCOL, 1},
+    {WITNESS_PROBE, "answer 403 AuthenticationFailed", WITNESS_REFUSED, WITNESS_CAUSE_KEY_WRONG, 2},
+};
+
 static void expect_meaning(struct scene *s, const struct meaning *m)
 {
     char text[512];
@@ -201,81 +277,6 @@ static void expect_meaning(struct scene *s, const struct meaning *m)
 static void test_what_an_answer_means(void **state)
 {
     (void)state;
-    static const struct meaning meanings[] = {
-        {WITNESS_PUT, "answer 201 - etag=0x2", WITNESS_DONE, WITNESS_CAUSE_NONE, 1},
-        {WITNESS_CREATE, "answer 201 - etag=0x2", WITNESS_DONE, WITNESS_CAUSE_NONE, 1},
-        {WITNESS_PUT, "answer 412 ConditionNotMet", WITNESS_LOST, WITNESS_CAUSE_CHANGED, 1},
-        {WITNESS_CREATE, "answer 409 BlobAlreadyExists", WITNESS_EXISTS, WITNESS_CAUSE_BLOB_EXISTS, 1},
-        {WITNESS_CREATE, "answer 412 ConditionNotMet", WITNESS_EXISTS, WITNESS_CAUSE_BLOB_EXISTS, 1},
-        {WITNESS_PUT, "answer 412 LeaseIdMissing", WITNESS_REFUSED, WITNESS_CAUSE_LEASED, 1},
-        {WITNESS_GET, "answer 404 BlobNotFound", WITNESS_MISSING, WITNESS_CAUSE_BLOB_MISSING, 1},
-        {WITNESS_GET, "answer 404 ContainerNotFound", WITNESS_MISSING, WITNESS_CAUSE_CONTAINER_MISSING, 1},
-        {WITNESS_PUT, "answer 404 ContainerNotFound", WITNESS_MISSING, WITNESS_CAUSE_CONTAINER_MISSING, 1},
-        {WITNESS_PUT, "answer 409 ContainerBeingDeleted", WITNESS_MISSING, WITNESS_CAUSE_CONTAINER_MISSING, 1},
-        {WITNESS_GET, "answer 404 ResourceNotFound", WITNESS_MISSING, WITNESS_CAUSE_ACCOUNT_MISSING, 1},
-        {WITNESS_GET, "answer 403 AccountIsDisabled", WITNESS_REFUSED, WITNESS_CAUSE_ACCOUNT_MISSING, 1},
-        {WITNESS_PUT, "answer 403 AuthorizationPermissionMismatch", WITNESS_REFUSED, WITNESS_CAUSE_PERMISSION, 1},
-        {WITNESS_PUT, "answer 403 KeyBasedAuthenticationNotPermitted", WITNESS_REFUSED, WITNESS_CAUSE_KEY_DISABLED, 1},
-        {WITNESS_PUT, "answer 403 AuthorizationSourceIPMismatch", WITNESS_REFUSED, WITNESS_CAUSE_FIREWALL, 1},
-        {WITNESS_PUT, "answer 409 BlobImmutableDueToPolicy", WITNESS_REFUSED, WITNESS_CAUSE_PERMISSION, 1},
-        {WITNESS_PUT, "answer 400 InvalidHeaderValue", WITNESS_REFUSED, WITNESS_CAUSE_PROTOCOL, 1},
-        /* both keys are tried, each once */
-        {WITNESS_PUT, "answer 403 AuthenticationFailed", WITNESS_REFUSED, WITNESS_CAUSE_KEY_WRONG, 2},
-        {WITNESS_GET, "answer 401 NoAuthenticationInformation", WITNESS_REFUSED, WITNESS_CAUSE_KEY_WRONG, 2},
-        {WITNESS_PUT, "answer 403 AuthenticationFailed date=3600", WITNESS_REFUSED, WITNESS_CAUSE_CLOCK_SKEW, 1},
-        {WITNESS_PUT, "answer 403 AuthenticationFailed date=-3600", WITNESS_REFUSED, WITNESS_CAUSE_CLOCK_SKEW, 1},
-        /* not of the service: it says nothing of the write */
-        {WITNESS_PUT, "answer 412 ConditionNotMet id=no", WITNESS_UNKNOWN, WITNESS_CAUSE_PROTOCOL, 1},
-        {WITNESS_PUT, "answer 403 Blocked id=no", WITNESS_UNKNOWN, WITNESS_CAUSE_PROTOCOL, 1},
-        {WITNESS_PUT, "answer 404 -", WITNESS_UNKNOWN, WITNESS_CAUSE_PROTOCOL, 1},
-        {WITNESS_PUT, "answer 201 -", WITNESS_UNKNOWN, WITNESS_CAUSE_PROTOCOL, 1}, /* no ETag */
-        {WITNESS_PUT, "answer 200 - etag=0x2", WITNESS_UNKNOWN, WITNESS_CAUSE_PROTOCOL, 1},
-        {WITNESS_PUT, "answer 201 - etag=0x2 id=no", WITNESS_UNKNOWN, WITNESS_CAUSE_PROTOCOL, 1},
-        {WITNESS_PUT, "answer 307 - location=http://127.0.0.1:1/", WITNESS_UNKNOWN, WITNESS_CAUSE_PROTOCOL, 1},
-        {WITNESS_GET, "answer 307 - location=http://127.0.0.1:1/", WITNESS_UNKNOWN, WITNESS_CAUSE_PROTOCOL, 1},
-        /* a write is decided by the headers: its answer's body may be huge, or cut */
-        {WITNESS_PUT, "answer 201 - etag=0x2 size=4000000", WITNESS_DONE, WITNESS_CAUSE_NONE, 1},
-        {WITNESS_PUT, "answer 201 - etag=0x2 size=100 cut=50", WITNESS_DONE, WITNESS_CAUSE_NONE, 1},
-        {WITNESS_PUT, "answer 412 ConditionNotMet size=100 cut=50", WITNESS_LOST, WITNESS_CAUSE_CHANGED, 1},
-        /* reads */
-        {WITNESS_GET, "answer 200 - etag=0x2 body=%s/record", WITNESS_DONE, WITNESS_CAUSE_NONE, 1},
-        {WITNESS_PROBE, "answer 200 - etag=0x2 body=%s/record", WITNESS_DONE, WITNESS_CAUSE_NONE, 1},
-        {WITNESS_GET, "answer 200 - body=%s/record", WITNESS_UNKNOWN, WITNESS_CAUSE_PROTOCOL, 1},
-        {WITNESS_GET, "answer 200 - etag=0x2 id=no body=%s/record", WITNESS_UNKNOWN, WITNESS_CAUSE_PROTOCOL, 1},
-        {WITNESS_GET, "answer 206 - etag=0x2 body=%s/record", WITNESS_UNKNOWN, WITNESS_CAUSE_PROTOCOL, 1},
-        {WITNESS_GET, "answer 200 - etag=0x2 size=100", WITNESS_REFUSED, WITNESS_CAUSE_FOREIGN, 1},
-        {WITNESS_GET, "answer 200 - etag=0x2 size=4000000", WITNESS_REFUSED, WITNESS_CAUSE_FOREIGN, 1},
-        {WITNESS_GET, "answer 200 - etag=0x2", WITNESS_REFUSED, WITNESS_CAUSE_FOREIGN, 1}, /* empty */
-        {WITNESS_GET, "answer 200 - etag=0x2 body=%s/foreign", WITNESS_REFUSED, WITNESS_CAUSE_FOREIGN, 1},
-        {WITNESS_GET, "answer 200 - etag=0x2 body=%s/newer", WITNESS_REFUSED, WITNESS_CAUSE_NEWER, 1},
-        {WITNESS_GET, "answer 200 - etag=0x2 body=%s/old", WITNESS_REFUSED, WITNESS_CAUSE_REGRESSED, 1},
-        /* tried again, and then it goes well */
-        {WITNESS_PUT, "answer 503 ServerBusy\nanswer 201 - etag=0x2", WITNESS_DONE, WITNESS_CAUSE_NONE, 2},
-        {WITNESS_PUT, "answer 500 OperationTimedOut\nreset\nanswer 201 - etag=0x2", WITNESS_DONE, WITNESS_CAUSE_NONE,
-         3},
-        {WITNESS_PUT, "answer 429 -\nanswer 201 - etag=0x2", WITNESS_DONE, WITNESS_CAUSE_NONE, 2},
-        {WITNESS_PUT, "answer 408 - id=no\nanswer 201 - etag=0x2", WITNESS_DONE, WITNESS_CAUSE_NONE, 2},
-        {WITNESS_GET, "answer 200 - etag=0x2 size=100 cut=50\nanswer 404 BlobNotFound", WITNESS_MISSING,
-         WITNESS_CAUSE_BLOB_MISSING, 2},
-        {WITNESS_GET, "half\ngarbage\nheaders\nanswer 404 BlobNotFound", WITNESS_MISSING, WITNESS_CAUSE_BLOB_MISSING,
-         4},
-        /* once a try may have been written, a later 412 or 403 is no answer: it may be that try's own doing */
-        {WITNESS_PUT, "answer 503 ServerBusy\nanswer 412 ConditionNotMet", WITNESS_UNKNOWN, WITNESS_CAUSE_CHANGED, 2},
-        {WITNESS_CREATE, "reset\nanswer 409 BlobAlreadyExists", WITNESS_UNKNOWN, WITNESS_CAUSE_BLOB_EXISTS, 2},
-        {WITNESS_PUT, "half\nanswer 403 AuthorizationPermissionMismatch", WITNESS_UNKNOWN, WITNESS_CAUSE_PERMISSION, 2},
-        {WITNESS_GET, "answer 503 ServerBusy\nanswer 404 BlobNotFound", WITNESS_MISSING, WITNESS_CAUSE_BLOB_MISSING, 2},
-        /* a pause that the service asks for and that does not fit ends the call at once */
-        {WITNESS_PUT, "answer 503 ServerBusy retry-after=3000", WITNESS_UNKNOWN, WITNESS_CAUSE_THROTTLED, 1},
-        {WITNESS_GET, "answer 503 ServerBusy retry-after=3000", WITNESS_UNKNOWN, WITNESS_CAUSE_THROTTLED, 1},
-        {WITNESS_PUT, "answer 500 InternalError retry-after=3000", WITNESS_UNKNOWN, WITNESS_CAUSE_SERVER, 1},
-        /* a probe is not repeated */
-        {WITNESS_PROBE, "answer 503 ServerBusy", WITNESS_UNKNOWN, WITNESS_CAUSE_THROTTLED, 1},
-        {WITNESS_PROBE, "reset", WITNESS_UNKNOWN, WITNESS_CAUSE_BROKEN, 1},
-        {WITNESS_PROBE, "half", WITNESS_UNKNOWN, WITNESS_CAUSE_BROKEN, 1},
-        {WITNESS_PROBE, "garbage", WITNESS_UNKNOWN, WITNESS_CAUSE_PROTOCOL, 1},
-        {WITNESS_PROBE, "headers", WITNESS_UNKNOWN, WITNESS_CAUSE_PROTOCOL, 1},
-        {WITNESS_PROBE, "answer 403 AuthenticationFailed", WITNESS_REFUSED, WITNESS_CAUSE_KEY_WRONG, 2},
-    };
     struct scene *s = scene_open(NULL);
     struct witness_record foreign = world_record(9, 1);
     put_record(s, "/record", world_record(5, 1));
@@ -397,6 +398,28 @@ static void test_the_second_key_is_tried_and_remembered(void **state)
     scene_free(s);
 }
 
+static void test_a_container_is_made_once(void **state)
+{
+    (void)state;
+    struct scene *s = scene_open(NULL);
+    rules(s, "answer 404 ContainerNotFound\nanswer 201 -\nanswer 201 - etag=0x2");
+    struct witness_result r = do_op(s, WITNESS_CREATE, LONG_MS);
+    assert_outcome(&r, WITNESS_DONE, WITNESS_CAUSE_NONE);
+    assert_int_equal(n_requests(s), 3);
+    rules(s, "answer 404 ContainerNotFound\nanswer 409 ContainerAlreadyExists\nanswer 404 ContainerNotFound");
+    r = do_op(s, WITNESS_CREATE, LONG_MS);
+    assert_outcome(&r, WITNESS_MISSING, WITNESS_CAUSE_CONTAINER_MISSING);
+    assert_int_equal(n_requests(s), 6);
+    rules(s, "answer 404 ContainerNotFound\nanswer 403 AuthorizationPermissionMismatch");
+    r = do_op(s, WITNESS_CREATE, LONG_MS);
+    assert_outcome(&r, WITNESS_MISSING, WITNESS_CAUSE_CONTAINER_MISSING);
+    assert_int_equal(n_requests(s), 8);
+    rules(s, "answer 404 ContainerNotFound\nhang");
+    r = do_op(s, WITNESS_CREATE, 500);
+    assert_outcome(&r, WITNESS_MISSING, WITNESS_CAUSE_CONTAINER_MISSING);
+    scene_free(s);
+}
+
 static void use(struct scene *s, const char *credentials)
 {
     s->credentials = credentials_of(credentials);
@@ -430,7 +453,7 @@ static void test_firewall(void **state)
     rules(s, "answer 403 AuthorizationFailure");
     struct witness_result r = do_op(s, WITNESS_PUT, LONG_MS);
     assert_outcome(&r, WITNESS_REFUSED, WITNESS_CAUSE_FIREWALL);
-    assert_int_equal(n_requests(s), 1);
+    assert_int_equal(n_requests(s), 2); /* with either key */
     snprintf(s->endpoint, sizeof(s->endpoint), "http://127.0.0.1:%d/acc", s->port);
     o = options_of(s);
     open_witness(s, &o);
@@ -837,18 +860,23 @@ static void test_string_to_sign(void **state)
         {"x-ms-blob-type", "BlockBlob"}, {"x-ms-date", "Fri, 26 Jun 2015 23:39:12 GMT"},
         {"x-ms-version", "2015-02-21"},
     };
-    struct rest_request r = {"PUT", "acc", "/acc/box/blob", 11, headers, 5};
+    struct rest_request r = {"PUT", "acc", "/acc/box/blob", 11, headers, 5, NULL};
     AUTO(buf_done) struct buf b = {0}, empty = {0};
     sharedkey_string_to_sign(&r, &b);
     buf_add(&b, "", 1);
     assert_string_equal((char *)b.p, "PUT\n\n\n11\n\ntext/plain\n\n\n\"0x1\"\n\n\n\n"
                                      "x-ms-blob-type:BlockBlob\nx-ms-date:Fri, 26 Jun 2015 23:39:12 GMT\n"
                                      "x-ms-version:2015-02-21\n/acc/acc/box/blob");
-    r = (struct rest_request){"GET", "acc", "/box/blob", 0, headers + 3, 2};
+    r = (struct rest_request){"GET", "acc", "/box/blob", 0, headers + 3, 2, NULL};
     sharedkey_string_to_sign(&r, &empty);
     buf_add(&empty, "", 1);
     assert_string_equal((char *)empty.p, "GET\n\n\n\n\n\n\n\n\n\n\n\nx-ms-date:Fri, 26 Jun 2015 23:39:12 GMT\n"
                                          "x-ms-version:2015-02-21\n/acc/box/blob");
+    buf_done(&empty);
+    r = (struct rest_request){"PUT", "acc", "/box", 0, headers + 3, 2, "restype:container"};
+    sharedkey_string_to_sign(&r, &empty);
+    buf_add(&empty, "", 1);
+    assert_non_null(strstr((char *)empty.p, "\n/acc/box\nrestype:container"));
     /* RFC 4231, test case 2 */
     struct sharedkey_mac mac = sharedkey_mac((struct slice){(const uint8_t *)"Jefe", 4},
                                              (struct slice){(const uint8_t *)"what do ya want for nothing?", 28});
@@ -860,6 +888,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_what_an_answer_means),
         cmocka_unit_test(test_a_rolled_back_record_can_be_shown),
+        cmocka_unit_test(test_a_container_is_made_once),
         cmocka_unit_test(test_the_clock_of_the_service_is_told),
         cmocka_unit_test(test_no_answer_in_time),
         cmocka_unit_test(test_a_lost_connection_leaves_room_for_another_try),

@@ -242,6 +242,25 @@ static void test_every_cause_says_what_and_how_to_mend(void **state)
     assert_int_equal(e.code, 0);
 }
 
+static void test_the_remedy_names_the_port(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *host, *wanted;
+    } table[] = {
+        {"acc.blob.core.windows.net", "let this node reach port 443 of acc.blob.core.windows.net (firewall"},
+        {"arbiter:10000", "let this node reach port 10000 of arbiter (firewall"},
+        {"[fd00::1]:10000", "let this node reach port 10000 of [fd00::1] (firewall"},
+        {"[fd00::1]", "let this node reach port 443 of [fd00::1] (firewall"},
+    };
+    for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
+        const struct witness_place place = {.host = table[i].host};
+        struct error e;
+        witness_explain(WITNESS_UNREACHABLE, WITNESS_CAUSE_CONNECT, &place, NULL, &e);
+        assert_ptr_equal(strstr(e.remedy, table[i].wanted), e.remedy);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -255,6 +274,7 @@ int main(void)
         cmocka_unit_test(test_whose_it_has_to_be),
         cmocka_unit_test(test_what_surely_was_not_written),
         cmocka_unit_test(test_every_cause_says_what_and_how_to_mend),
+        cmocka_unit_test(test_the_remedy_names_the_port),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

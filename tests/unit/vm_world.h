@@ -78,6 +78,8 @@ static inline void world_init(struct world *w)
         snprintf(n->boot_id, sizeof(n->boot_id), "boot-1-of-n%zu", i + 1);
     }
     w->nodes = (struct vm_nodes){.nodes = w->list, .n = 3};
+    w->nodes.settings.moves_max = w->nodes.settings.moves_per_node = VM_MOVES_MAX;
+    w->nodes.settings.downtime_max_ms = VM_DOWNTIME_MS;
     w->env = (struct vm_env){.ctx = w, .call = world_call, .propose = world_propose};
 }
 

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Between a witness adapter and its store, real or none: does what the rule of the request says. For tests and the lab.
  *
- *     witness-proxy --control FILE [--listen ADDRESS:PORT] [--upstream ADDRESS:PORT] [--log FILE] [--cert PEM --key
- * PEM]
+ *     witness-proxy --control FILE [--listen ADDRESS:PORT] [--upstream [tls:]ADDRESS:PORT] [--log FILE]
+ *                   [--cert PEM --key PEM]
  *
  * Prints `listening PORT`, and serves until it is ended. The control file has a rule a line: the first request after
  * the file has changed meets the first rule, the next one the second, and so on; the last rule holds.
  *
- *     pass                       to the upstream, and its answer back; CONNECT: a tunnel to where it says
+ *     pass                       to the upstream, and its answer back; CONNECT: a tunnel to the upstream, if there is
+ *                                one, else to where it says
  *     answer STATUS CODE [OPTION…]   CODE is an x-ms-error-code, or -. Options: id=no (no x-ms-request-id), etag=TEXT,
  *                                date=SECONDS (the Date is off by that), retry-after=SECONDS, location=URL,
  *                                body=FILE, size=BYTES (of x), cut=BYTES (it ends so much before its Content-Length)
@@ -183,28 +184,45 @@ static int dial(const char *address)
     return fd;
 }
 
+/* A connection to the upstream. Its certificate is not looked at: that is the adapter's business. */
+static bool open_upstream(const struct server *s, struct client *ret)
+{
+    const char *where = s->o.upstream ? s->o.upstream : "";
+    bool is_tls = strncmp(where, "tls:", 4) == 0;
+    ret->fd = dial(is_tls ? where + 4 : where);
+    if (ret->fd < 0 || !is_tls)
+        return ret->fd >= 0;
+    SSL_CTX *context = SSL_CTX_new(TLS_client_method());
+    ret->ssl = SSL_new(context);
+    SSL_CTX_free(context);
+    SSL_set_fd(ret->ssl, ret->fd);
+    return SSL_connect(ret->ssl) == 1;
+}
+
 /* The answer goes to the client, if it is wanted. The request says that it is the connection's only one. */
 static void forward(struct client *c, bool wanted)
 {
-    static const char only_one[] = "Connection: close\r\n\r\n";
-    int fd = c->server->o.upstream ? dial(c->server->o.upstream) : -1;
-    if (fd < 0)
-        return;
-    bool sent = send(fd, c->request.p, c->head_len - 2, MSG_NOSIGNAL) >= 0 &&
-                send(fd, only_one, strlen(only_one), MSG_NOSIGNAL) >= 0 &&
-                send(fd, c->request.p + c->head_len, c->request.len - c->head_len, MSG_NOSIGNAL) >= 0;
+    struct client up = {.fd = -1};
+    bool sent = open_upstream(c->server, &up) && client_write(&up, c->request.p, c->head_len - 2) &&
+                client_puts(&up, "Connection: close\r\n\r\n") &&
+                client_write(&up, c->request.p + c->head_len, c->request.len - c->head_len);
     char part[4096];
-    for (ssize_t n; sent && (n = recv(fd, part, sizeof(part), 0)) > 0;)
+    for (ssize_t n; sent && (n = client_read(&up, part, sizeof(part))) > 0;)
         if (wanted && !client_write(c, part, (size_t)n))
             break;
-    close(fd);
+    SSL_free(up.ssl);
+    if (up.fd >= 0)
+        close(up.fd);
 }
 
 static void tunnel(struct client *c)
 {
     char target[256] = "", part[4096];
     sscanf((char *)c->request.p, "CONNECT %255s", target);
-    int fd = dial(target);
+    const char *upstream = c->server->o.upstream;
+    if (upstream)
+        upstream += strncmp(upstream, "tls:", 4) == 0 ? 4 : 0;
+    int fd = dial(upstream ? upstream : target);
     if (fd < 0) {
         client_puts(c, "HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n");
         return;
@@ -462,8 +480,9 @@ static struct options parse_arguments(int argc, char **argv)
             if (str_eq(argv[i], known[k].name))
                 *known[k].value = argv[i + 1];
     if (!o.control || argc % 2 == 0) {
-        fprintf(stderr, "usage: witness-proxy --control FILE [--listen A:P] [--upstream A:P] [--log FILE] [--cert PEM "
-                        "--key PEM]\n");
+        fprintf(stderr,
+                "usage: witness-proxy --control FILE [--listen A:P] [--upstream [tls:]A:P] [--log FILE] [--cert PEM "
+                "--key PEM]\n");
         exit(64);
     }
     return o;

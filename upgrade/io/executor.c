@@ -21,6 +21,7 @@ enum {
 };
 
 #define RUN_DIR "/run/ringmaster"
+#define IN_PLACE RINGMASTER_LIBEXEC_DIR "/upgrade-in-place"
 
 /* ---- the hook's file ---- */
 
@@ -94,7 +95,7 @@ static int check_hook(const struct executor_env *env, const char *path, struct e
 struct task {
     const struct executor_env *env;
     const struct hook_call *call;
-    const char *verb;
+    const char *path, *verb;
     char unit[sizeof("ringmaster-op---.service") + HOOK_OP_ID_MAX + 8];
     char mark[sizeof("ringmaster hook, call ") +
               UUID_STR_SIZE]; /* the unit's description: tells this call's from an old one */
@@ -104,9 +105,9 @@ struct task {
     size_t n_variables;
 };
 
-static const char *verb_name(enum hook_verb verb)
+static bool is_in_place(const struct hook_call *call)
 {
-    return verb == HOOK_START ? "start" : verb == HOOK_POLL ? "poll" : verb == HOOK_CANCEL ? "cancel" : NULL;
+    return str_eq(call->path, EXECUTOR_IN_PLACE);
 }
 
 static bool is_op_id(const char *s)
@@ -124,7 +125,9 @@ static void put(struct task *t, const char *name, const char *value)
 
 static int task_init(struct task *t, const struct executor_env *env, const struct hook_call *call, struct error *e)
 {
-    *t = (struct task){.env = env, .call = call, .verb = verb_name(call->verb)};
+    *t = (struct task){.env = env, .call = call, .path = call->path, .verb = hook_verb_name(call->verb)};
+    if (is_in_place(call))
+        t->path = env->in_place ? env->in_place : IN_PLACE;
     if (!t->verb || !is_op_id(call->op_id) || call->timeout_ms <= 0)
         return error_set(e, ERR_MALFORMED, "a hook call without a verb, an operation id of [a-z0-9-] or a time limit");
     snprintf(t->unit, sizeof(t->unit), "ringmaster-op-%s-%s.service", call->op_id, t->verb);
@@ -183,7 +186,7 @@ static void keep_output(struct hook_outcome *o, const char *output)
 
 static int run_direct(struct task *t, struct hook_outcome *o, struct verdict *ret)
 {
-    const char *argv[] = {t->call->path, t->verb, t->call->op_id, NULL};
+    const char *argv[] = {t->path, t->verb, t->call->op_id, NULL};
     const char *env[VARIABLES_MAX] = {NULL};
     for (size_t i = 0; i < t->n_variables; i++)
         env[i] = t->variables[i];
@@ -215,7 +218,7 @@ static int run_unit_once(struct task *t, struct hook_outcome *o, struct process_
         snprintf(variables[i], sizeof(variables[i]), "--setenv=%s", t->variables[i]);
         argv[n++] = variables[i];
     }
-    const char *const hook[] = {"--", t->call->path, t->verb, t->call->op_id, NULL};
+    const char *const hook[] = {"--", t->path, t->verb, t->call->op_id, NULL};
     assert(n + sizeof(hook) / sizeof(hook[0]) <= ARGUMENTS_MAX);
     memcpy(&argv[n], hook, sizeof(hook));
     struct process_call call = {.argv = argv, .timeout_ms = t->call->timeout_ms + SLACK_MS};
@@ -246,8 +249,7 @@ static int run_unit(struct task *t, struct hook_outcome *o, struct verdict *ret)
     if (!ours || (!r.ended && !err)) {
         o->error = why;
         return err ? err
-                   : error_set(&o->error, ERR_FAILED, "systemd does not run the hook %s: %.200s", t->call->path,
-                               p.output);
+                   : error_set(&o->error, ERR_FAILED, "systemd does not run the hook %s: %.200s", t->path, p.output);
     }
     keep_output(o, p.output ? p.output : "");
     *ret = (struct verdict){r.exit_code, err == ERR_TIMEOUT || r.timed_out};
@@ -270,7 +272,7 @@ static int run(struct task *t, struct hook_outcome *o, struct verdict *ret)
 
 static void judge(const struct task *t, const struct verdict *v, struct hook_outcome *o)
 {
-    const char *path = t->call->path;
+    const char *path = t->path;
     if (v->timed_out)
         error_set(&o->error, ERR_TIMEOUT, "the hook %s %s did not end within %lld s", path, t->verb,
                   (long long)t->call->timeout_ms / 1000);
@@ -290,14 +292,21 @@ void executor_run_in(const struct executor_env *env, const struct hook_call *cal
     struct hook_outcome o = {0};
     struct verdict v = {0};
     int err = task_init(&t, env, call, &o.error);
-    err = err ? err : check_hook(env, call->path, &o.error);
-    if (!err && call->verb == HOOK_START)
+    err = err ? err : check_hook(env, t.path, &o.error);
+    if (!err && call->verb == HOOK_START && !is_in_place(call))
         err = task_join_file(&t, &o.error);
     err = err ? err : run(&t, &o, &v);
     if (!err)
         judge(&t, &v, &o);
     assert(!err || o.error.code != 0);
     *ret = o;
+}
+
+int executor_check(const char *path, struct error *e)
+{
+    if (str_eq(path, EXECUTOR_IN_PLACE))
+        return 0; /* its program comes with the agent */
+    return check_hook(&(struct executor_env){.prefix = "", .owner = 0}, path, e);
 }
 
 void executor_run(const struct hook_call *call, struct hook_outcome *ret)

@@ -4,7 +4,7 @@
  *
  * The hook is an array of arguments, HOOK VERB OP_ID, never a shell's line. In its environment: RINGMASTER_OP_ID,
  * RINGMASTER_NODE, RINGMASTER_ADDRESS, RINGMASTER_TARGET, and for start RINGMASTER_JOIN_FILE, the path of a 0600 file
- * that is there as long as start runs.
+ * that is there as long as start runs (in-place needs none).
  *
  * The unit is ringmaster-op-OP_ID-VERB.service, so on one node a call never runs twice at a time. One that is left from
  * an agent that died is ended first. systemd itself ends a hook that takes too long, whether the agent lives or not. */
@@ -19,10 +19,14 @@
  * ERR_IO, ERR_FAILED (systemd did not run it). */
 void executor_run(const struct hook_call *call, struct hook_outcome *ret);
 
+/* Could this node run that executor? 0, or what executor_run() would say of its file. */
+int executor_check(const char *path, struct error *e);
+
 /* For tests: below a prefix, hooks of this owner, and as a plain child instead of a unit. */
 struct executor_env {
     const char *prefix;
     uid_t owner; /* of hooks and their folders, beside root */
     bool direct;
+    const char *in_place; /* the program of in-place; NULL: the installed one */
 };
 void executor_run_in(const struct executor_env *env, const struct hook_call *call, struct hook_outcome *ret);

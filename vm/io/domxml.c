@@ -302,7 +302,8 @@ static int take_uuid(xmlNode *root, const struct uuid *random_uuid, struct vm_fa
     return 0;
 }
 
-static int take_machine(xmlNode *root, const struct machine_types *machines, struct vm_facts *f, struct error *e)
+static int take_machine(xmlNode *root, const char *wanted, const struct machine_types *machines, struct vm_facts *f,
+                        struct error *e)
 {
     xmlNode *type = child(child(root, "os"), "type");
     char text[VM_MACHINE_MAX], machine[VM_MACHINE_MAX] = "pc"; /* libvirt's own default */
@@ -312,8 +313,9 @@ static int take_machine(xmlNode *root, const struct machine_types *machines, str
     if (arch && !str_eq((const char *)arch, machines->arch))
         return error_set(e, ERR_USAGE, "VM %s is for %.32s, this host is %s", f->name, (const char *)arch,
                          machines->arch);
-    AUTO(free_text) xmlChar *given = attribute(type, "machine");
-    if (given && !STR_COPY(machine, (const char *)given))
+    AUTO(free_text) xmlChar *own = attribute(type, "machine");
+    const char *given = wanted[0] ? wanted : (const char *)own;
+    if (given && !STR_COPY(machine, given))
         return error_set(e, ERR_USAGE, "VM %s: the machine type is longer than %d", f->name, VM_MACHINE_MAX - 1);
     const struct machine_type *known = find_machine(machines, machine);
     if (!known)
@@ -351,6 +353,15 @@ static bool is_local_block(const xmlNode *disk)
     return false;
 }
 
+/* In its source, or in that of an image below it. libxml2 bounds the depth. */
+static bool has_data_store(const xmlNode *n)
+{
+    for (; n; n = n->next)
+        if (is_element(n, "dataStore") || (n->type == XML_ELEMENT_NODE && has_data_store(n->children)))
+            return true;
+    return false;
+}
+
 static void take_devices(const xmlNode *root, struct vm_facts *f)
 {
     const xmlNode *devices = child(root, "devices");
@@ -361,6 +372,7 @@ static void take_devices(const xmlNode *root, struct vm_facts *f)
             f->has_local_disk |= is_local_block(disk);
         f->has_local_disk |= attribute_is(disk, "type", "volume") || attribute_is(disk, "type", "dir");
         f->has_host_device |= attribute_is(disk, "type", "nvme");
+        f->has_data_store |= has_data_store(disk->children);
     }
     f->has_local_disk |= child(devices, "filesystem") != NULL; /* a folder of the host */
     f->has_host_device |= child(devices, "hostdev") != NULL;
@@ -380,14 +392,14 @@ static int take_xml(xmlNode *root, struct vm_facts *f, struct error *e)
     return 0;
 }
 
-static int take_facts(xmlNode *root, const struct machine_types *machines, const struct uuid *random_uuid,
-                      struct vm_facts *f, struct error *e)
+static int take_facts(xmlNode *root, const char *machine, const struct machine_types *machines,
+                      const struct uuid *random_uuid, struct vm_facts *f, struct error *e)
 {
     if (!attribute_is(root, "type", "kvm") && !attribute_is(root, "type", "qemu"))
         return error_set(e, ERR_USAGE, "domain XML: the domain's type must be kvm or qemu");
     int err = take_name(root, f, e);
     err = err ? err : take_uuid(root, random_uuid, f, e);
-    err = err ? err : take_machine(root, machines, f, e);
+    err = err ? err : take_machine(root, machine, machines, f, e);
     err = err ? err : take_size(root, f, e);
     if (err)
         return err;
@@ -395,8 +407,8 @@ static int take_facts(xmlNode *root, const struct machine_types *machines, const
     return take_xml(root, f, e);
 }
 
-int domxml_parse(const char *xml, const struct machine_types *machines, const struct uuid *random_uuid,
-                 struct vm_facts *ret, struct error *e)
+int domxml_parse(const char *xml, const char *machine, const struct machine_types *machines,
+                 const struct uuid *random_uuid, struct vm_facts *ret, struct error *e)
 {
     size_t len = strnlen(xml, VM_XML_MAX + 1);
     if (len > VM_XML_MAX)
@@ -410,7 +422,7 @@ int domxml_parse(const char *xml, const struct machine_types *machines, const st
     if (doc->intSubset || doc->extSubset || !root || !is_element(root, "domain"))
         return error_set(e, ERR_USAGE, "domain XML: the document is not a <domain>");
     struct vm_facts f = {0};
-    int err = take_facts(root, machines, random_uuid, &f, e);
+    int err = take_facts(root, machine, machines, random_uuid, &f, e);
     if (err)
         return err;
     *ret = f;

@@ -22,6 +22,6 @@ int machine_types_parse(const char *capabilities, struct machine_types *ret, str
 char *machine_types_list(const struct machine_types *m, size_t size_max);
 
 /* Checks a domain XML and takes its facts. ret->xml is the same document with the canonical machine type and a UUID:
- * random_uuid if it had none. 0, or ERR_USAGE with what is wrong. */
-int domxml_parse(const char *xml, const struct machine_types *machines, const struct uuid *random_uuid,
-                 struct vm_facts *ret, struct error *e);
+ * random_uuid if it had none. machine: the type that it is to get; "": its own. 0, or ERR_USAGE with what is wrong. */
+int domxml_parse(const char *xml, const char *machine, const struct machine_types *machines,
+                 const struct uuid *random_uuid, struct vm_facts *ret, struct error *e);

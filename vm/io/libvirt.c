@@ -17,6 +17,7 @@
 #include <stdio.h>
 #include <sys/random.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "vm/io/domxml.h"
 
@@ -30,6 +31,7 @@ enum {
     POWER_BUTTON_MS = 10 * 1000, /* pressed again: a guest that is booting does not hear the first */
     SHUTDOWN_MS = 120 * 1000,
     MIGRATE_MS = 600 * 1000,
+    SAVE_MS = 600 * 1000,
     STOP_WAIT_S = 5,
 };
 
@@ -321,8 +323,12 @@ static int look_at_job(virDomainPtr dom, struct vm_domain *d, bool *ret_incoming
         virTypedParamsGetInt(params, n, VIR_DOMAIN_JOB_OPERATION, &operation);
     *ret_incoming = operation == VIR_DOMAIN_JOB_OPERATION_MIGRATION_IN;
     d->migrating = operation == VIR_DOMAIN_JOB_OPERATION_MIGRATION_OUT;
-    if (d->migrating)
+    if (d->migrating) {
+        unsigned long long passes = 0;
+        virTypedParamsGetULLong(params, n, VIR_DOMAIN_JOB_MEMORY_ITERATION, &passes);
+        d->passes = passes < UINT32_MAX ? (uint32_t)passes : UINT32_MAX;
         d->percent = percent_of(params, n);
+    }
     virTypedParamsFree(params, n);
     return 0;
 }
@@ -335,6 +341,17 @@ static bool is_gone(virDomainPtr dom, const struct uuid *uuid)
     if (again)
         virDomainFree(again);
     return !again && last_error_is(VIR_ERR_NO_DOMAIN);
+}
+
+static int look_at_saves(virDomainPtr dom, struct vm_domain *d, struct error *e)
+{
+    int saved = virDomainHasManagedSaveImage(dom, 0);
+    int snapshots = virDomainSnapshotNum(dom, VIR_DOMAIN_SNAPSHOT_LIST_ACTIVE);
+    if (saved < 0 || snapshots < 0)
+        return fail(e, "looking for saved memory of VM", d->name);
+    d->managed_save = saved;
+    d->memory_snapshot = snapshots > 0;
+    return 0;
 }
 
 /* 0, or an error; ERR_NOT_FOUND: not to be listed. */
@@ -351,9 +368,13 @@ static int look_at_domain(virDomainPtr dom, struct vm_domain *ret, struct error 
         err = fail(e, "looking at VM", d.name);
     else if (active)
         err = look_at_job(dom, &d, &incoming, e);
+    if (!err)
+        err = look_at_saves(dom, &d, e);
     if (err)
         return is_gone(dom, &d.uuid) ? ERR_NOT_FOUND : err;
     d.state = state_of(state, active, incoming);
+    d.crashed = d.state == VM_DOMAIN_OFF && state == VIR_DOMAIN_SHUTOFF &&
+                (reason == VIR_DOMAIN_SHUTOFF_CRASHED || reason == VIR_DOMAIN_SHUTOFF_DAEMON);
     *ret = d;
     return 0;
 }
@@ -416,7 +437,8 @@ static void call_parse(virConnectPtr conn, const struct vm_call *c, struct vm_ou
     AUTO(machine_types_done) struct machine_types machines = {0};
     const struct uuid uuid = random_uuid();
     struct vm_facts f = {0};
-    if (read_machines(conn, &machines, &ret->error) || domxml_parse(c->xml, &machines, &uuid, &f, &ret->error))
+    if (read_machines(conn, &machines, &ret->error) ||
+        domxml_parse(c->xml, c->machine, &machines, &uuid, &f, &ret->error))
         return;
     if (check_by_libvirt(conn, &f, &ret->error))
         free(f.xml);
@@ -435,6 +457,43 @@ static virDomainPtr find(virConnectPtr conn, const char *name, struct error *e)
     return dom;
 }
 
+/* This process may have stood still since it was asked, and the VM be another node's by now. */
+static bool is_too_late(const struct vm_call *c, struct vm_outcome *ret)
+{
+    if (c->until_ms == 0 || now_ms() < c->until_ms)
+        return false;
+    error_set(&ret->error, ERR_AGAIN, "VM %s: it is too late for that call: it waited, or this node was cut off",
+              c->name);
+    return true;
+}
+
+/* libvirt writes this first once a file is whole; until then it says "LibvirtQemudPart". */
+static bool is_whole(const char *path)
+{
+    static const char magic[] = "LibvirtQemudSave";
+    char begin[sizeof(magic) - 1];
+    FILE *f = fopen(path, "re");
+    bool is = f && fread(begin, 1, sizeof(begin), f) == sizeof(begin) && memcmp(begin, magic, sizeof(begin)) == 0;
+    if (f)
+        fclose(f);
+    return is;
+}
+
+/* The definition is there, so that the guest outlives its power-off as one of this host. */
+static void restore(virConnectPtr conn, virDomainPtr dom, const struct vm_call *c, struct vm_outcome *ret)
+{
+    if (!is_whole(c->path)) {
+        error_set(&ret->error, ERR_CONDITION, "VM %s: what was saved to %.200s cannot be read on this host", c->name,
+                  c->path);
+        error_set_remedy(&ret->error, "mount the folder of the setting vm.save_path on every node");
+    } else if (virDomainRestoreFlags(conn, c->path, NULL, VIR_DOMAIN_SAVE_RUNNING) < 0 &&
+               virDomainIsActive(dom) != 1) {
+        fail(&ret->error, "restoring VM", c->name);
+    } else {
+        unlink(c->path); /* it is of no use any more; where this service may not write it stays */
+    }
+}
+
 static void call_start(virConnectPtr conn, const struct vm_call *c, struct vm_outcome *ret)
 {
     AUTO(unref_domain) virDomainPtr dom = find(conn, c->name, &ret->error);
@@ -446,7 +505,11 @@ static void call_start(virConnectPtr conn, const struct vm_call *c, struct vm_ou
         fail(&ret->error, "defining VM", c->name);
         return;
     }
-    if (virDomainCreate(dom) < 0 && virDomainIsActive(dom) != 1)
+    if (is_too_late(c, ret))
+        return;
+    if (c->path[0])
+        restore(conn, dom, c, ret);
+    else if (virDomainCreate(dom) < 0 && virDomainIsActive(dom) != 1)
         fail(&ret->error, "starting VM", c->name);
 }
 
@@ -518,9 +581,9 @@ static void call_undefine(virConnectPtr conn, const struct vm_call *c, struct vm
         fail(&ret->error, "undefining VM", c->name);
 }
 
-/* ---- MIGRATE, CANCEL */
+/* ---- SAVE, MIGRATE, CANCEL */
 
-/* libvirt's call has no time-out: another thread aborts the job at the deadline. */
+/* libvirt's calls have no time-out: another thread aborts the job at the deadline. */
 struct migration {
     virDomainPtr dom;
     int64_t deadline_ms;
@@ -568,12 +631,52 @@ static void migration_end(struct migration *m, pthread_t watcher)
     pthread_mutex_destroy(&m->lock);
 }
 
+static int save(virDomainPtr dom, const struct vm_call *c)
+{
+#ifdef VIR_DOMAIN_SAVE_PARAM_IMAGE_FORMAT /* libvirt 11.2 */
+    if (c->sparse) {
+        virTypedParameterPtr p = NULL;
+        int n = 0, max = 0;
+        int err = virTypedParamsAddString(&p, &n, &max, VIR_DOMAIN_SAVE_PARAM_FILE, c->path);
+        err = err ? err : virTypedParamsAddString(&p, &n, &max, VIR_DOMAIN_SAVE_PARAM_IMAGE_FORMAT, "sparse");
+        err = err ? err : virDomainSaveParams(dom, p, n, VIR_DOMAIN_SAVE_RUNNING);
+        virTypedParamsFree(p, n);
+        return err;
+    }
+#endif
+    return virDomainSaveFlags(dom, c->path, NULL, VIR_DOMAIN_SAVE_RUNNING);
+}
+
+static void call_save(virConnectPtr conn, const struct vm_call *c, struct vm_outcome *ret)
+{
+    AUTO(unref_domain) virDomainPtr dom = find(conn, c->name, &ret->error);
+    if (ret->error.code)
+        return;
+    if (!dom || virDomainIsActive(dom) == 0) {
+        if (!is_whole(c->path))
+            error_set(&ret->error, ERR_CONDITION, "VM %s is off, and was not saved to %.200s", c->name, c->path);
+        return;
+    }
+    struct migration m = {.dom = dom, .deadline_ms = deadline_of(c, SAVE_MS)};
+    pthread_t watcher;
+    migration_init(&m);
+    if (pthread_create(&watcher, NULL, watch_migration, &m)) {
+        error_set(&ret->error, ERR_AGAIN, "VM %s: no thread for saving it", c->name);
+        return;
+    }
+    if (save(dom, c) < 0)
+        fail(&ret->error, "saving VM", c->name);
+    migration_end(&m, watcher);
+}
+
 static int migrate(virDomainPtr dom, const struct vm_call *c)
 {
     unsigned flags = VIR_MIGRATE_PEER2PEER | VIR_MIGRATE_LIVE | VIR_MIGRATE_PERSIST_DEST | VIR_MIGRATE_UNDEFINE_SOURCE |
                      VIR_MIGRATE_TLS;
     if (c->auto_converge)
         flags |= VIR_MIGRATE_AUTO_CONVERGE;
+    if (c->postcopy)
+        flags |= VIR_MIGRATE_POSTCOPY;
     const char *open = strchr(c->target_address, ':') ? "[" : "", *close = *open ? "]" : ""; /* IPv6 */
     char control[ADDRESS_MAX + 32], ram[ADDRESS_MAX + 16];
     snprintf(control, sizeof(control), "qemu+tls://%s%s%s/system", open, c->target_address, close);
@@ -583,6 +686,8 @@ static int migrate(virDomainPtr dom, const struct vm_call *c)
     int err = virTypedParamsAddString(&p, &n, &max, VIR_MIGRATE_PARAM_URI, ram);
     err = err ? err : virTypedParamsAddString(&p, &n, &max, VIR_MIGRATE_PARAM_LISTEN_ADDRESS, c->target_address);
     err = err ? err : virTypedParamsAddString(&p, &n, &max, VIR_MIGRATE_PARAM_TLS_DESTINATION, c->target);
+    if (!err && c->bandwidth_mib)
+        err = virTypedParamsAddULLong(&p, &n, &max, VIR_MIGRATE_PARAM_BANDWIDTH, c->bandwidth_mib);
     err = err ? err : virDomainMigrateToURI3(dom, control, p, (unsigned)n, flags);
     virTypedParamsFree(p, n);
     return err;
@@ -593,7 +698,7 @@ static void call_migrate(virConnectPtr conn, const struct vm_call *c, struct vm_
     AUTO(unref_domain) virDomainPtr dom = find(conn, c->name, &ret->error);
     if (!dom && !ret->error.code)
         error_set(&ret->error, ERR_NOT_FOUND, "VM %s is not on this host", c->name);
-    if (!dom)
+    if (!dom || is_too_late(c, ret))
         return;
     struct migration m = {.dom = dom, .deadline_ms = deadline_of(c, MIGRATE_MS)};
     pthread_t watcher;
@@ -617,6 +722,18 @@ static void call_cancel(virConnectPtr conn, const struct vm_call *c, struct vm_o
         fail(&ret->error, "cancelling the move of VM", c->name);
 }
 
+/* There may be no migration any more. */
+static void call_steer(virConnectPtr conn, const struct vm_call *c, struct vm_outcome *ret)
+{
+    AUTO(unref_domain) virDomainPtr dom = find(conn, c->name, &ret->error);
+    if (!dom)
+        return;
+    int err = c->verb == VM_CALL_POSTCOPY ? virDomainMigrateStartPostCopy(dom, 0)
+                                          : virDomainMigrateSetMaxDowntime(dom, c->downtime_ms, 0);
+    if (err < 0 && !last_error_is(VIR_ERR_OPERATION_INVALID) && !last_error_is(VIR_ERR_NO_DOMAIN))
+        fail(&ret->error, "steering the move of VM", c->name);
+}
+
 void vm_host_call(struct vm_host *h, const struct vm_call *c, struct vm_outcome *ret)
 {
     *ret = (struct vm_outcome){0};
@@ -632,8 +749,11 @@ void vm_host_call(struct vm_host *h, const struct vm_call *c, struct vm_outcome 
     case VM_CALL_PARSE: call_parse(conn, c, ret); break;
     case VM_CALL_START: call_start(conn, c, ret); break;
     case VM_CALL_DESTROY: call_destroy(conn, c, ret); break;
+    case VM_CALL_SAVE: call_save(conn, c, ret); break;
     case VM_CALL_MIGRATE: call_migrate(conn, c, ret); break;
     case VM_CALL_CANCEL: call_cancel(conn, c, ret); break;
+    case VM_CALL_DOWNTIME:
+    case VM_CALL_POSTCOPY: call_steer(conn, c, ret); break;
     case VM_CALL_UNDEFINE: call_undefine(conn, c, ret); break;
     case VM_CALL_SHUTDOWN: break;
     }

@@ -201,8 +201,12 @@ static struct verdict judge_forbidden(const struct answer *a, const struct answe
     if (is_code(a, "AuthenticationFailed") || (x->is_emulator && is_code(a, "AuthorizationFailure")))
         return judge_identity(a, x);
     for (size_t i = 0; i < sizeof(causes) / sizeof(causes[0]); i++)
-        if (is_code(a, causes[i].code))
-            return verdict(WITNESS_REFUSED, causes[i].cause);
+        if (is_code(a, causes[i].code)) {
+            struct verdict v = verdict(WITNESS_REFUSED, causes[i].cause);
+            /* An emulator with a host name of its own says so of a wrong key: the other one is worth a try. */
+            v.next = is_code(a, "AuthorizationFailure") ? ANSWER_OTHER_KEY : ANSWER_FINAL;
+            return v;
+        }
     return verdict(WITNESS_REFUSED, WITNESS_CAUSE_PERMISSION); /* AuthorizationPermissionMismatch and its like */
 }
 

@@ -9,6 +9,9 @@
  *                             v                      v
  *                          finished <────────────────┘ ──> completed()
  *
+ * A CREATE that finds no container makes one, once (MAKING), and goes on: who names a container for the cluster's
+ * record wants it. No other call ever does.
+ *
  * Invariants: a try has one easy handle; `uncertain` is set from the first try that may have left this node and was not
  * answered for certain, and then only DONE or UNKNOWN can end a write (witness/port.h). completed() is called out of
  * the loop's timer or a socket's readiness, never out of start().
@@ -68,7 +71,7 @@ struct azure {
     struct call *calls;
 };
 
-enum stage { WAITING, TOKEN, ASKING };
+enum stage { WAITING, TOKEN, ASKING, MAKING };
 
 struct call {
     struct call *next;
@@ -78,7 +81,7 @@ struct call {
     int64_t deadline_ms, due_ms, pause_ms;
     enum stage stage;
     size_t key;
-    bool uncertain, tried_other_key, renewed_token;
+    bool uncertain, tried_other_key, renewed_token, made_container;
     CURL *easy; /* of the try under way */
     struct curl_slist *headers;
     struct answer answer;
@@ -393,8 +396,12 @@ static void ask(struct call *c)
     struct rest_header headers[6];
     format_date(a->loop.wall_ms(a->loop.ctx), date, sizeof(date));
     bool is_write = answer_is_write(&c->call), is_sas = a->credentials.kind == CREDENTIALS_SAS;
-    struct rest_request r = {is_write ? "PUT" : "GET",      a->place.account, a->place.path, c->body.len, headers,
-                             make_headers(c, date, headers)};
+    struct rest_request r = {.verb = is_write ? "PUT" : "GET",
+                             .account = a->place.account,
+                             .path = a->place.path,
+                             .content_length = c->body.len,
+                             .headers = headers,
+                             .n_headers = make_headers(c, date, headers)};
     char url[AZURE_URL_MAX + SAS_MAX + 1];
     snprintf(url, sizeof(url), "%s%s%s", a->place.url, is_sas ? "?" : "", a->credentials.sas);
     c->stage = ASKING;
@@ -411,6 +418,56 @@ static void ask(struct call *c)
         SET(c->easy, CURLOPT_CUSTOMREQUEST, "PUT");
     }
     send_try(c);
+}
+
+/* A SAS for one container could not. */
+static bool may_make_container(const struct call *c, const struct verdict *v)
+{
+    return c->call.op == WITNESS_CREATE && v->cause == WITNESS_CAUSE_CONTAINER_MISSING && !c->made_container &&
+           c->azure->credentials.kind != CREDENTIALS_SAS;
+}
+
+static void make_container(struct call *c, const struct verdict *why)
+{
+    struct azure *a = c->azure;
+    char date[64], path[AZURE_URL_MAX], url[AZURE_URL_MAX + 32];
+    format_date(a->loop.wall_ms(a->loop.ctx), date, sizeof(date));
+    STR_COPY(path, a->place.path);
+    *strrchr(path, '/') = '\0';
+    int host_len = (int)(strlen(a->place.url) - strlen(a->place.path));
+    snprintf(url, sizeof(url), "%.*s%s?restype=container", host_len, a->place.url, path);
+    const struct rest_header headers[] = {{"x-ms-date", date}, {"x-ms-version", api_version}};
+    struct rest_request r = {
+        .verb = "PUT", .account = a->place.account, .path = path, .query = "restype:container", .headers = headers,
+        .n_headers = 2};
+    end_try(c);
+    c->last = *why;
+    c->made_container = true;
+    c->stage = MAKING;
+    open_try(c, url, a->place.is_tls ? a->proxy : "");
+    for (size_t i = 0; i < r.n_headers; i++)
+        add_header(c, headers[i].name, headers[i].value);
+    add_authorization(c, &r);
+    add_header(c, "Content-Type", ""); /* none */
+    SET(c->easy, CURLOPT_POSTFIELDSIZE, 0L);
+    SET(c->easy, CURLOPT_POSTFIELDS, "");
+    SET(c->easy, CURLOPT_CUSTOMREQUEST, "PUT");
+    send_try(c);
+}
+
+/* Made, or there by now: once more. Else what the first answer said holds. */
+static void on_made(struct call *c)
+{
+    const struct answer *a = &c->answer;
+    bool is_there = a->complete && (a->status == 201 || str_eq(a->code, "ContainerAlreadyExists"));
+    struct verdict why = c->last;
+    if (!is_there) {
+        finish(c, &why);
+        return;
+    }
+    end_try(c);
+    c->stage = WAITING;
+    c->due_ms = now_ms(c->azure);
 }
 
 static void begin_try(struct call *c)
@@ -558,17 +615,26 @@ static struct verdict judge(struct call *c, CURLcode code)
 
 static void on_tried(struct call *c, CURLcode code)
 {
-    if (c->stage == TOKEN)
+    if (c->stage == TOKEN) {
         on_token(c, code);
+        return;
+    }
+    if (c->stage == MAKING) {
+        on_made(c);
+        return;
+    }
+    struct verdict v = judge(c, code);
+    if (may_make_container(c, &v))
+        make_container(c, &v);
     else
-        conclude(c, judge(c, code));
+        conclude(c, v);
 }
 
 /* Its time is up. Between two tries, because the loop was held up: what the last one said is the answer. */
 static void expire(struct call *c)
 {
     struct verdict v = {.outcome = WITNESS_UNREACHABLE, .cause = WITNESS_CAUSE_TIMEOUT};
-    if (c->stage == WAITING && c->last.outcome != 0)
+    if ((c->stage == WAITING || c->stage == MAKING) && c->last.outcome != 0)
         v = c->last;
     else if (c->stage == ASKING)
         v = judge(c, CURLE_OPERATION_TIMEDOUT);

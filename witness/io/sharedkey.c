@@ -5,6 +5,7 @@
  *     If-Modified-Since \n If-Match \n If-None-Match \n If-Unmodified-Since \n Range \n
  *     x-ms-NAME:VALUE \n …          in order
  *     /ACCOUNT PATH                 a path-style URL has the account in its path once more
+ *     \n name:value                 of the query
  *
  * A header that is not sent is an empty line, and so is a length of 0. */
 #include "witness/io/sharedkey.h"
@@ -48,7 +49,7 @@ void sharedkey_string_to_sign(const struct rest_request *r, struct buf *ret)
         buf_printf(&b, "\n%s", header_of(r, after_length[i]));
     buf_add_str(&b, "\n");
     add_ms_headers(r, &b);
-    buf_printf(&b, "/%s%s", r->account, r->path);
+    buf_printf(&b, "/%s%s%s%s", r->account, r->path, r->query ? "\n" : "", r->query ? r->query : "");
     *ret = b;
 }
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* SharedKey authorization of the Azure Blob service, for requests without a query. Source: Microsoft, "Authorize with
- * Shared Key", Blob service, versions 2015-02-21 and later. */
+/* SharedKey authorization of the Azure Blob service, for requests with at most one query parameter. Source: Microsoft,
+ * "Authorize with Shared Key", Blob service, versions 2015-02-21 and later. */
 #pragma once
 
 #include "common/buf.h"
@@ -18,6 +18,7 @@ struct rest_request {
     size_t content_length;
     const struct rest_header *headers; /* those that begin with x-ms- in lower case and in order */
     size_t n_headers;
+    const char *query; /* "name:value", in lower case; NULL: none */
 };
 
 /* What is signed; the caller owns it. */

@@ -2,14 +2,12 @@
 fetched by apt into a cache and unpacked, never installed."""
 
 import json
-import os
 import subprocess
-from pathlib import Path
 
 from . import lab
+from .debian import CACHE
 from .frame import Unmeasured
 
-CACHE = Path(os.environ.get("BENCH_CACHE") or "/var/cache/ringmaster-bench")
 PACKAGES = ("etcd-server", "etcd-client")
 PROGRAM = "/usr/local/bin/bench-etcd"
 DATA = "/var/lib/bench-etcd"

@@ -6,6 +6,8 @@ import os
 import shlex
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from .build import CHECKOUT
@@ -14,8 +16,8 @@ from .frame import Unmeasured
 os.environ.setdefault("LAB_STATE", "/var/lib/ringmaster-lab-bench")
 sys.path.insert(0, str(CHECKOUT / "tests/lab"))
 
-from rmlab import enter, follow, network, state  # noqa: E402
-from rmlab.shell import LabError  # noqa: E402
+from rmlab import bmc, cluster, enter, follow, network, state  # noqa: E402
+from rmlab.shell import LabError, wait_until  # noqa: E402
 
 LAB = CHECKOUT / "tests/lab/lab"
 
@@ -48,8 +50,21 @@ def up(*options):
             lab("down", check=False)
 
 
+def fresh(*options):
+    """As up, where a lab that stands would not do."""
+    if stands():
+        raise Unmeasured("a lab stands already, and this needs one of its own: tests/lab/lab down")
+    return up(*options)
+
+
 def run(node, *command, check=True, timeout=120):
     return enter.run(node, list(command), check=check, timeout=timeout)
+
+
+def run_on_all(nodes, script, *words, timeout=120):
+    """A shell script, at once."""
+    with ThreadPoolExecutor(len(nodes)) as pool:
+        return list(pool.map(lambda node: run(node, "sh", "-c", script, "sh", *words, timeout=timeout), nodes))
 
 
 def put(node, source, path):
@@ -84,3 +99,42 @@ def leader(nodes):
     if not name:
         raise Unmeasured("the cluster has no leader")
     return name
+
+
+# -- power, and a cluster that has got over it ----------------------------------
+
+WHOLE_SECONDS = 120
+
+
+def kill(node):
+    """SIGKILL of the node's PID 1, and with it of all that runs there; gives the moment, of CLOCK_MONOTONIC."""
+    cluster.remember_placement(node)
+    start_ns = time.monotonic_ns()
+    bmc.ask(node, "off")
+    return start_ns
+
+
+def power_on(nodes):
+    for node in nodes:
+        if bmc.ask(node, "status").startswith("off"):
+            bmc.ask(node, "on")
+    for node in nodes:
+        enter.wait_booted(node)
+
+
+def is_whole(nodes):
+    """Every node says that all are here, with their votes, and counts nothing of them as lost."""
+    for node in nodes:
+        found = follow.ask(node, "status")
+        if not found or not found["quorum"]["corosync_quorate"] or not all(is_well(n) for n in found["nodes"]):
+            return False
+    return True
+
+
+def is_well(node):
+    fencing = node["fencing"] or {"state": "none"}
+    return node["state"] == "online" and node["voter"] and fencing["state"] == "none"
+
+
+def wait_whole(nodes):
+    wait_until("the cluster is whole", WHOLE_SECONDS, lambda: is_whole(nodes), 0.3)

@@ -1,7 +1,7 @@
 """Runs in a mount and network namespace of its own (agent_status.py makes it): a node whose database knows many others
 and thousands of virtual machines, and that reaches none of them. The real agent serves it, the real clusterctl asks.
 
-Prints {row: [milliseconds]} as JSON, or {"error": why}."""
+Its arguments: the build, how many rounds, the rows. Prints {row: [milliseconds]} as JSON, or {"error": why}."""
 
 import json
 import os
@@ -72,8 +72,12 @@ def check(ctl):
     if code != NO_QUORUM or len(data["nodes"]) != NODES or data["vm_counts"]["total"] != VMS:
         raise Failed(f"status ({code}) does not tell of {NODES} nodes and {VMS} virtual machines")
     code, data = answer(ctl, "upgrade", "plan", "--target", "trixie")
-    if len(data["plan"]["steps"]) != NODES:
+    steps = data["plan"]["steps"]
+    if len(steps) != NODES:
         raise Failed(f"the plan ({code}) does not have {NODES} steps")
+    placed = sum(move["to"] is not None for step in steps for move in step["outlook"]["moves"])
+    if placed != VMS:
+        raise Failed(f"the plan has a place for {placed} of {VMS} virtual machines")
 
 
 def took_ms(expected, *argv):
@@ -85,19 +89,22 @@ def took_ms(expected, *argv):
     return ms
 
 
-def measure(ctl, rounds):
+def measure(ctl, rounds, rows):
     status, plan = (NO_QUORUM,), (0, 1, 2)
     asked = {"agent-status-text": (status, ctl, "status"),
              "agent-status-json": (status, ctl, "status", "--output", "json"),
-             "agent-upgrade-plan": (plan, ctl, "upgrade", "plan", "--target", "trixie")}
-    found = {name: [] for name in asked}
+             "agent-upgrade-plan": (plan, ctl, "upgrade", "plan", "--target", "trixie"),
+             "upgrade-plan": (plan, ctl, "upgrade", "plan", "--target", "trixie", "--output", "json"),
+             "upgrade-precheck": (plan, ctl, "upgrade", "check", "--target", "trixie")}
+    found = {name: [] for name in rows}
     for _ in range(rounds):
-        for name, (expected, *argv) in asked.items():
+        for name in rows:
+            expected, *argv = asked[name]
             found[name].append(took_ms(expected, *argv))
     return found
 
 
-def main(build, rounds):
+def main(build, rounds, rows):
     ctl = f"{build}/clusterctl"
     make_node()
     must(f"{build}/tests/bench/big-cluster", str(NODES), str(VMS))
@@ -106,7 +113,7 @@ def main(build, rounds):
     try:
         wait_agent(ctl, agent)
         check(ctl)
-        return measure(ctl, rounds)
+        return measure(ctl, rounds, rows)
     finally:
         agent.terminate()
         agent.wait()
@@ -114,6 +121,6 @@ def main(build, rounds):
 
 if __name__ == "__main__":
     try:
-        print(json.dumps(main(sys.argv[1], int(sys.argv[2]))))
+        print(json.dumps(main(sys.argv[1], int(sys.argv[2]), sys.argv[3:])))
     except (Failed, OSError, KeyError, subprocess.TimeoutExpired) as why:
         print(json.dumps({"error": str(why) or type(why).__name__}))

@@ -11,7 +11,7 @@
 
 What is wrong is answered by "error REASON". The record of an operation is on
 disk: one that is done or running is never done twice; a failed one may be
-asked for again."""
+asked for again, a cancelled one not."""
 
 import os
 import re
@@ -24,6 +24,7 @@ from .shell import LabError
 OP_ID = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$")
 LINE_MAX = 512
 JOIN_FILE_MAX = 64 * 1024
+CANCELLED = "failed cancelled"
 
 
 @dataclass
@@ -97,13 +98,13 @@ def dispatch(supervisor, line, stream):
             supervisor.power_on()
             return "ok"
         case ["off"]:
-            supervisor.power_off()
+            supervisor.lose_power()
             return "ok"
         case ["image", release, op_id, length]:
             return image(supervisor, release, op_id, length, stream)
         case ["cancel", op_id]:
             if op_state(node, op_id) == "unknown":
-                finish(node, op_id, "cancelled")
+                op_set(node, op_id, CANCELLED)
             return op_state(node, op_id)
     raise LabError(f"unknown request {' '.join(line)!r}")
 
@@ -121,6 +122,8 @@ def image(supervisor, release, op_id, length, stream):
     known = op_state(supervisor.name, op_id)
     if known in ("done", "running"):
         return f"ok {known}"
+    if known == CANCELLED:
+        raise LabError("the operation was cancelled")
     op_set(supervisor.name, op_id, "running")
     supervisor.pending = Image(release, op_id, join_file or None)
     return "ok accepted"

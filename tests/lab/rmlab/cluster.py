@@ -4,12 +4,13 @@ an admin would do it. The order of the steps is here and nowhere else."""
 import json
 import re
 
-from . import cgroup, enter, guests, network, node, state, verify
+from . import cgroup, enter, guests, network, node, state, verify, witness
 from .shell import LabError, phase, wait_until
 
 JOIN_SECONDS = 60
 VM_START_SECONDS = 60
 SETTLE_SECONDS = 60
+WATCHDOG_MS = "2000"  # half of what ships is enough for an idle host; on real ones an agent may wait longer for a CPU
 
 GUEST_NAME = re.compile(r"\0-name\0guest=([^,\0]+)")
 
@@ -28,6 +29,9 @@ def form(nodes):
             wait_agent(other)
             join(first, other, nodes[other]["address"])
     ctl(first, "cluster", "config", "set", "upgrade.executor", node.EXECUTOR)
+    if state.lab_or_fail().get("watchdog"):
+        ctl(first, "cluster", "config", "set", "fence.watchdog_ms", WATCHDOG_MS)
+    set_sites(first, nodes)
     wait_until("clusterctl status says quorate", SETTLE_SECONDS,
                lambda: is_quorate(first), 0.5)
 
@@ -53,10 +57,32 @@ def join(first, other, address):
     enter.run(other, ["rm", "-f", "/root/join.token"])
 
 
+def set_sites(first, nodes):
+    if len({facts["site"] for facts in nodes.values()}) > 1:
+        for name, facts in nodes.items():
+            ctl(first, "cluster", "config", "set", f"node.{name}.site", f"site{facts['site']}")
+
+
+def set_witness(first, kind):
+    if kind == "file":
+        ctl(first, "witness", "set", "file", "--path", witness.FOLDER_IN_NODE)
+    elif kind == "azurite":
+        files = ["/root/witness.key", "/root/witness.key2"]
+        for path, key in zip(files, witness.keys()):
+            write_secret(first, path, key + "\n")
+        ctl(first, "witness", "set", "azure", "--account", witness.ACCOUNT,
+            "--key-file", files[0], "--key2-file", files[1])
+        enter.run(first, ["rm", "-f", *files])
+
+
+def write_secret(name, path, text):
+    """Through a pipe: never in an argument."""
+    enter.run(name, ["sh", "-c", f"umask 077; cat > {path}"], stdin=text)
+
+
 def move_secret(source, path, target, new_path):
-    """Carry a file from node to node through pipes: never in an argument."""
-    text = enter.output(source, ["cat", path])
-    enter.run(target, ["sh", "-c", f"umask 077; cat > {new_path}"], stdin=text)
+    """Carry a file from node to node."""
+    write_secret(target, new_path, enter.output(source, ["cat", path]))
     enter.run(source, ["rm", "-f", path])
 
 
@@ -89,7 +115,7 @@ def is_quorate(name):
 
 def all_running(name):
     vms = status(name).get("vms", [])
-    return (len(vms) == guests.COUNT
+    return (len(vms) == len(guests.names())
             and all(vm["state"] == "running" for vm in vms))
 
 
@@ -120,6 +146,9 @@ def command_line(pid):
 def remember_placement(name):
     """Before a crash: whose restart `verify-guests --after-crash` allows, once
     for each crash that found them running."""
-    crashes = state.lab_or_fail().get("crashes", {})
-    crashes[name] = sorted(crashes.get(name, []) + qemu_in(name))
-    state.update_lab(crashes=crashes)
+    running = qemu_in(name)
+    with state.being_changed():
+        lab = state.lab_or_fail()
+        crashes = lab.setdefault("crashes", {})
+        crashes[name] = sorted(crashes.get(name, []) + running)
+        state.save_lab(lab)

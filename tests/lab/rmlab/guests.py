@@ -4,10 +4,10 @@ import os
 import shutil
 import uuid
 
-from . import guest_image, paths
+from . import guest_image, paths, state
 from .shell import write_file
 
-COUNT = 4
+COUNT_MAX = 4
 DISK_BYTES = 64 << 20
 
 # tsc, no_timer_check: an emulated processor on a busy host is slower than the
@@ -49,7 +49,9 @@ DOMAIN = """<domain type='qemu'>
 
 
 def names():
-    return [f"vm{k}" for k in range(1, COUNT + 1)]
+    """Of this lab; of any, where there is none."""
+    count = (state.lab() or {}).get("vms", COUNT_MAX)
+    return [f"vm{k}" for k in range(1, count + 1)]
 
 
 def disk(name):

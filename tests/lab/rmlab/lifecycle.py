@@ -4,7 +4,7 @@ import os
 import shutil
 
 from . import (agent_build, bmc, cgroup, cluster, enter, guest_image, guests, images,
-               network, node, paths, procs, state, supervisor)
+               network, node, paths, procs, repository, state, supervisor, witness)
 from .shell import LabError, locked, phase, run, say, tail, wait_until, warn
 
 LOGGED_UNITS = ("ringmasterd", "corosync", "libvirtd")
@@ -27,12 +27,13 @@ def up(options):
         check_host()
         with phase("build"):
             build(adopt=True, agent=not options.no_build)
-        nodes = plan(options)
+        nodes, kind = plan(options), witness.chosen(options.witness)
         network.refuse_foreign(nodes)
         # Before anything is made: what a killed run leaves must be known.
-        state.save_lab({"phase": "starting", "nodes": nodes, "crashes": {}})
+        state.save_lab({"phase": "starting", "nodes": nodes, "crashes": {}, "witness": kind,
+                        "vms": options.vms, "watchdog": options.watchdog})
         try:
-            bring_up(nodes, options)
+            bring_up(nodes, kind, options)
         except (LabError, OSError, KeyboardInterrupt) as error:
             state.update_lab(phase="failed")
             dump_logs(nodes)
@@ -43,14 +44,18 @@ def up(options):
         state.update_lab(phase="up")
 
 
-def bring_up(nodes, options):
+def bring_up(nodes, kind, options):
     with phase("network"):
         network.build(nodes)
     guests.create_all()
-    paths.BMC.mkdir(parents=True, exist_ok=True)
+    witness.prepare(kind)
+    for folder in (paths.BMC, repository.place()):
+        folder.mkdir(parents=True, exist_ok=True)
     with phase(f"boot {' '.join(nodes)}"):
         for name in nodes:
             supervisor.start(name)
+        if kind == "azurite":
+            witness.start()
         for name in nodes:
             wait_supervised(name)
             enter.wait_booted(name)
@@ -58,6 +63,9 @@ def bring_up(nodes, options):
         return
     with phase("cluster"):
         cluster.form(nodes)
+    if kind != "none":
+        with phase(f"witness {kind}"):
+            cluster.set_witness(next(iter(nodes)), kind)
     if not options.no_vms:
         with phase("virtual machines"):
             cluster.start_vms(nodes)
@@ -125,10 +133,11 @@ def clear():
         for role in ("leader", "nspawn"):  # both gone, if the supervisor could
             procs.end(state.node_record(name).get(role), 0)
         cgroup.end(network.netns(name))
+    witness.end()
     network.destroy(nodes)
     unmount_below(paths.STATE)
     for folder in (paths.STATE / "nodes", paths.STATE / "agent", paths.SHARED,
-                   paths.BMC):
+                   paths.BMC, repository.place(), witness.place()):
         remove_tree(folder)
     paths.STATE_FILE.unlink(missing_ok=True)
 
@@ -154,17 +163,30 @@ def remove_tree(folder):
         shutil.rmtree(folder)
 
 
-# -- single nodes ------------------------------------------------------------
+# -- single nodes, and the witness's host ---------------------------------------
+
+def is_witness(name):
+    """Azurite's host; the others have no host to switch off."""
+    if name != witness.HOST:
+        return False
+    if state.lab_or_fail().get("witness") != "azurite":
+        raise LabError("this lab has no host for a witness", "lab down, then lab up --witness azurite")
+    return True
+
 
 def crash(name):
+    if is_witness(name):
+        with phase("crash witness"):
+            return witness.crash()
     state.node_or_fail(name)
     with phase(f"crash {name}"):
-        if procs.alive(state.node_record(name).get("leader")):
-            cluster.remember_placement(name)
         bmc.ask(name, "off")
 
 
 def start(name):
+    if is_witness(name):
+        with phase("start witness"):
+            return witness.start()
     state.node_or_fail(name)
     with phase(f"start {name}"):
         bmc.ask(name, "on")
@@ -174,6 +196,9 @@ def start(name):
 def freeze(name, process, frozen):
     """The whole node, or the main process of one of its units."""
     word, group = "freeze" if frozen else "thaw", network.netns(name)
+    if is_witness(name):
+        with phase(f"{word} witness"):
+            return witness.set_frozen(frozen)
     enter.leader(name)  # it is running, and ours
     with phase(f"{word} {name} {process or ''}".rstrip()):
         if not process:
@@ -187,8 +212,8 @@ def freeze(name, process, frozen):
 
 def cut(a, b, one_way):
     found = state.lab_or_fail()
-    if "witness" in (a, b) and found.get("witness", "none") == "none":
-        raise LabError("this lab has no witness", "lab down, then lab up --witness …")
+    if witness.HOST in (a, b):
+        is_witness(witness.HOST)
     text = f"{a} {'->' if one_way else '-'} {b}"
     with phase(f"cut {text}"):
         network.cut(found["nodes"], a, b, one_way)
@@ -200,6 +225,23 @@ def heal():
     with phase("heal"):
         network.heal()
         state.update_lab(cuts=[])
+
+
+def witness_answers(rules, tls):
+    is_witness(witness.HOST)
+    with phase(f"the witness answers {'; '.join(rules) or 'as itself'}, certificate: {tls}"):
+        witness.answers(rules, tls)
+
+
+def witness_http(rules):
+    is_witness(witness.HOST)
+    with phase(f"http://{witness.HOST}:{witness.HTTP_PORT} answers"):
+        witness.http_answers(rules)
+
+
+def witness_secret(kind):
+    is_witness(witness.HOST)
+    print({"sas": witness.sas, "token": witness.token}[kind]())
 
 
 def rebuild(name, release, join_file=b""):
@@ -240,6 +282,8 @@ def show_status():
     say(f"lab: {found['phase']}, state {paths.STATE}")
     for text in found.get("cuts", []):
         say(f"cut: {text}")
+    if found["witness"] == "azurite":
+        say(f"witness  {network.WITNESS_ADDRESS}  {witness.describe()}")
     for name, facts in found["nodes"].items():
         record = state.node_record(name)
         alive = procs.alive(record.get("leader"))

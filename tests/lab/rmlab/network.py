@@ -1,6 +1,6 @@
 """The lab's network, in namespaces of its own; no route leads outside.
 
-    n1 n2      n3          (witness)
+    n1 n2      n3           witness
      |  |       |              |
     [site1]  [site2]      [third place]     a bridge in a namespace each
         \\       |             /
@@ -14,6 +14,8 @@ A cut is a pair of address sets: what comes from the one and goes to the other
 is dropped in every place's bridge, ARP too. Nothing is refused, nobody is told:
 as when a cable is pulled somewhere on the way."""
 
+import contextlib
+import ctypes
 import os
 
 from . import paths
@@ -22,6 +24,7 @@ from .shell import LabError, run
 PLACES = ("site1", "site2", "third")
 SUBNET_BITS = 16
 WITNESS_ADDRESS = "10.77.9.1"
+CLONE_NEWNET = 0x40000000
 
 
 def node_address(number):
@@ -38,7 +41,7 @@ def netns_path(name):
 
 def names(nodes):
     """All namespaces of a lab with these nodes."""
-    return ["core", *PLACES, *nodes]
+    return ["core", *PLACES, "witness", *nodes]
 
 
 def batch(name, commands):
@@ -70,6 +73,10 @@ def build(nodes):
         place = f"site{facts['site']}"
         add_pair(place, node, node, "host0")
         plug(place, node)
+    add_pair("third", "witness", "witness", "host0")
+    plug("third", "witness")
+    batch("witness", [f"addr add {WITNESS_ADDRESS}/{SUBNET_BITS} dev host0",
+                      "link set host0 up"])
 
 
 def join(bridge_a, port_a, bridge_b, port_b):
@@ -84,6 +91,21 @@ def add_pair(ns_a, port_a, ns_b, port_b):
 
 def plug(name, port):
     batch(name, [f"link set {port} master br0", f"link set {port} up"])
+
+
+@contextlib.contextmanager
+def inside(name):
+    """Sockets that are made meanwhile, by this thread, belong to the namespace."""
+    def enter(path):
+        with open(path) as f:
+            if ctypes.CDLL(None, use_errno=True).setns(f.fileno(), CLONE_NEWNET) != 0:
+                raise LabError(f"cannot enter {path}: {os.strerror(ctypes.get_errno())}")
+    with open("/proc/thread-self/ns/net") as own:
+        enter(netns_path(name))
+        try:
+            yield
+        finally:
+            enter(f"/proc/self/fd/{own.fileno()}")
 
 
 def set_cable(facts, node, plugged):

@@ -6,10 +6,11 @@ import os
 import shutil
 import uuid
 
-from . import guest_image, images, network, paths
+from . import guest_image, images, network, paths, repository, state, watchdog, witness
 from .shell import output, run, write_file
 
 EXECUTOR = "/usr/local/libexec/ringmaster-lab-rebuild"
+FENCE = "/usr/local/libexec/ringmaster-lab-fence"
 JOIN_FILE = "/etc/ringmaster/join.token"
 
 QEMU_CONF = """# The lab: no user of QEMU's own, no security driver, no cgroups.
@@ -18,7 +19,12 @@ group = "root"
 security_driver = "none"
 cgroup_controllers = [ ]
 namespaces = [ ]
+lock_manager = "lockd"
 """
+
+# Each node's virtlockd holds a lock on every disk that a VM of the node uses: fcntl on the file itself, which all
+# nodes share.
+LOCKD_CONF = "auto_disk_leases = 1\nrequire_lease_for_disks = 1\n"
 
 # All nodes see the same DMI UUID of the one machine below them; libvirt
 # refuses to migrate between two hosts of one UUID.
@@ -119,6 +125,7 @@ def configure(node, nodes, join_file=None):
                NETWORK.format(address=nodes[node]["address"],
                               bits=network.SUBNET_BITS))
     write_file(top / "etc/libvirt/qemu.conf", QEMU_CONF)
+    write_file(top / "etc/libvirt/qemu-lockd.conf", LOCKD_CONF)
     write_file(top / "etc/libvirt/libvirtd.conf", LIBVIRTD_CONF)
     write_file(top / "etc/libvirt/virtlogd.conf", VIRTLOGD_CONF)
     write_file(top / "etc/libvirt/hooks/qemu", (paths.LAB / "libvirt-hook").read_bytes(), 0o755)
@@ -127,11 +134,17 @@ def configure(node, nodes, join_file=None):
                LIBVIRTD_UNIT)
     hook = (paths.LAB / "rebuild-hook").read_bytes()
     write_file(top / EXECUTOR.lstrip("/"), hook, 0o755)
+    write_file(top / FENCE.lstrip("/"), (paths.LAB / "fence-hook").read_bytes(), 0o755)
     write_file(top / "usr/local/libexec/ringmaster-lab-firstboot",
                FIRST_BOOT_SCRIPT, 0o755)
     write_file(top / "etc/systemd/system/ringmaster-lab-firstboot.service",
                FIRST_BOOT)
     enable(top, "ringmaster-lab-firstboot.service")
+    if witness.ca():
+        bundle = top / "etc/ssl/certs/ca-certificates.crt"
+        write_file(bundle, bundle.read_text() + witness.ca())
+    if state.lab_or_fail().get("watchdog"):
+        write_file(top / "etc/ringmaster/conf.d/watchdog.conf", watchdog.CONF)
     if join_file is not None:
         write_file(top / JOIN_FILE.lstrip("/"), join_file, 0o600)
 
@@ -141,7 +154,8 @@ def enable(top, unit):
 
 
 def hosts(nodes):
-    lines = ["127.0.0.1 localhost", f"{network.WITNESS_ADDRESS} witness"]
+    lines = ["127.0.0.1 localhost",
+             f"{network.WITNESS_ADDRESS} {witness.HOST} {witness.BLOB_HOST}"]
     lines += [f"{facts['address']} {name}" for name, facts in nodes.items()]
     return "\n".join(lines) + "\n"
 
@@ -153,7 +167,10 @@ def nspawn_argv(node):
             "-D", str(root(node)), "-M", node, f"--uuid={machine.hex}",
             f"--network-namespace-path={network.netns_path(node)}",
             "--capability=all", f"--bind={paths.SHARED}:/shared",
-            f"--bind={paths.BMC}:/run/bmc", "--link-journal=no",
+            f"--bind={witness.place('share')}:{witness.FOLDER_IN_NODE}",
+            f"--bind={paths.BMC}:/run/bmc",
+            f"--bind-ro={repository.place()}:{repository.IN_NODE}",
+            f"--bind={watchdog.folder(node)}:{watchdog.INSIDE}", "--link-journal=no",
             "--resolv-conf=off", "--timezone=off", "--console=pipe", "-b"]
 
 

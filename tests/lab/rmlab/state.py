@@ -4,7 +4,7 @@ record per node that its supervisor keeps."""
 import json
 
 from . import paths
-from .shell import LabError, write_file
+from .shell import LabError, locked, write_file
 
 
 def load(path):
@@ -35,9 +35,15 @@ def save_lab(value):
 
 
 def update_lab(**changes):
-    value = lab_or_fail()
-    value.update(changes)
-    save_lab(value)
+    with being_changed():
+        value = lab_or_fail()
+        value.update(changes)
+        save_lab(value)
+
+
+def being_changed():
+    """The record is written by lab commands and by each node's supervisor."""
+    return locked(paths.STATE_FILE.with_suffix(".lock"), "its record", wait=True)
 
 
 def node_record(node):

@@ -66,12 +66,18 @@ class Tracer:
 
     def sits(self):
         if self.process.poll() is not None:
+            if self.may_be_over():
+                return True
             raise LabError(f"strace ended: {self.process.stderr.read().strip()}")
         pid = self.agent["pid"]
         try:
             return all(field(f"{pid}/task/{tid}", "TracerPid") != ["0"] for tid in os.listdir(f"/proc/{pid}/task"))
         except (OSError, StopIteration):
             return False  # a thread ended while we looked
+
+    def may_be_over(self):
+        """Is it well that strace ended before it was seen to sit on all threads?"""
+        return False
 
     def agent_ended(self):
         return not procs.alive(self.agent)
@@ -121,6 +127,10 @@ class Injector(Tracer):
         paths = {self.point.path, self.root + self.point.path}
         return ["-e", "trace=" + ",".join(CALLS), *(word for path in paths for word in ("-P", path)),
                 "-e", f"inject={self.point.call}:{how}:when={self.point.n}"]
+
+    def may_be_over(self):
+        """What its peers do, too, leads an agent to its point: how_it_ended() says whether it was that."""
+        return self.agent_ended()
 
     def how_it_ended(self):
         """After the agent's end: "killed by …", or "exited with …", and not of something else than the fault."""

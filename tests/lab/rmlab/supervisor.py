@@ -16,7 +16,7 @@ import subprocess
 import sys
 import time
 
-from . import bmc, cgroup, network, node, paths, procs, state
+from . import bmc, cgroup, cluster, network, node, paths, procs, state, watchdog
 from .shell import LabError, wait_until
 
 REBOOT_STATUS = 133
@@ -40,6 +40,7 @@ class Supervisor:
         self.mounted = False
         self.pending = None  # an operation that was accepted, to be done next
         self.starts = 0
+        self.watchdog = watchdog.Watchdog(name)
 
     # -- what the other lab commands read ---------------------------------
 
@@ -70,6 +71,7 @@ class Supervisor:
             self.mounted = False
 
     def spawn(self):
+        self.watchdog.disarm()
         console = open(paths.node_dir(self.name) / "console.log", "ab")
         self.nspawn = subprocess.Popen(
             node.nspawn_argv(self.name), stdin=subprocess.DEVNULL,
@@ -111,6 +113,12 @@ class Supervisor:
                 self.nspawn.wait()
         self.went_off()
 
+    def lose_power(self):
+        """By another's hand: the guests that it ends may boot once more."""
+        if self.nspawn:
+            cluster.remember_placement(self.name)
+        self.power_off()
+
     def thaw(self):
         """So that nspawn sees the end of a node that was frozen, and the next
         start does not begin frozen."""
@@ -119,6 +127,7 @@ class Supervisor:
 
     def went_off(self):
         self.nspawn = self.leader = None
+        self.watchdog.disarm()  # it would be overdue for as long as the power is off
         network.forget_address(self.name)
         self.unmount()
         self.record()
@@ -135,6 +144,13 @@ class Supervisor:
             self.spawn()
         else:
             self.went_off()
+
+    def bark(self):
+        """The watchdog was not petted in time: it resets the node, which boots
+        again. Power is lost for a moment, as when a real one does it."""
+        log(f"watchdog: no pet for {self.watchdog.timeout_s:g} s, the node is reset")
+        self.lose_power()
+        self.power_on()
 
     # -- a new image ------------------------------------------------------
 
@@ -176,14 +192,20 @@ class Supervisor:
         poller = selectors.DefaultSelector()
         poller.register(wake_r, selectors.EVENT_READ)
         poller.register(listener, selectors.EVENT_READ)
+        poller.register(self.watchdog.fd, selectors.EVENT_READ)
         self.first_boot()
         while not stopping:
-            for key, _ in poller.select():
-                if key.fileobj is wake_r or key.fd == wake_r:
+            for key, _ in poller.select(self.watchdog.left_s()):
+                if key.fd == wake_r:
                     os.read(wake_r, 4096)
+                elif key.fd == self.watchdog.fd:
+                    self.watchdog.read()
                 else:
                     self.serve_one(listener)
             self.node_ended()
+            self.watchdog.read()  # what came while this loop was busy
+            if self.nspawn and self.watchdog.is_overdue():
+                self.bark()
             self.run_pending()
         self.power_off()
 

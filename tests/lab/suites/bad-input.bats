@@ -3,24 +3,14 @@
 # another cluster, and the key of another ring. Each is refused in words, with its exit status, and leaves nothing: the
 # right one works right after it.
 
-lab=$BATS_TEST_DIRNAME/../lab
+load lab
 
 setup_file() {
-    "$BATS_TEST_DIRNAME/../lab" up --nodes 3 --no-vms ${RINGMASTER_LAB_UP:-} >&3
+    lab_up --nodes 3 --no-vms
 }
 
 teardown_file() {
-    if [[ -e $BATS_FILE_TMPDIR/failed ]]; then
-        for n in n1 n2 n3; do
-            echo "# ---- $n" >&3
-            "$BATS_TEST_DIRNAME/../lab" log $n ringmasterd 2>&1 | tail -n 40 | sed 's/^/# /' >&3
-        done
-    fi
-    "$BATS_TEST_DIRNAME/../lab" down >&3
-}
-
-teardown() {
-    [[ -n $BATS_TEST_COMPLETED ]] || touch "$BATS_FILE_TMPDIR/failed"
+    lab_down n1 n2 n3
 }
 
 at() { # node, command
@@ -29,7 +19,7 @@ at() { # node, command
     timeout 120 "$lab" exec "$node" -- "$@"
 }
 
-eventually() { # seconds, command
+succeeds_within() { # seconds, command
     local end=$((SECONDS + $1))
     shift
     until "$@" > /dev/null 2>&1; do
@@ -78,7 +68,7 @@ leave() {
     at n3 systemctl stop ringmasterd corosync
     at n3 sh -c 'rm -rf /var/lib/ringmaster/*'
     at n3 systemctl start ringmasterd
-    eventually 30 at n3 sh -c 'clusterctl status; test $? -ne 69'
+    succeeds_within 30 at n3 sh -c 'clusterctl status; test $? -ne 69'
 }
 
 @test "a token that expires is made first" {
@@ -111,13 +101,13 @@ leave() {
 }
 
 @test "a token that has expired" {
-    eventually 90 at n3 sh -c '[ $(($(date +%s) - $(stat -c %Y /root/expires))) -gt 62 ]'
+    succeeds_within 90 at n3 sh -c '[ $(($(date +%s) - $(stat -c %Y /root/expires))) -gt 62 ]'
     refused /root/expires 77 "the token has expired" "clusterctl cluster join-token"
 }
 
 @test "after all of them the right one is taken" {
     at n3 clusterctl node join --token-file /root/good --wait=60
-    eventually 60 online 3
+    succeeds_within 60 online 3
 }
 
 @test "a token that was used" {
@@ -126,14 +116,14 @@ leave() {
     token n3 /root/again
     carry /root/again /root/again
     at n3 clusterctl node join --token-file /root/again --wait=60
-    eventually 60 online 3
+    succeeds_within 60 online 3
 }
 
 @test "the key of another cluster's ring: that node is alone and says so, the others go on" {
     at n3 sh -c 'umask 077; cp -p /etc/corosync/authkey /root/authkey; head -c 256 /dev/urandom > /etc/corosync/authkey'
     at n3 systemctl restart corosync
-    eventually 60 online 2
-    eventually 60 at n3 sh -c 'clusterctl status > /root/status 2>&1; test $? -eq 106'
+    succeeds_within 60 online 2
+    succeeds_within 60 at n3 sh -c 'clusterctl status > /root/status 2>&1; test $? -eq 106'
     run at n3 cat /root/status
     [[ $output == *"no quorum"* && $output == *"remedy:"* ]]
     run at n3 clusterctl cluster config set upgrade.executor /bin/true
@@ -141,5 +131,5 @@ leave() {
     at n1 clusterctl cluster config set upgrade.executor "" # they still decide
     at n3 sh -c 'cp -p /root/authkey /etc/corosync/authkey'
     at n3 systemctl restart corosync
-    eventually 60 online 3
+    succeeds_within 60 online 3
 }

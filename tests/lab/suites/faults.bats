@@ -1,47 +1,18 @@
 #!/usr/bin/env bats
 # The lab's faults do what they say, and a cluster of three comes back from each.
 
-lab=$BATS_TEST_DIRNAME/../lab
+load lab
 
 setup_file() {
-    "$BATS_TEST_DIRNAME/../lab" up ${RINGMASTER_LAB_UP:-} >&3
+    lab_up
 }
 
 teardown_file() {
-    if [[ -e $BATS_FILE_TMPDIR/failed ]]; then
-        for n in n1 n2 n3; do
-            echo "# ---- $n" >&3
-            "$BATS_TEST_DIRNAME/../lab" log $n ringmasterd 2>&1 | tail -n 40 | sed 's/^/# /' >&3
-        done
-    fi
-    "$BATS_TEST_DIRNAME/../lab" down >&3
-}
-
-teardown() {
-    [[ -n $BATS_TEST_COMPLETED ]] || touch "$BATS_FILE_TMPDIR/failed"
-}
-
-answers() { # node, path in Python, clusterctl's arguments
-    local node=$1 path=$2
-    shift 2
-    timeout 20 "$lab" exec "$node" -- clusterctl "$@" --output json 2>/dev/null |
-        /usr/bin/python3 -c "import json,sys; d=json.load(sys.stdin)['data']; print($path)" 2>/dev/null
-}
-
-eventually() { # seconds, wanted answer, node, path, arguments
-    local end=$((SECONDS + $1)) wanted=$2 last=
-    shift 2
-    while [ $SECONDS -lt $end ]; do
-        last=$(answers "$@") || true
-        [ "$last" != "$wanted" ] || return 0
-        sleep 0.5
-    done
-    echo "waited in vain for $wanted: $last"
-    return 1
+    lab_down n1 n2 n3
 }
 
 whole() { # all three are online for n1, in one state
-    eventually 60 "True 3 ['online']" n1 "d['quorum']['quorate'], d['quorum']['votes_present'], sorted({n['state'] for n in d['nodes']})" status
+    eventually 60 "True 3 ['online']" answers n1 "d['quorum']['quorate'], d['quorum']['votes_present'], sorted({n['state'] for n in d['nodes']})" status
 }
 
 reaches() { # from, to: does a datagram arrive?
@@ -111,13 +82,12 @@ hurt() { # SIGKILLs and errors of each operation
 @test "a node that is cut off loses the quorum, the others go on, and it is caught up when the cut heals" {
     whole
     "$lab" cut n3 site1
-    eventually 30 False n3 "d['quorum']['quorate']" status
-    eventually 30 "True 2" n1 "d['quorum']['quorate'], d['quorum']['votes_present']" status
+    eventually 30 False answers n3 "d['quorum']['quorate']" status
+    eventually 30 "True 2" answers n1 "d['quorum']['quorate'], d['quorum']['votes_present']" status
     "$lab" exec n1 -- clusterctl cluster config set upgrade.executor /usr/local/libexec/ringmaster-lab-rebuild
     "$lab" heal
     whole
-    index=$(answers n1 "d['quorum']['index'], d['quorum']['state_hash']" status)
-    eventually 30 "$index" n3 "d['quorum']['index'], d['quorum']['state_hash']" status
+    eventually 30 alike replicas n1 n3
 }
 
 @test "a frozen leader loses the lead and follows when it is thawed" {
@@ -126,7 +96,7 @@ hurt() { # SIGKILLs and errors of each operation
     other=n1; [ "$leader" != n1 ] || other=n2
     "$lab" freeze "$leader"
     "$lab" status | grep -q "^$leader .* frozen"
-    eventually 40 "True True" $other "d['quorum']['quorate'], d['quorum']['leader'] not in ('$leader', '', None)" status
+    eventually 40 "True True" answers $other "d['quorum']['quorate'], d['quorum']['leader'] not in ('$leader', '', None)" status
     "$lab" thaw "$leader"
     whole
 }
@@ -142,7 +112,7 @@ hurt() { # SIGKILLs and errors of each operation
 
 @test "a frozen corosync is thawed, and its node comes back" {
     "$lab" freeze n3 corosync
-    eventually 40 2 n1 "d['quorum']['votes_present']" status
+    eventually 40 2 answers n1 "d['quorum']['votes_present']" status
     "$lab" thaw n3 corosync
     whole
 }

@@ -2,32 +2,22 @@
 # The packages through their life on one node, with virtual machines running on it: installed, upgraded, removed,
 # installed again, purged, installed anew; on bookworm, and then on trixie. The tests stand on each other, in order.
 
-lab=$BATS_TEST_DIRNAME/../lab
+load lab
 packages=/usr/local/share/ringmaster-lab/packages
 
 setup_file() {
-    "$BATS_TEST_DIRNAME/../lab" up --nodes 1 >&3
+    lab_up --nodes 1
 }
 
 teardown_file() {
-    if [[ -e $BATS_FILE_TMPDIR/failed ]]; then
-        "$BATS_TEST_DIRNAME/../lab" log n1 ringmasterd 2>&1 | tail -n 60 | sed 's/^/# /' >&3
-    fi
-    "$BATS_TEST_DIRNAME/../lab" down >&3
-}
-
-teardown() {
-    [[ -n $BATS_TEST_COMPLETED ]] || touch "$BATS_FILE_TMPDIR/failed"
+    lab_down n1
 }
 
 on() { # a command line in the node
     "$lab" exec n1 -- sh -ec "$1" < /dev/null
 }
-ctl() {
-    "$lab" exec n1 -- clusterctl "$@"
-}
 running_vms() {
-    ctl vm list --output json | /usr/bin/python3 -c \
+    ctl n1 vm list --output json | /usr/bin/python3 -c \
         "import json,sys; print(sum(v['state'] == 'running' for v in json.load(sys.stdin)['data']['vms']))"
 }
 wait_for_vms() { # how many
@@ -35,7 +25,7 @@ wait_for_vms() { # how many
         [[ $(running_vms 2> /dev/null) != "$1" ]] || return 0
         sleep 0.5
     done
-    ctl status
+    ctl n1 status
     return 1
 }
 # QEMU's processes and when each was started: changed by whatever touches a running VM.
@@ -173,9 +163,9 @@ lintian_is_clean() {
     [ "$(on 'systemctl is-enabled ringmasterd; systemctl is-active ringmasterd' | tr '\n' ' ')" = "enabled active " ]
     on 'test -e /etc/ringmaster/ringmaster.conf; test ! -e /var/lib/ringmaster/identity.json'
     same_qemu
-    ctl cluster init --name again --yes
+    ctl n1 cluster init --name again --yes
     for vm in vm1 vm2 vm3 vm4; do
-        ctl vm add --xml /shared/$vm.xml --node n1
+        ctl n1 vm add --xml /shared/$vm.xml --node n1
     done
     wait_for_vms 4 # taken as they run
     same_qemu
@@ -195,9 +185,9 @@ lintian_is_clean() {
 }
 
 @test "trixie: upgrade, removal, purge and new installation touch no VM" {
-    ctl cluster init --name other --yes
-    ctl vm add --xml /shared/vm1.xml --node n1
-    ctl vm start vm1 --wait=60
+    ctl n1 cluster init --name other --yes
+    ctl n1 vm add --xml /shared/vm1.xml --node n1
+    ctl n1 vm start vm1 --wait=60
     keep_qemu
     before=$(main_pid)
     upgrade_to 0.1.0+1

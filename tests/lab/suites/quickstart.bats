@@ -8,6 +8,7 @@ top=$BATS_TEST_DIRNAME/../../..
     echo "$output" >&3
     [ "$status" -eq 0 ]
     [[ $output == *"the upgrade is awaiting-raise"* ]]
+    [ "$(grep -c "^Witness .*ringmaster-witness of the storage account" <<< "$output")" -eq 2 ] # before and after
     for vm in vm1 vm2 vm3 vm4; do
         grep -Eq "^$vm: counter [0-9]+, 1 boot, ok$" <<< "$output"
     done

@@ -2,35 +2,14 @@
 # The main job on real nodes, in one boot of the lab: form and join, status, VM start and migrate, the whole upgrade with
 # the leading agent SIGKILLed during a drain, the raise. The tests stand on each other, in order.
 
-lab=$BATS_TEST_DIRNAME/../lab
+load lab
 
 setup_file() {
-    "$BATS_TEST_DIRNAME/../lab" up >&3
+    lab_up
 }
 
 teardown_file() {
-    if [[ -e $BATS_FILE_TMPDIR/failed ]]; then
-        for n in n1 n2 n3; do
-            echo "# ---- $n" >&3
-            "$BATS_TEST_DIRNAME/../lab" log $n ringmasterd 2>&1 | tail -n 60 | sed 's/^/# /' >&3
-        done
-    fi
-    "$BATS_TEST_DIRNAME/../lab" down >&3
-}
-
-teardown() {
-    [[ -n $BATS_TEST_COMPLETED ]] || touch "$BATS_FILE_TMPDIR/failed"
-}
-
-ctl() { # node, arguments...
-    local node=$1
-    shift
-    "$lab" exec "$node" -- clusterctl "$@"
-}
-json() { # node, jq-like path in Python, arguments...
-    local node=$1 path=$2
-    shift 2
-    ctl "$node" "$@" --output json | /usr/bin/python3 -c "import json,sys; a=json.load(sys.stdin); d=a['data']; print($path)"
+    lab_down n1 n2 n3
 }
 
 as_schema() { # schema, what clusterctl printed
@@ -40,18 +19,15 @@ as_schema() { # schema, what clusterctl printed
 }
 
 @test "three nodes form one cluster with a quorum" {
-    run json n2 "d['quorum']['quorate'], d['quorum']['votes_total'], len(d['nodes'])" status
+    run answers n2 "d['quorum']['quorate'], d['quorum']['votes_total'], len(d['nodes'])" status
     [ "$status" -eq 0 ]
     [ "$output" = "True 3 3" ]
-    run json n3 "sorted({n['state'] for n in d['nodes']}), sorted({n['release'] for n in d['nodes']})" status
+    run answers n3 "sorted({n['state'] for n in d['nodes']}), sorted({n['release'] for n in d['nodes']})" status
     [ "$output" = "['online'] ['bookworm']" ]
 }
 
 @test "all replicas hold the same state" {
-    a=$(json n1 "d['quorum']['index'], d['quorum']['state_hash']" status)
-    b=$(json n2 "d['quorum']['index'], d['quorum']['state_hash']" status)
-    c=$(json n3 "d['quorum']['index'], d['quorum']['state_hash']" status)
-    [ "$a" = "$b" ] && [ "$b" = "$c" ]
+    eventually 30 alike replicas n1 n2 n3
 }
 
 @test "the ring is encrypted and corosync agrees about the quorum" {
@@ -67,17 +43,17 @@ as_schema() { # schema, what clusterctl printed
 }
 
 @test "four VMs run, and status says that failover is disabled" {
-    run json n1 "sorted(v['state'] for v in d['vms']), any(h['code'] == 'FAILOVER_DISABLED' for h in d['health'])" status
+    run answers n1 "sorted(v['state'] for v in d['vms']), any(h['code'] == 'FAILOVER_DISABLED' for h in d['health'])" status
     [ "$output" = "['running', 'running', 'running', 'running'] True" ]
 }
 
 @test "a VM migrates live to another node and back" {
-    from=$(json n1 "d['vm']['node']" vm show vm1)
+    from=$(answers n1 "d['vm']['node']" vm show vm1)
     to=n2; [ "$from" != n2 ] || to=n3
     answer=$(ctl n1 vm migrate vm1 $to --output json)
     as_schema vm-migrate "$answer"
     ctl n2 job show "$(/usr/bin/python3 -c 'import json,sys; print(json.load(sys.stdin)["data"]["job"])' <<< "$answer")" --wait=60
-    [ "$(json n3 "d['vm']['node']" vm show vm1)" = $to ]
+    [ "$(answers n3 "d['vm']['node']" vm show vm1)" = $to ]
     "$lab" exec $to -- virsh -q list --name | grep -qx vm1
     ctl n3 vm migrate vm1 "$from" --wait=60
     "$lab" exec "$from" -- virsh -q list --name | grep -qx vm1
@@ -93,7 +69,7 @@ as_schema() { # schema, what clusterctl printed
 @test "a restart of the agents touches no VM" {
     for n in n1 n2 n3; do "$lab" exec $n -- systemctl restart ringmasterd; done
     for _ in $(seq 60); do
-        [ "$(json n1 "d['quorum']['quorate'] and all(n['state'] == 'online' for n in d['nodes'])" status)" = True ] && break
+        [ "$(answers n1 "d['quorum']['quorate'] and all(n['state'] == 'online' for n in d['nodes'])" status)" = True ] && break
         sleep 1
     done
     "$lab" verify-guests
@@ -113,7 +89,7 @@ as_schema() { # schema, what clusterctl printed
 }
 
 @test "no node was re-imaged twice" {
-    run json n1 "[(s['node'], s['state'], s['attempt']) for s in d['run']['steps'] if s['state'] != 'done' or s['attempt'] != 1]" upgrade status
+    run answers n1 "[(s['node'], s['state'], s['attempt']) for s in d['run']['steps'] if s['state'] != 'done' or s['attempt'] != 1]" upgrade status
     [ "$output" = "[]" ]
 }
 
@@ -124,11 +100,31 @@ as_schema() { # schema, what clusterctl printed
 }
 
 @test "all nodes run trixie, mixed mode is over with the raise" {
-    run json n2 "sorted({n['release'] for n in d['nodes']}), d['level']['committed'], bool(d['level']['mixed'])" status
+    run answers n2 "sorted({n['release'] for n in d['nodes']}), d['level']['committed'], bool(d['level']['mixed'])" status
     [ "$output" = "['trixie'] 1 True" ]
     ctl n2 level raise --yes --wait=60
-    run json n3 "d['level']['committed'], bool(d['level']['mixed']), d['run']['state']" status
+    run answers n3 "d['level']['committed'], bool(d['level']['mixed']), d['run']['state']" status
     [ "$output" = "2 False done" ]
+}
+
+# clusterctl-level(8), WAY BACK.
+@test "every node has the same database copy from before the raise, and it is the way back" {
+    copy=$(answers n1 "d['level']['copy']" level show)
+    [[ $copy == before-level-2.* ]]
+    sums=$(for n in n1 n2 n3; do "$lab" exec $n -- sha256sum "/var/lib/ringmaster/$copy"; done | sort -u | wc -l)
+    [ "$sums" -eq 1 ]
+    [ "$("$lab" exec n2 -- stat -c %a "/var/lib/ringmaster/$copy")" = 600 ]
+    run "$lab" exec n1 -- ringmasterd --restore "$copy" # an agent runs
+    [ "$status" -ne 0 ]
+    for n in n1 n2 n3; do "$lab" exec $n -- systemctl stop ringmasterd; done
+    for n in n1 n2 n3; do "$lab" exec $n -- ringmasterd --restore "$copy"; done
+    for n in n1 n2 n3; do "$lab" exec $n -- systemctl start ringmasterd; done
+    eventually 60 "1 True awaiting-raise" answers n2 \
+        "d['level']['committed'], bool(d['level']['mixed']), d['run']['state']" status
+    eventually 60 "['running']" answers n3 "sorted({v['state'] for v in d['vms']})" status
+    "$lab" verify-guests
+    ctl n1 level raise --yes --wait=60
+    eventually 30 "2 False done" answers n3 "d['level']['committed'], bool(d['level']['mixed']), d['run']['state']" status
 }
 
 @test "no VM restarted, skipped a count or lost a block" {
@@ -136,7 +132,7 @@ as_schema() { # schema, what clusterctl printed
 }
 
 @test "VMs are home again" {
-    run json n1 "[v['name'] for v in d['vms'] if v['node'] != v['home']]" vm list
+    run answers n1 "[v['name'] for v in d['vms'] if v['node'] != v['home']]" vm list
     [ "$output" = "[]" ]
 }
 
@@ -144,11 +140,11 @@ as_schema() { # schema, what clusterctl printed
     boots() { "$lab" verify-guests --after-crash n3 | tail -n 4; }
     "$lab" crash n3
     sleep 5
-    run json n1 "[n['state'] for n in d['nodes'] if n['name'] == 'n3'], d['quorum']['quorate']" status
+    run answers n1 "[n['state'] for n in d['nodes'] if n['name'] == 'n3'], d['quorum']['quorate']" status
     [ "$output" = "['offline'] True" ]
     "$lab" start n3
     for _ in $(seq 60); do
-        [ "$(json n1 "all(v['state'] == 'running' for v in d['vms']) and all(n['state'] == 'online' for n in d['nodes'])" status)" = True ] && break
+        [ "$(answers n1 "all(v['state'] == 'running' for v in d['vms']) and all(n['state'] == 'online' for n in d['nodes'])" status)" = True ] && break
         sleep 1
     done
     sleep 10 # a second start would be seen
@@ -160,10 +156,23 @@ as_schema() { # schema, what clusterctl printed
 
 @test "a VM is stopped and started" {
     ctl n1 vm stop vm1 --wait=90
-    run json n2 "d['vm']['state']" vm show vm1
+    run answers n2 "d['vm']['state']" vm show vm1
     [ "$output" = stopped ]
-    node=$(json n2 "d['vm']['node']" vm show vm1)
+    node=$(answers n2 "d['vm']['node']" vm show vm1)
     ! "$lab" exec "$node" -- virsh -q list --name | grep -qx vm1
     ctl n1 vm start vm1 --wait=60
     "$lab" exec "$node" -- virsh -q list --name | grep -qx vm1
+}
+
+@test "a VM gets the new level's machine type while it is off, and back until it has started" {
+    run ctl n1 vm upgrade-version vm4 --yes
+    [ "$status" -eq 113 ]
+    ctl n1 vm stop vm4 --wait=90
+    ctl n1 vm upgrade-version vm4 --yes
+    run answers n2 "d['vm']['machine'], d['vm']['machine_before'], d['vm']['outdated']" vm show vm4
+    [ "$output" = "pc-q35-10.0 pc-q35-7.2 False" ]
+    ctl n1 vm rollback-version vm4
+    run answers n2 "d['vm']['machine'], d['vm']['outdated']" vm show vm4
+    [ "$output" = "pc-q35-7.2 True" ]
+    ctl n1 vm start vm4 --wait=60
 }
