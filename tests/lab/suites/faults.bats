@@ -87,7 +87,7 @@ hurt() { # SIGKILLs and errors of each operation
     "$lab" exec n1 -- clusterctl cluster config set upgrade.executor /usr/local/libexec/ringmaster-lab-rebuild
     "$lab" heal
     whole
-    eventually 30 alike replicas n1 n3
+    eventually 30 alike databases n1 n3
 }
 
 @test "a frozen leader loses the lead and follows when it is thawed" {

@@ -37,8 +37,7 @@ has_said() { # in the cluster's journal: how often
     [[ $output == *"no package sources for trixie"* ]]
     ctl n1 upgrade abort --yes
     eventually 60 cancelled run_state
-    run answers n1 "sorted({(n['release'], n['state']) for n in d['nodes']})" status
-    [ "$output" = "[('bookworm', 'online')]" ]
+    eventually 30 "[('bookworm', 'online')]" answers n1 "sorted({(n['release'], n['state']) for n in d['nodes']})" status
 }
 
 @test "a node upgrades its packages; an abort is too late for it, and ends the run behind it" {
@@ -52,8 +51,7 @@ has_said() { # in the cluster's journal: how often
     eventually 420 cancelled run_state
     node=$(cat "$BATS_FILE_TMPDIR/node")
     "$lab" exec "$node" -- sh -c '. /etc/os-release; [ "$VERSION_CODENAME" = trixie ]'
-    run answers n1 "[n['name'] for n in d['nodes'] if n['release'] == 'trixie'], d['run']['error']" status
-    [ "$output" = "['$node'] None" ]
+    eventually 30 "['$node'] None" answers n1 "[n['name'] for n in d['nodes'] if n['release'] == 'trixie'], d['run']['error']" status
 }
 
 @test "it is the same replica, and no package is half installed" {
@@ -66,11 +64,9 @@ has_said() { # in the cluster's journal: how often
 }
 
 @test "its VM is home, no guest lost anything, and the cluster is in mixed mode" {
-    run answers n1 "[v['name'] for v in d['vms'] if v['node'] != v['home'] or v['state'] != 'running']" vm list
-    [ "$output" = "[]" ]
+    eventually 30 "[]" answers n1 "[v['name'] for v in d['vms'] if v['node'] != v['home'] or v['state'] != 'running']" vm list
     "$lab" verify-guests
-    run answers n1 "d['level']['committed'], bool(d['level']['mixed']), {n['state'] for n in d['nodes']}" status
-    [ "$output" = "1 True {'online'}" ]
+    eventually 30 "1 True {'online'}" answers n1 "d['level']['committed'], bool(d['level']['mixed']), {n['state'] for n in d['nodes']}" status
     ctl n1 level raise --yes && false
     true
 }

@@ -46,7 +46,7 @@ answers() { # node, expression in Python over the answer's data d, clusterctl's 
 
 # nodes: "alike" when their databases hold the same, else what each holds. Entries go on coming, also while the nodes
 # are asked one after the other: so it is asked until it is so, and all of them each time.
-replicas() {
+databases() {
     local node one seen=()
     for node; do
         one=$(answers "$node" "d['quorum']['index'], d['quorum']['state_hash']" status) || true

@@ -273,7 +273,7 @@ copies() { # node: what it gave up to a later epoch
     caught_up forced n1 n2 n3 n4
     for node in n1 n2 n3 n4; do
         [ "$(copies $node)" -eq "$([ $node = "$lost" ] && echo 0 || echo 1)" ]
-        [ "$(answers $node "d['quorum']['epoch'], d['quorum']['forced']['node']" quorum show)" = "1 $lost" ]
+        eventually 30 "1 $lost" answers $node "d['quorum']['epoch'], d['quorum']['forced']['node']" quorum show
     done
     [ "$(found n1 QUORUM_FORCED)" = False ]
     run ctl "$won" events
@@ -325,7 +325,7 @@ prevented() { # nodes
     rm -r "$state/data"
     mv "$state/older" "$state/data"
     "$lab" start witness
-    [ "$(answers "$won" "d['cause']" witness test)" = rolled-back ]
+    eventually 30 rolled-back answers "$won" "d['cause']" witness test
     "$lab" cut site1 site2
     eventually 30 0 halves n1 n2 n3 n4
     "$lab" heal

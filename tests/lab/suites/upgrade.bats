@@ -19,15 +19,12 @@ as_schema() { # schema, what clusterctl printed
 }
 
 @test "three nodes form one cluster with a quorum" {
-    run answers n2 "d['quorum']['quorate'], d['quorum']['votes_total'], len(d['nodes'])" status
-    [ "$status" -eq 0 ]
-    [ "$output" = "True 3 3" ]
-    run answers n3 "sorted({n['state'] for n in d['nodes']}), sorted({n['release'] for n in d['nodes']})" status
-    [ "$output" = "['online'] ['bookworm']" ]
+    eventually 30 "True 3 3" answers n2 "d['quorum']['quorate'], d['quorum']['votes_total'], len(d['nodes'])" status
+    eventually 30 "['online'] ['bookworm']" answers n3 "sorted({n['state'] for n in d['nodes']}), sorted({n['release'] for n in d['nodes']})" status
 }
 
 @test "all replicas hold the same state" {
-    eventually 30 alike replicas n1 n2 n3
+    eventually 30 alike databases n1 n2 n3
 }
 
 @test "the ring is encrypted and corosync agrees about the quorum" {
@@ -43,8 +40,7 @@ as_schema() { # schema, what clusterctl printed
 }
 
 @test "four VMs run, and status says that failover is disabled" {
-    run answers n1 "sorted(v['state'] for v in d['vms']), any(h['code'] == 'FAILOVER_DISABLED' for h in d['health'])" status
-    [ "$output" = "['running', 'running', 'running', 'running'] True" ]
+    eventually 30 "['running', 'running', 'running', 'running'] True" answers n1 "sorted(v['state'] for v in d['vms']), any(h['code'] == 'FAILOVER_DISABLED' for h in d['health'])" status
 }
 
 @test "a VM migrates live to another node and back" {
@@ -53,7 +49,7 @@ as_schema() { # schema, what clusterctl printed
     answer=$(ctl n1 vm migrate vm1 $to --output json)
     as_schema vm-migrate "$answer"
     ctl n2 job show "$(/usr/bin/python3 -c 'import json,sys; print(json.load(sys.stdin)["data"]["job"])' <<< "$answer")" --wait=60
-    [ "$(answers n3 "d['vm']['node']" vm show vm1)" = $to ]
+    eventually 30 "$to" answers n3 "d['vm']['node']" vm show vm1
     "$lab" exec $to -- virsh -q list --name | grep -qx vm1
     ctl n3 vm migrate vm1 "$from" --wait=60
     "$lab" exec "$from" -- virsh -q list --name | grep -qx vm1
@@ -68,10 +64,7 @@ as_schema() { # schema, what clusterctl printed
 
 @test "a restart of the agents touches no VM" {
     for n in n1 n2 n3; do "$lab" exec $n -- systemctl restart ringmasterd; done
-    for _ in $(seq 60); do
-        [ "$(answers n1 "d['quorum']['quorate'] and all(n['state'] == 'online' for n in d['nodes'])" status)" = True ] && break
-        sleep 1
-    done
+    eventually 60 True answers n1 "d['quorum']['quorate'] and all(n['state'] == 'online' for n in d['nodes'])" status
     "$lab" verify-guests
 }
 
@@ -89,8 +82,7 @@ as_schema() { # schema, what clusterctl printed
 }
 
 @test "no node was re-imaged twice" {
-    run answers n1 "[(s['node'], s['state'], s['attempt']) for s in d['run']['steps'] if s['state'] != 'done' or s['attempt'] != 1]" upgrade status
-    [ "$output" = "[]" ]
+    eventually 30 "[]" answers n1 "[(s['node'], s['state'], s['attempt']) for s in d['run']['steps'] if s['state'] != 'done' or s['attempt'] != 1]" upgrade status
 }
 
 @test "SIGKILL at the system calls of a raise, or a disk that fails there: one level everywhere, old or new" {
@@ -100,11 +92,9 @@ as_schema() { # schema, what clusterctl printed
 }
 
 @test "all nodes run trixie, mixed mode is over with the raise" {
-    run answers n2 "sorted({n['release'] for n in d['nodes']}), d['level']['committed'], bool(d['level']['mixed'])" status
-    [ "$output" = "['trixie'] 1 True" ]
+    eventually 30 "['trixie'] 1 True" answers n2 "sorted({n['release'] for n in d['nodes']}), d['level']['committed'], bool(d['level']['mixed'])" status
     ctl n2 level raise --yes --wait=60
-    run answers n3 "d['level']['committed'], bool(d['level']['mixed']), d['run']['state']" status
-    [ "$output" = "2 False done" ]
+    eventually 30 "2 False done" answers n3 "d['level']['committed'], bool(d['level']['mixed']), d['run']['state']" status
 }
 
 # clusterctl-level(8), WAY BACK.
@@ -132,21 +122,16 @@ as_schema() { # schema, what clusterctl printed
 }
 
 @test "VMs are home again" {
-    run answers n1 "[v['name'] for v in d['vms'] if v['node'] != v['home']]" vm list
-    [ "$output" = "[]" ]
+    eventually 30 "[]" answers n1 "[v['name'] for v in d['vms'] if v['node'] != v['home']]" vm list
 }
 
 @test "a node that lost power starts its own VMs again, once, and no other VM restarts" {
     boots() { "$lab" verify-guests --after-crash n3 | tail -n 4; }
     "$lab" crash n3
     sleep 5
-    run answers n1 "[n['state'] for n in d['nodes'] if n['name'] == 'n3'], d['quorum']['quorate']" status
-    [ "$output" = "['offline'] True" ]
+    eventually 30 "['offline'] True" answers n1 "[n['state'] for n in d['nodes'] if n['name'] == 'n3'], d['quorum']['quorate']" status
     "$lab" start n3
-    for _ in $(seq 60); do
-        [ "$(answers n1 "all(v['state'] == 'running' for v in d['vms']) and all(n['state'] == 'online' for n in d['nodes'])" status)" = True ] && break
-        sleep 1
-    done
+    eventually 60 True answers n1 "all(v['state'] == 'running' for v in d['vms']) and all(n['state'] == 'online' for n in d['nodes'])" status
     sleep 10 # a second start would be seen
     run boots
     echo "$output" >&3
@@ -156,8 +141,7 @@ as_schema() { # schema, what clusterctl printed
 
 @test "a VM is stopped and started" {
     ctl n1 vm stop vm1 --wait=90
-    run answers n2 "d['vm']['state']" vm show vm1
-    [ "$output" = stopped ]
+    eventually 30 stopped answers n2 "d['vm']['state']" vm show vm1
     node=$(answers n2 "d['vm']['node']" vm show vm1)
     ! "$lab" exec "$node" -- virsh -q list --name | grep -qx vm1
     ctl n1 vm start vm1 --wait=60
@@ -169,10 +153,8 @@ as_schema() { # schema, what clusterctl printed
     [ "$status" -eq 113 ]
     ctl n1 vm stop vm4 --wait=90
     ctl n1 vm upgrade-version vm4 --yes
-    run answers n2 "d['vm']['machine'], d['vm']['machine_before'], d['vm']['outdated']" vm show vm4
-    [ "$output" = "pc-q35-10.0 pc-q35-7.2 False" ]
+    eventually 30 "pc-q35-10.0 pc-q35-7.2 False" answers n2 "d['vm']['machine'], d['vm']['machine_before'], d['vm']['outdated']" vm show vm4
     ctl n1 vm rollback-version vm4
-    run answers n2 "d['vm']['machine'], d['vm']['outdated']" vm show vm4
-    [ "$output" = "pc-q35-7.2 True" ]
+    eventually 30 "pc-q35-7.2 True" answers n2 "d['vm']['machine'], d['vm']['outdated']" vm show vm4
     ctl n1 vm start vm4 --wait=60
 }

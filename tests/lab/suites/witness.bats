@@ -63,9 +63,9 @@ key() { # which of the account's, into which file of n1; a word instead of a num
     "$lab" crash "$leader"
     eventually 30 "True $other" answers "$other" "d['quorum']['quorate'], d['quorum']['leader']" status
     ctl "$other" cluster config set upgrade.executor /usr/local/libexec/another
-    [ "$(answers "$other" "d['settings']['upgrade.executor']" cluster config show)" = /usr/local/libexec/another ]
+    eventually 30 /usr/local/libexec/another answers "$other" "d['settings']['upgrade.executor']" cluster config show
     [ "$(sequence "$other")" -eq $((before + 1)) ]
-    [ "$(answers "$other" "d['witness']['members']" witness show)" = "['$other']" ]
+    eventually 30 "['$other']" answers "$other" "d['witness']['members']" witness show
     "$lab" start "$leader"
     whole
 }
@@ -203,7 +203,7 @@ goes_on() { # value: n2 is away, and n1 goes on with the witness
     [ "$status" -eq 64 ]
     "$lab" exec n1 -- chmod 0600 /root/k2
     ctl n1 "${azure[@]}" --key-file /root/k1 --key2-file /root/k2
-    [ "$(answers n1 "d['quorum']['witness']['weight'], d['quorum']['witness']['uuid']" quorum show)" = "1 $uuid" ]
+    eventually 30 "1 $uuid" answers n1 "d['quorum']['witness']['weight'], d['quorum']['witness']['uuid']" quorum show
     for n in n1 n2; do
         eventually 10 "2" answers $n "d['key']" witness test
     done
@@ -218,7 +218,7 @@ goes_on() { # value: n2 is away, and n1 goes on with the witness
     key 1 /root/k1
     ctl n1 "${azure[@]}" --key-file /root/k1
     eventually 10 "1 True" answers n2 "d['key'], d['sequence'] > 1" witness test # which hears of it a moment later
-    [ "$(answers n1 "d['witness']['uuid']" witness show)" = "$uuid" ]
+    eventually 30 "$uuid" answers n1 "d['witness']['uuid']" witness show
 }
 
 @test "no key is in an answer, a log, a process or a support bundle" {
@@ -244,11 +244,11 @@ uuid() { answers n1 "d['witness']['uuid']" witness show; }
     before=$(sequence n1)
     ctl n2 witness remove --yes
     eventually 60 "None [1, 1]" answers n1 "d['quorum']['witness'], [n['weight'] for n in d['quorum']['nodes']]" quorum show
-    [ "$(answers n1 "d['witness']" status)" = None ]
+    eventually 30 None answers n1 "d['witness']" status
     key 1 /root/k1
     ctl n1 "${azure[@]}" --key-file /root/k1
     whole
-    [ "$(answers n1 "d['quorum']['leader'], d['quorum']['term']" status)" = "$leader" ]
+    eventually 30 "$leader" answers n1 "d['quorum']['leader'], d['quorum']['term']" status
     [ "$(uuid)" = "$was" ]
     [ "$(sequence n1)" -gt "$before" ]
 }
