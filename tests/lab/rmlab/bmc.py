@@ -8,6 +8,7 @@
                          ok accepted | ok running | ok done
     cancel OP_ID         like status OP_ID; an unknown operation is failed from
                          now on, one that runs is not stopped
+    fail TIMES           ok                  so many images fail from now on
 
 What is wrong is answered by "error REASON". The record of an operation is on
 disk: one that is done or running is never done twice; a failed one may be
@@ -102,6 +103,9 @@ def dispatch(supervisor, line, stream):
             return "ok"
         case ["image", release, op_id, length]:
             return image(supervisor, release, op_id, length, stream)
+        case ["fail", times] if times.isdigit():
+            supervisor.failures = int(times)
+            return "ok"
         case ["cancel", op_id]:
             if op_state(node, op_id) == "unknown":
                 op_set(node, op_id, CANCELLED)

@@ -40,6 +40,7 @@ class Supervisor:
         self.mounted = False
         self.pending = None  # an operation that was accepted, to be done next
         self.starts = 0
+        self.failures = 0  # so many images are to fail (bmc.py)
         self.watchdog = watchdog.Watchdog(name)
 
     # -- what the other lab commands read ---------------------------------
@@ -169,6 +170,9 @@ class Supervisor:
         operation, self.pending = self.pending, None
         if not operation:
             return
+        if self.failures:
+            self.failures -= 1
+            return bmc.finish(self.name, operation.op_id, "made to fail by the lab")
         log(f"image {operation.release} for operation {operation.op_id}")
         try:
             self.install(operation.release, operation.join_file)

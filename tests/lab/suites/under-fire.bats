@@ -10,3 +10,12 @@
         "$BATS_TEST_DIRNAME/../under-fire" --seed 7 >&3 2>&1
     fi
 }
+
+@test "an upgrade with any fault is done, goes on as its remedy says, or is rolled back" {
+    if [[ -n ${RINGMASTER_TEST_LONG:-} ]]; then
+        "$BATS_TEST_DIRNAME/../under-fire" --any-fault --upgrades 7 >&3 2>&1
+    else
+        # The executor fails until the run stops, and the run goes back.
+        "$BATS_TEST_DIRNAME/../under-fire" --any-fault --shots "image:n1 0 2" --then rollback >&3 2>&1
+    fi
+}
