@@ -364,8 +364,9 @@ static void fill_unode(struct upgrade_node *u, const struct core *c, const struc
         .is_leader = db_leader(c->db, &leader) && uuid_eq(&leader.id, &n->replica),
         .vms_running = vms->running,
         .vms_here = vms->here,
-        .vms_home = vms->away == 0,
+        .vms_away = vms->away,
         .drain_blocked = vm_leader_blocked(c->vm_leader, n->name),
+        .home_blocked = vm_leader_not_home(c->vm_leader, n->name),
         .drain_skip = vms->skip,
     };
     u->ready = u->present && uuid_eq(&n->facts_replica, &n->replica);

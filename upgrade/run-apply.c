@@ -603,7 +603,7 @@ static bool open_step_may(const struct tables *t, const struct run *r, const str
 static bool step_move_fits(const struct run *r, const struct step *s, const struct step_move *m)
 {
     bool rolling_back = r->state == RUN_ROLLING_BACK;
-    bool given_up = r->state == RUN_ABORTING || (rolling_back && !s->back);
+    bool given_up = step_is_given_up(r, s);
     if (r->state != RUN_RUNNING && !rolling_back && !given_up)
         return false;
     bool may_skip = step_state_is_open(s->state) || s->state == STEP_DRAINING; /* that one by a VM's policy */

@@ -49,6 +49,7 @@ int step_report_decode(struct slice payload, struct step_report_entry *ret);
 int step_report_apply(struct tables *t, const struct entry *e, struct error *err);
 
 int step_of_node(const struct tables *t, const struct run *r, const char *node, struct step *ret); /* under way there */
+bool step_is_given_up(const struct run *r, const struct step *s); /* its node is no longer to be upgraded */
 bool step_is_unwanted(const struct run *r, const struct step *s); /* its rebuild is: aborted, or rolled back */
 int64_t upgrade_backoff_ms(unsigned failures); /* UPGRADE_POLL_MS for none */
 

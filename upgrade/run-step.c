@@ -32,6 +32,7 @@ struct watch {
     uint64_t run_seq;
     uint32_t attempt;
     int what;
+    uint64_t progress;
     int64_t watched_ms, last_ms;
     bool used; /* in this step */
 };
@@ -195,6 +196,8 @@ static bool may_ask(const struct lead *c, const char *what)
     return true;
 }
 
+static const char RETRY[] = "clusterctl upgrade retry";
+
 /* ---- settings ------------------------------------------------------------------------------------------------ */
 
 static int64_t rebuild_ms(const struct lead *c)
@@ -227,14 +230,15 @@ static void wait_for(const struct lead *c, const char *fmt, ...)
     va_end(ap);
 }
 
-/* Has `what` been waited for as long as that, in steps one after the other that all waited for it? */
-static bool is_overdue(const struct lead *c, int what, int64_t deadline_ms)
+/* Has `what` been waited for as long as that, without any change of `progress`, in steps one after the other that all
+ * waited for it? */
+static bool is_stalled(const struct lead *c, int what, uint64_t progress, int64_t deadline_ms)
 {
     struct watch *w = &c->lane->watch;
     uint32_t attempt = c->s ? c->s->attempt : 0;
-    bool same = w->run_seq == c->r->seq && w->attempt == attempt && w->what == what;
+    bool same = w->run_seq == c->r->seq && w->attempt == attempt && w->what == what && w->progress == progress;
     if (!same)
-        *w = (struct watch){.run_seq = c->r->seq, .attempt = attempt, .what = what};
+        *w = (struct watch){.run_seq = c->r->seq, .attempt = attempt, .what = what, .progress = progress};
     else if (w->last_ms > 0 && c->now_ms > w->last_ms)
         w->watched_ms += c->now_ms - w->last_ms;
     w->last_ms = c->now_ms;
@@ -242,8 +246,16 @@ static bool is_overdue(const struct lead *c, int what, int64_t deadline_ms)
     return w->watched_ms >= deadline_ms;
 }
 
-/* What is_overdue counts apart: a state, or an obstacle met in it. Rebuilding and the rejoin after it are one. */
-enum { WATCH_OBSTACLE = 100, WATCH_PRECHECK = 200 };
+static bool is_overdue(const struct lead *c, int what, int64_t deadline_ms)
+{
+    return is_stalled(c, what, 0, deadline_ms);
+}
+
+/* What is_stalled counts apart: a state, or an obstacle met in it. Rebuilding and the rejoin after it are one. */
+enum {
+    WATCH_OBSTACLE = 100, WATCH_PRECHECK = 200, WATCH_AWAY, WATCH_DRAIN, WATCH_MOVES, WATCH_RETURN, WATCH_HOME,
+    WATCH_CANARY_MOVE,
+};
 
 /* Asked at most every ASK_MS: it looks at every virtual machine. */
 static bool is_stuck(const struct lead *c, struct error *ret)
@@ -435,8 +447,6 @@ bool upgrade_leader_outcome(struct upgrade_leader *l, const struct tables *t, in
 
 /* ---- the states ---------------------------------------------------------------------------------------------- */
 
-static const char RETRY[] = "clusterctl upgrade retry";
-
 /* The same replica, and its own program says that it is done. What the node reports of itself must be of the new boot:
  * what was said before is of the old release. */
 static bool is_back_in_place(const struct lead *c)
@@ -510,49 +520,106 @@ static void ask_for_return(const struct lead *c, bool failback)
         c->env->node_resume(c->env->ctx, c->s->node, failback);
 }
 
+/* Fails for what another room says, by that room's remedy. */
+static void fail_for(const struct lead *c, const struct error *why)
+{
+    char remedy[JOURNAL_TEXT_MAX];
+    snprintf(remedy, sizeof(remedy), "%.200s%s%s", why->remedy, why->remedy[0] ? ", then " : "", RETRY);
+    fail_step(c, false, remedy, "%s", why->text);
+}
+
+/* It could be resumed for long, and is not active. */
+static void fail_return(const struct lead *c)
+{
+    char remedy[JOURNAL_TEXT_MAX];
+    if (c->n->state == UNODE_ABSENT || c->n->state == UNODE_EVICTING)
+        snprintf(remedy, sizeof(remedy), "%s was evicted: clusterctl node join on it, then %s", c->s->node, RETRY);
+    else
+        snprintf(remedy, sizeof(remedy), "clusterctl node resume %s, then %s", c->s->node, RETRY);
+    fail_step(c, false, remedy, "%s did not become active again within %d minutes", c->s->node,
+              minutes(verify_ms(c)));
+}
+
 /* Asks for the node's return until it is active, and none of its virtual machines needs to come. */
 static bool is_active(const struct lead *c)
 {
     if (!c->n || c->n->state == UNODE_ACTIVE)
         return true;
     wait_for(c, "%s is resumed", c->s->node);
-    ask_for_return(c, false);
+    if (is_overdue(c, WATCH_RETURN, verify_ms(c)))
+        fail_return(c);
+    else
+        ask_for_return(c, false);
     return false;
+}
+
+static void fail_home(const struct lead *c)
+{
+    char remedy[JOURNAL_TEXT_MAX];
+    if (c->n->home_blocked.code) {
+        fail_for(c, &c->n->home_blocked);
+        return;
+    }
+    snprintf(remedy, sizeof(remedy), "clusterctl vm list, and vm set NAME --home NODE for one that is to stay; then %s",
+             RETRY);
+    fail_step(c, false, remedy, "%u virtual machines did not come home to %s, and none came for %d minutes",
+              c->n->vms_away, c->s->node, minutes(UPGRADE_MOVES_DEADLINE_MS));
 }
 
 /* Asks for the node's return until it is active and its virtual machines are home. */
 static bool is_home(const struct lead *c)
 {
-    if (!c->n)
+    if (!c->n || (c->n->state == UNODE_ACTIVE && c->n->vms_away == 0))
         return true;
-    if (c->n->state == UNODE_ACTIVE && c->n->vms_home)
-        return true;
-    wait_for(c, "virtual machines go home to %s", c->s->node);
-    ask_for_return(c, true);
+    int64_t moves_ms = c->n->home_blocked.code ? verify_ms(c) : UPGRADE_MOVES_DEADLINE_MS;
+    wait_for(c, "virtual machines go home to %s%s%s", c->s->node, c->n->home_blocked.code ? ": " : "",
+             c->n->home_blocked.text);
+    if (c->n->state != UNODE_ACTIVE && is_overdue(c, WATCH_RETURN, verify_ms(c)))
+        fail_return(c);
+    else if (c->n->state == UNODE_ACTIVE && is_stalled(c, WATCH_HOME, c->n->vms_away, moves_ms))
+        fail_home(c);
+    else
+        ask_for_return(c, true);
     return false;
+}
+
+/* Its virtual machines leave it, or stay for long. */
+static void wait_until_empty(const struct lead *c)
+{
+    char remedy[JOURNAL_TEXT_MAX];
+    wait_for(c, "%s drains: %u virtual machines are left%s", c->s->node, c->n->vms_running,
+             c->n->present ? "" : ", and it is away");
+    if (!c->n->present && is_overdue(c, WATCH_AWAY, verify_ms(c))) {
+        snprintf(remedy, sizeof(remedy), "start %s, then %s", c->s->node, RETRY);
+        fail_step(c, false, remedy, "%s is not present, and drains", c->s->node);
+    } else if (c->n->present && is_stalled(c, WATCH_MOVES, c->n->vms_running, UPGRADE_MOVES_DEADLINE_MS)) {
+        snprintf(remedy, sizeof(remedy), "clusterctl vm list, and move or stop what is on %s; then %s", c->s->node,
+                 RETRY);
+        fail_step(c, false, remedy, "%u virtual machines are left on %s, and none left it for %d minutes",
+                  c->n->vms_running, c->s->node, minutes(UPGRADE_MOVES_DEADLINE_MS));
+    }
 }
 
 static void step_draining(const struct lead *c)
 {
     if (!c->n) {
         is_blocked(c);
-        return;
-    }
-    if (c->n->drain_skip.code != 0 && c->n->state != UNODE_PAUSED) {
+    } else if (c->n->drain_skip.code != 0 && c->n->state != UNODE_PAUSED) {
         if (is_home(c)) /* as the drain began it was not so */
             move_step(c, STEP_SKIPPED, c->n->drain_skip.text);
     } else if (c->n->state == UNODE_PAUSED && c->n->vms_running == 0) {
         move_step(c, STEP_DRAINED, "paused and no virtual machine runs");
     } else if (c->n->drain_blocked.code != 0) {
-        const struct error *why = &c->n->drain_blocked;
-        char remedy[JOURNAL_TEXT_MAX];
-        snprintf(remedy, sizeof(remedy), "%.200s%s%s", why->remedy, why->remedy[0] ? ", then " : "", RETRY);
-        fail_step(c, false, remedy, "%s", why->text);
-    } else if (c->n->state == UNODE_ACTIVE) {
-        if (may_ask(c, "drain"))
-            c->env->node_drain(c->env->ctx, c->s->node);
+        fail_for(c, &c->n->drain_blocked);
+    } else if (c->n->state == UNODE_DRAINING || c->n->state == UNODE_PAUSED) {
+        wait_until_empty(c);
+    } else if (is_overdue(c, WATCH_DRAIN, verify_ms(c))) {
+        fail_step(c, false, RETRY, "%s could not be told to drain within %d minutes", c->s->node,
+                  minutes(verify_ms(c)));
     } else {
-        wait_for(c, "%s drains: %u virtual machines are left", c->s->node, c->n->vms_running);
+        wait_for(c, "%s is to drain", c->s->node);
+        if (c->n->state == UNODE_ACTIVE && may_ask(c, "drain"))
+            c->env->node_drain(c->env->ctx, c->s->node);
     }
 }
 
@@ -579,13 +646,34 @@ static void step_drained(const struct lead *c)
     propose_step(c, &m, "empty, and another node leads");
 }
 
+static void fail_evicting(const struct lead *c)
+{
+    char remedy[JOURNAL_TEXT_MAX];
+    snprintf(remedy, sizeof(remedy), "clusterctl node show %s, and node list for who has caught up; then %s",
+             c->s->node, RETRY);
+    fail_step(c, false, remedy, "%s was not evicted within %d minutes%s", c->s->node, minutes(verify_ms(c)),
+              c->n->is_leader ? ": it leads, and could hand over to no other node" : "");
+}
+
+/* It has its replica still, and was asked back into service, or given a virtual machine. */
+static bool is_in_service(const struct lead *c)
+{
+    return c->n->state == UNODE_ACTIVE || c->n->state == UNODE_DRAINING ||
+           (c->n->state == UNODE_PAUSED && c->n->vms_running > 0);
+}
+
 static void step_evicting(const struct lead *c)
 {
     if (has_rejoined(c) || (c->n && c->n->state == UNODE_ABSENT)) {
         move_step(c, STEP_REBUILDING, "its replica is out");
     } else if (!c->n) {
         is_blocked(c);
+    } else if (!step_is_given_up(c->r, c->s) && is_in_service(c)) {
+        move_step(c, STEP_DRAINING, "takes virtual machines again");
+    } else if (is_overdue(c, STEP_EVICTING, verify_ms(c))) {
+        fail_evicting(c);
     } else if (c->n->is_leader) {
+        wait_for(c, "%s leads and hands over", c->s->node);
         if (may_ask(c, "transfer"))
             c->env->transfer(c->env->ctx);
     } else {
@@ -855,6 +943,9 @@ static void drive_canary(const struct lead *c)
     } else if (look.busy) {
         c->lane->moving_seq = c->s->seq;
         wait_for(c, "canary %s is on its way to %s", k->vm, to);
+        if (is_overdue(c, WATCH_CANARY_MOVE, UPGRADE_MOVES_DEADLINE_MS))
+            fail_canary(c, "%s did not arrive at %s within %d minutes, and its move has no end", k->vm, to,
+                        minutes(UPGRADE_MOVES_DEADLINE_MS));
     } else if (str_eq(look.node, to)) {
         next_leg(c, &look);
     } else if (c->lane->moving_seq == c->s->seq) {
@@ -876,13 +967,11 @@ static void step_canary(const struct lead *c)
         if (canary.result != CANARY_FAILED)
             canary.result = CANARY_GIVEN_UP;
         move_canary_on(c, STEP_FAILBACK, &canary, "the canary is given up");
-    } else if (!is_active(c)) {
-        if (is_overdue(c, STEP_CANARY, verify_ms(c)))
-            fail_step(c, false, RETRY, "%s could not be resumed", c->s->node);
-    } else if (c->s->canary.vm[0]) {
-        drive_canary(c);
-    } else {
-        begin_canary(c);
+    } else if (is_active(c)) {
+        if (c->s->canary.vm[0])
+            drive_canary(c);
+        else
+            begin_canary(c);
     }
 }
 
@@ -934,7 +1023,10 @@ static void lead_prechecking(const struct lead *c)
 /* What is owed is given back first: a node in maintenance is resumed, one that is out must come back. */
 static void step_given_up(const struct lead *c)
 {
-    if (c->s->state != STEP_DRAINING && c->s->state != STEP_DRAINED)
+    bool has_replica = c->n && c->n->state != UNODE_EVICTING && uuid_eq(&c->n->replica, &c->s->replica_before);
+    bool is_in = c->s->state == STEP_DRAINING || c->s->state == STEP_DRAINED ||
+                 (c->s->state == STEP_EVICTING && has_replica);
+    if (!is_in)
         lead_step(c);
     else if (is_home(c))
         move_step(c, STEP_SKIPPED, "active again and its virtual machines are home");
@@ -1020,8 +1112,7 @@ static bool lead_steps(const struct lead *c)
     struct step next, there;
     bool has_next = step_first_open(c->t, c->r, &next) == 0;
     for (size_t i = 0; i < out->n; i++) {
-        bool given_up = c->r->back && !out->steps[i].back;
-        lead_one(c, out, &out->steps[i], given_up ? step_given_up : lead_step);
+        lead_one(c, out, &out->steps[i], step_is_given_up(c->r, &out->steps[i]) ? step_given_up : lead_step);
     }
     bool has_come = !has_next || step_of_node(c->t, c->r, next.node, &there) < 0; /* before it goes back */
     if (has_next && has_come && out->n < run_capacity(c->t, c->r))

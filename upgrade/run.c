@@ -42,7 +42,7 @@ static const struct {
     [STEP_DRAINING] = {"draining", TO(STEP_DRAINED) | TO(STEP_FAILED) | TO(STEP_SKIPPED)},
     [STEP_DRAINED] = {"drained",
                       TO(STEP_EVICTING) | TO(STEP_REBUILDING) | TO(STEP_DRAINING) | TO(STEP_FAILED) | TO(STEP_SKIPPED)},
-    [STEP_EVICTING] = {"evicting", TO(STEP_REBUILDING) | TO(STEP_FAILED)},
+    [STEP_EVICTING] = {"evicting", TO(STEP_REBUILDING) | TO(STEP_DRAINING) | TO(STEP_FAILED) | TO(STEP_SKIPPED)},
     [STEP_REBUILDING] = {"rebuilding", TO(STEP_REBUILDING) | TO(STEP_AWAITING_REJOIN) | TO(STEP_FAILED)},
     [STEP_AWAITING_REJOIN] = {"awaiting-rejoin", TO(STEP_JOINING) | TO(STEP_FAILED)},
     [STEP_JOINING] = {"joining", TO(STEP_VERIFYING) | TO(STEP_FAILED)},
@@ -137,6 +137,11 @@ const char *hook_verb_name(enum hook_verb v)
     static const char *const names[] = {
         [HOOK_START] = "start", [HOOK_POLL] = "poll", [HOOK_CANCEL] = "cancel", [HOOK_OFF] = "off"};
     return v >= HOOK_START && v <= HOOK_OFF ? names[v] : NULL;
+}
+
+bool step_is_given_up(const struct run *r, const struct step *s)
+{
+    return r->state == RUN_ABORTING || (r->state == RUN_ROLLING_BACK && !s->back);
 }
 
 bool step_is_unwanted(const struct run *r, const struct step *s)

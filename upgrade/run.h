@@ -13,7 +13,8 @@
  *         pending ─> draining ─> drained ─> evicting ─> rebuilding ─> awaiting-rejoin ─> joining ─> verifying
  *                                                                          [─> canary] ─> failback ─> done
  *         any ─> failed (the run is then paused-error; retry brings it back to where it failed)    pending ─> skipped
- *         drained ─> draining (a VM came back)     draining, drained ─> skipped (the run is being aborted)
+ *         drained, evicting ─> draining (a VM came back, or the node was resumed; its replica is still in)
+ *         draining, drained, evicting ─> skipped (the run was given up, and the replica is still in)
  *         drained ─> rebuilding (in-place: the node keeps its replica and its vote)
  *         pending, draining ─> skipped (a VM there cannot leave it, and its policy is skip-node)
  *
@@ -168,7 +169,8 @@ struct upgrade_node {
     bool ready;                    /* facts of this replica's present boot are in the database, hypervisor answered */
     bool is_leader;                /* of the database: leads the run */
     uint32_t vms_running, vms_here; /* owned by this node */
-    bool vms_home;                  /* no VM whose home this is runs elsewhere */
+    uint32_t vms_away;              /* VMs whose home this is, elsewhere, and that could be moved home now */
+    struct error home_blocked;      /* why one of these does not come, after attempts; code 0: nothing known */
     struct error drain_blocked;     /* code 0: no */
     struct error drain_skip;        /* a VM there wants its node's step skipped, and why; code 0: none does */
     /* For checks. */
@@ -278,7 +280,11 @@ enum {
     UPGRADE_HOOK_TIMEOUT_MS = 60 * 1000,
     /* Where the cluster's settings say nothing else: */
     UPGRADE_REBUILD_DEADLINE_MS = 60 * 60 * 1000, /* from the start of the rebuild to its rejoin */
-    UPGRADE_VERIFY_DEADLINE_MS = 10 * 60 * 1000, /* also of joining, and of waiting for what a recheck found */
+    UPGRADE_VERIFY_DEADLINE_MS = 10 * 60 * 1000, /* also of joining, of an eviction, of a node's return, of a node that
+                                                  * is away while it drains, of a VM that was found not to come home,
+                                                  * and of waiting for what a recheck found */
+    UPGRADE_MOVES_DEADLINE_MS = 45 * 60 * 1000, /* without a VM that leaves, or comes: three attempts at a move may take
+                                                 * ten minutes each */
     UPGRADE_REBUILD_ATTEMPTS_MAX = 2,
     UPGRADE_BACKOFF_MAX_MS = 60 * 1000, /* between calls of a hook that could not be run */
     UPGRADE_REFUSALS_MAX = 5, /* of START, one after the other, before the step fails; the operation id stays */

@@ -35,7 +35,7 @@ enum way { WAY_NONE = 0, WAY_MIGRATE, WAY_STOP, WAY_SAVE, WAY_START };
 
 struct move {
     char name[VM_NAME_MAX];
-    char from[NODE_NAME_MAX];
+    char from[NODE_NAME_MAX], home[NODE_NAME_MAX];
     enum move_state state;
     enum vm_reason reason;
     int failures;
@@ -75,7 +75,7 @@ static struct move *find_move(struct vm_leader *l, const char *name)
 static struct move *need_move(struct vm_leader *l, const struct vm *v, enum vm_reason reason)
 {
     struct move *m = find_move(l, v->name);
-    if (m && str_eq(m->from, v->node) && m->reason == reason)
+    if (m && str_eq(m->from, v->node) && str_eq(m->home, v->home) && m->reason == reason)
         return m;
     if (!m) {
         l->moves = xrealloc(l->moves, l->n + 1, sizeof(l->moves[0]));
@@ -84,6 +84,7 @@ static struct move *need_move(struct vm_leader *l, const struct vm *v, enum vm_r
     *m = (struct move){.reason = reason};
     STR_COPY(m->name, v->name);
     STR_COPY(m->from, v->node);
+    STR_COPY(m->home, v->home);
     return m;
 }
 
@@ -100,14 +101,25 @@ void vm_leader_retry(struct vm_leader *l, const char *node)
     }
 }
 
-struct error vm_leader_blocked(const struct vm_leader *l, const char *node)
+static struct error blocked_of(const struct vm_leader *l, const char *node, enum vm_reason reason)
 {
     for (size_t i = 0; i < l->n; i++) {
         const struct move *m = &l->moves[i];
-        if (m->reason == VM_REASON_DRAIN && m->blocked.code && str_eq(m->from, node))
+        const char *of = reason == VM_REASON_FAILBACK ? m->home : m->from;
+        if (m->reason == reason && m->blocked.code && str_eq(of, node))
             return m->blocked;
     }
     return (struct error){0};
+}
+
+struct error vm_leader_blocked(const struct vm_leader *l, const char *node)
+{
+    return blocked_of(l, node, VM_REASON_DRAIN);
+}
+
+struct error vm_leader_not_home(const struct vm_leader *l, const char *node)
+{
+    return blocked_of(l, node, VM_REASON_FAILBACK);
 }
 
 bool vm_leader_owes(const struct vm_leader *l, const char *node)

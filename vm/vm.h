@@ -301,6 +301,8 @@ void vm_leader_retry(struct vm_leader *l, const char *node);
 /* Why a draining node's VMs do not all move: after VM_MOVE_ATTEMPTS_MAX failures of one, or no target. 0 code: all
  * well. */
 struct error vm_leader_blocked(const struct vm_leader *l, const char *node);
+/* Why a VM whose home it is does not come back; as vm_leader_blocked(). */
+struct error vm_leader_not_home(const struct vm_leader *l, const char *node);
 /* A VM that was stopped or saved there is about to be started elsewhere. */
 bool vm_leader_owes(const struct vm_leader *l, const char *node);
 /* No VM whose home is `node` is elsewhere and could be moved home. */

@@ -14,6 +14,7 @@
  *   vm VM NODE [MACHINE] [TRAIT]      add it and start it; TRAIT: device (of its host), disk (on its node alone)
  *   run TIME                          let time pass
  *   wait CONDITION TIME               at most that long
+ *   catch CONDITION TIME              likewise, and goes on at the very moment at which it holds, not up to 50 ms later
  *   assert CONDITION
  *   at TIME COMMAND                   later; the file goes on at once
  *   repeat N COMMAND
@@ -536,6 +537,16 @@ static void do_wait(struct scenario *s, const struct words *c)
     }
 }
 
+static void do_catch(struct scenario *s, const struct words *c)
+{
+    struct words cond = rest(c, 1, 1);
+    struct seen seen = {""};
+    int64_t until = s->w->now_ms + time_of(s, word(c, c->n - 1));
+    while (!s->failed && world_fault(s->w) == NULL && !holds(s, &cond, &seen))
+        if (!world_step(s->w, until))
+            fail(s, "waited in vain: %s", seen.text);
+}
+
 static void do_assert(struct scenario *s, const struct words *c)
 {
     struct words cond = rest(c, 1, 0);
@@ -689,6 +700,7 @@ static const struct command {
     {"freeze", 3, true, do_on_node},
     {"run", 2, false, do_run},
     {"wait", 3, false, do_wait},
+    {"catch", 3, false, do_catch},
     {"assert", 2, false, do_assert},
     {"at", 3, false, do_at},
     {"repeat", 3, true, do_repeat},

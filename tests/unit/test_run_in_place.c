@@ -433,7 +433,7 @@ static void test_abort(void **state)
             assert_true(p.programs[0].cancelled);
         assert_string_equal(w.nodes[2].release, runs() ? "trixie" : "bookworm");
         assert_int_equal(w.nodes[2].state, UNODE_ACTIVE);
-        assert_true(w.nodes[2].vms_home);
+        assert_int_equal(w.nodes[2].vms_away, 0);
         assert_int_equal(w.evicts[2], 0);
         w_done(&w);
     }

@@ -205,7 +205,7 @@ static void test_abort_at_every_step(void **state)
             assert_int_equal(w_images(&w), position + was_imaged); /* and no further node was taken out */
             for (size_t i = 0; i < W_NODES; i++) {
                 assert_int_equal(w.nodes[i].state, UNODE_ACTIVE);
-                assert_true(w.nodes[i].vms_home);
+                assert_int_equal(w.nodes[i].vms_away, 0);
                 assert_true(w.nodes[i].present && w.nodes[i].voter);
             }
             struct run r = w_run(&w);
@@ -305,6 +305,9 @@ struct fault_case {
 };
 static const struct fault_case fault_cases[] = {
     {{.drain_blocked = true}, STEP_DRAINING, 1, "vm1 has a host device"},
+    {{.no_drain = true}, STEP_DRAINING, 1, "could not be told to drain within 10 minutes"},
+    {{.nothing_leaves = true}, STEP_DRAINING, 1, "1 virtual machines are left on n3, and none left it for 45 minutes"},
+    {{.no_evict = true}, STEP_EVICTING, 1, "n3 was not evicted within 10 minutes"},
     {{.fail_ops = 2}, STEP_REBUILDING, 3, "disk full"},
     {{.start_refusals = UPGRADE_REFUSALS_MAX}, STEP_REBUILDING, 1, "no answer from the BMC"},
     {{.hook_errors = 1000000}, STEP_REBUILDING, 1, "NODE_NOT_REJOINED"},
@@ -313,6 +316,11 @@ static const struct fault_case fault_cases[] = {
     {{.never_caught_up = true}, STEP_JOINING, 1, "did not catch up"},
     {{.wrong_release = true}, STEP_VERIFYING, 1, "came back with bookworm"},
     {{.never_ready = true}, STEP_VERIFYING, 1, "was not ready"},
+    {{.no_return = true}, STEP_CANARY, 1, "did not become active again within 10 minutes"},
+    {{.no_return = true, .no_canary = true}, STEP_CANARY, 1, "did not become active again within 10 minutes"},
+    {{.canary_endless = true}, STEP_CANARY, 1, "did not arrive at n3 within 45 minutes"},
+    {{.not_home = true}, STEP_FAILBACK, 1, "1 virtual machines did not come home to n3, and none came for 45 minutes"},
+    {{.home_blocked = true}, STEP_FAILBACK, 1, "vm1 does not fit"},
 };
 
 static void until_paused_error(struct world *w)
@@ -500,6 +508,48 @@ static void test_nobody_to_hand_over_to(void **state)
     assert_int_equal(w->evicts[0], 0);
     w->fault.no_transfer = false;
     assert_int_equal(w_control(w, RUN_VERB_RETRY), 0);
+    finish(w);
+}
+
+/* Asked back into service, or given a VM, before its replica went: it drains anew, and is not waited for. */
+static void test_resumed_while_it_is_to_be_evicted(void **state)
+{
+    (void)state;
+    for (int with_vm = 0; with_vm < 2; with_vm++) {
+        struct world w;
+        begin(&w);
+        w.fault.no_evict = true;
+        assert_true(w_until_step(&w, 0, STEP_EVICTING));
+        w.fault.no_evict = false;
+        if (with_vm)
+            w.nodes[2].vms_running = 1;
+        else
+            w.nodes[2].state = UNODE_ACTIVE;
+        w_tick(&w);
+        assert_int_equal(w_step(&w).state, STEP_DRAINING);
+        if (with_vm)
+            w.nodes[2].vms_running = 0;
+        finish(&w);
+        assert_int_equal(w_images(&w), 3);
+        w_done(&w);
+    }
+}
+
+/* A drain or a failback that gets on is not stopped, however long it takes. */
+static void test_slow_moves_are_no_stall(void **state)
+{
+    struct world *w = *state;
+    w->vms[2] = w->nodes[2].vms_running = 4;
+    for (uint32_t left = 4; left > 0; left--) {
+        w->fault.nothing_leaves = false;
+        while (w->nodes[2].vms_running >= left)
+            w_tick(w);
+        w->fault.nothing_leaves = true;
+        for (int64_t until = w->now_ms + UPGRADE_MOVES_DEADLINE_MS - 60000; w->now_ms < until;)
+            w_tick(w);
+        assert_int_equal(w_run(w).state, RUN_RUNNING);
+    }
+    w->fault.nothing_leaves = false;
     finish(w);
 }
 
@@ -805,7 +855,7 @@ static void assert_rolled_back(struct world *w)
     for (size_t i = 0; i < W_NODES; i++) {
         assert_string_equal(w->nodes[i].release, "bookworm");
         assert_int_equal(w->nodes[i].state, UNODE_ACTIVE);
-        assert_true(w->nodes[i].vms_home && w->nodes[i].present && w->nodes[i].voter);
+        assert_true(w->nodes[i].vms_away == 0 && w->nodes[i].present && w->nodes[i].voter);
     }
     assert_int_equal(journal_job_get(w->t, &r.id, &j), 0);
     assert_int_equal(j.state, JOB_CANCELLED);
@@ -834,7 +884,12 @@ static void test_rollback_at_every_step(void **state)
             if (until_step_of(&w, position, steps_in_order[k])) {
                 enum step_state at = w_step(&w).state;
                 bool was_sent = at > STEP_REBUILDING || at == STEP_CANARY; /* what is not begun is cancelled */
-                bool was_evicted = was_sent || at == STEP_EVICTING || at == STEP_REBUILDING;
+                bool was_evicted = was_sent || at == STEP_REBUILDING;
+                if (at == STEP_EVICTING && position == 1) { /* its replica goes already */
+                    w_tick(&w);
+                    was_evicted = w.nodes[w_index(&w, w_step(&w).node)].state != UNODE_PAUSED;
+                    assert_true(was_evicted);
+                }
                 assert_int_equal(w_control(&w, RUN_VERB_ROLLBACK), 0);
                 assert_int_equal(w_run(&w).state, RUN_ROLLING_BACK);
                 assert_rolled_back(&w);
@@ -1164,6 +1219,8 @@ int main(void)
         TEST(test_looks_again_before_the_eviction),
         TEST(test_paused_is_not_yet_empty),
         TEST(test_nobody_to_hand_over_to),
+        cmocka_unit_test(test_resumed_while_it_is_to_be_evicted),
+        TEST(test_slow_moves_are_no_stall),
         TEST(test_requests_are_not_a_flood),
         TEST(test_upgraded_by_hand_is_skipped),
         TEST(test_precheck_stops_before_anything_is_touched),

@@ -77,7 +77,7 @@ static struct upgrade_view view_of(struct upgrade_node *nodes, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
         nodes[i] = (struct upgrade_node){.native_level = 1, .state = UNODE_ACTIVE, .present = true, .voter = true};
-        nodes[i].caught_up = nodes[i].ready = nodes[i].vms_home = nodes[i].has_clock = true;
+        nodes[i].caught_up = nodes[i].ready = nodes[i].has_clock = true;
         nodes[i].nodeid = (uint32_t)i + 1;
         nodes[i].vitals = well();
         STR_COPY(nodes[i].corosync, "3.1.7");

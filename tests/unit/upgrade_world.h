@@ -25,7 +25,8 @@ struct w_op { /* what a node's BMC knows of an operation */
 
 struct w_fault {
     bool drain_blocked, no_transfer, no_evict, never_done, never_joins, never_caught_up, wrong_release, never_ready,
-        not_home, stuck, no_canary, canary_off, canary_refused;
+        not_home, home_blocked, no_drain, nothing_leaves, no_return, canary_endless, stuck, no_canary, canary_off,
+        canary_refused;
     unsigned fail_canary;    /* that many of its moves fail */
     unsigned fail_ops;       /* that many rebuilds fail */
     unsigned hook_errors;    /* that many calls cannot be run */
@@ -245,7 +246,7 @@ static inline void w_node_drain(void *ctx, const char *node)
     struct world *w = ctx;
     size_t i = w_index(w, node);
     w->drains[i]++;
-    if (w->nodes[i].state == UNODE_ACTIVE)
+    if (w->nodes[i].state == UNODE_ACTIVE && !w->fault.no_drain)
         w->nodes[i].state = UNODE_DRAINING;
 }
 
@@ -255,7 +256,7 @@ static inline void w_node_resume(void *ctx, const char *node, bool failback)
     struct upgrade_node *n = &w->nodes[w_index(w, node)];
     w->resumes[n - w->nodes]++;
     w->failback[n - w->nodes] = failback;
-    if (n->state == UNODE_PAUSED || n->state == UNODE_DRAINING)
+    if ((n->state == UNODE_PAUSED || n->state == UNODE_DRAINING) && !w->fault.no_return)
         n->state = UNODE_ACTIVE;
 }
 
@@ -450,10 +451,12 @@ static inline void w_tick_node(struct world *w, size_t i)
 {
     struct upgrade_node *n = &w->nodes[i];
     bool held = upgrade_holds_drain(w->t, n->name);
-    n->drain_blocked = (struct error){0};
+    n->drain_blocked = n->home_blocked = (struct error){0};
+    if (w->fault.home_blocked)
+        error_set(&n->home_blocked, ERR_CONDITION, "vm1 does not fit");
     if (n->state == UNODE_DRAINING && w->fault.drain_blocked && !held)
         error_set(&n->drain_blocked, ERR_CONDITION, "vm1 has a host device");
-    else if (n->state == UNODE_DRAINING && n->vms_running > 0 && !held)
+    else if (n->state == UNODE_DRAINING && n->vms_running > 0 && !held && !w->fault.nothing_leaves)
         n->vms_running--;
     else if (n->state == UNODE_DRAINING && n->vms_running == 0)
         n->state = UNODE_PAUSED;
@@ -461,16 +464,17 @@ static inline void w_tick_node(struct world *w, size_t i)
         n->state = UNODE_ABSENT;
         n->replica = (struct uuid){0};
         n->present = n->voter = n->caught_up = n->ready = false;
-    } else if (n->state == UNODE_ACTIVE && n->vms_running < w->vms[i] && w->failback[i] && !w->fault.not_home)
+    } else if (n->state == UNODE_ACTIVE && n->vms_running < w->vms[i] && w->failback[i] && !w->fault.not_home &&
+               !w->fault.home_blocked)
         n->vms_running++;
-    n->vms_home = n->vms_running == w->vms[i];
+    n->vms_away = n->vms_running < w->vms[i] ? w->vms[i] - n->vms_running : 0;
     if (w->away[i] > 0 && --w->away[i] == 0 && n->state != UNODE_ABSENT)
         n->present = true;
 }
 
 static inline void w_tick_canary(struct world *w)
 {
-    if (w->canary_ticks == 0 || --w->canary_ticks > 0)
+    if (w->canary_ticks == 0 || w->fault.canary_endless || --w->canary_ticks > 0)
         return;
     if (w->fault.fail_canary > 0) {
         w->fault.fail_canary--;
@@ -585,7 +589,7 @@ static inline void w_init(struct world *w)
         n->native_level = 1;
         n->state = UNODE_ACTIVE;
         n->replica = w_uuid(++w->replicas);
-        n->present = n->voter = n->caught_up = n->ready = n->vms_home = true;
+        n->present = n->voter = n->caught_up = n->ready = true;
         n->vms_running = n->vms_here = w->vms[i];
         n->nodeid = (uint32_t)i + 1;
         n->has_clock = true;
@@ -620,7 +624,7 @@ static inline void w_assert_upgraded(struct world *w)
     for (size_t i = 0; i < W_NODES; i++) {
         assert_string_equal(w->nodes[i].release, "trixie");
         assert_int_equal(w->nodes[i].state, UNODE_ACTIVE);
-        assert_true(w->nodes[i].vms_home);
+        assert_int_equal(w->nodes[i].vms_away, 0);
     }
 }
 
