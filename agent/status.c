@@ -411,6 +411,21 @@ static void health_of_approval(struct health *h, const struct core *c, const str
                r->target, s.node);
 }
 
+static void health_of_left_out(struct health *h, const struct core *c, const struct run *r)
+{
+    for (uint32_t i = 0; i < r->n_steps; i++) {
+        struct step s;
+        struct error how = {0};
+        if (step_get(db_tables(c->db), &r->id, i, &s) || !step_keeps_level(db_tables(c->db), &s))
+            continue;
+        run_is_partial(db_tables(c->db), r, &how);
+        health_add(h, WARNING, "UPGRADE_LEFT_OUT", s.node, how.remedy,
+                   "%s was left out of the upgrade to %s, and the functional level cannot be raised before it is "
+                   "upgraded: %s",
+                   s.node, r->target, s.detail);
+    }
+}
+
 static void health_of_run(struct health *h, const struct core *c)
 {
     struct run r;
@@ -423,6 +438,7 @@ static void health_of_run(struct health *h, const struct core *c)
         health_add(h, WARNING, "UPGRADE_PAUSED", uuid_str(&r.id).s, "clusterctl upgrade resume",
                    "the upgrade to %s is paused", r.target);
     health_of_approval(h, c, &r);
+    health_of_left_out(h, c, &r);
     const char *why = db_is_leader(c->db) ? upgrade_leader_waiting(c->upgrade_leader) : NULL;
     if (why)
         health_add(h, OK, "UPGRADE_WAITING", uuid_str(&r.id).s, "clusterctl upgrade status", "the upgrade waits: %s",

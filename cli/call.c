@@ -4,6 +4,7 @@
 #include "cli/follow.h"
 #include "cli/io/file.h"
 #include "cli/io/terminal.h"
+#include "cli/noun.h"
 #include "config.h"
 
 enum { ASK_TIMEOUT_MS = 60 * 1000, ASK_LONG_TIMEOUT_MS = 300 * 1000 };
@@ -181,8 +182,7 @@ static void report_end(struct call *c, const struct goal *g)
     else
         page_printf(&p, ": %s", goal_what(g).s);
     page_printf(&p, " (%s)\n", span_text(took_ms / 1000).s);
-    if (str_eq(json_str(json_path(c->answer, "data.run.state"), ""), "awaiting-raise"))
-        page_printf(&p, "next: clusterctl level raise\n");
+    page_run_next(&p, json_path(c->answer, "data.run"));
     call_text(c, STREAM_OUT, &p);
     page_done(&p);
 }

@@ -14,6 +14,8 @@ void page_level_line(struct page *p, const struct json *level);
 /* One line: "to trixie: running, 1 of 3 nodes done, 4m 12s". */
 void page_run_line(struct page *p, const struct json *run);
 void page_run(struct page *p, const struct json *run);
+/* A line that names the command by which an ended upgrade goes on, where there is one. */
+void page_run_next(struct page *p, const struct json *run);
 void page_plan(struct page *p, const struct json *plan);
 bool run_is_over(const struct json *run); /* no run counts as one that is over */
 

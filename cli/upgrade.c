@@ -75,6 +75,29 @@ static void page_canary(struct page *p, const struct json *canary)
     page_printf(p, "%s%s\n", text[0] ? ": " : "", text);
 }
 
+static void page_left_out(struct page *p, const struct json *left_out)
+{
+    for (size_t k = 0; k < json_count(left_out); k++) {
+        const struct json *l = json_at(left_out, k);
+        page_styled(p, STYLE_WARN, "left out: %s", json_get_str(l, "node", "-"));
+        page_printf(p, ": %s%s\n", json_get_str(l, "text", ""),
+                    json_get_bool(l, "keeps_level", false) ? " (it keeps the functional level down)" : "");
+    }
+}
+
+void page_run_next(struct page *p, const struct json *run)
+{
+    const struct json *left_out = json_get(run, "left_out");
+    if (!str_eq(json_get_str(run, "state", ""), "awaiting-raise"))
+        return;
+    for (size_t k = 0; k < json_count(left_out); k++)
+        if (json_get_bool(json_at(left_out, k), "keeps_level", false)) {
+            page_printf(p, "next: %s\n", json_get_str(json_at(left_out, k), "remedy", ""));
+            return;
+        }
+    page_printf(p, "next: clusterctl level raise\n");
+}
+
 void page_run(struct page *p, const struct json *run)
 {
     const char *error = json_get_str(run, "error", "");
@@ -84,14 +107,14 @@ void page_run(struct page *p, const struct json *run)
     page_run_line(p, run);
     page_steps(p, json_get(run, "steps"));
     page_canary(p, json_get(run, "canary"));
+    page_left_out(p, json_get(run, "left_out"));
     if (error[0])
         page_styled(p, STYLE_BAD, "%s\n", error);
     if (remedy[0])
         page_printf(p, "remedy: %s\n", remedy);
     if (awaits[0])
         page_printf(p, "next: clusterctl upgrade approve %s\n", awaits);
-    if (str_eq(json_get_str(run, "state", ""), "awaiting-raise"))
-        page_printf(p, "next: clusterctl level raise\n");
+    page_run_next(p, run);
 }
 
 static void render_run(struct page *p, const struct invocation *i, const struct json *data)
@@ -188,6 +211,7 @@ static void render_report(struct page *p, const struct invocation *i, const stru
     page_printf(p, "started %s by %s%s%s\n", json_get_str(run, "created", "-"), json_get_str(run, "started_by", "-"),
                 ended[0] ? ", ended " : "", ended);
     page_canary(p, json_get(run, "canary"));
+    page_left_out(p, json_get(run, "left_out"));
     page_heading(p, "Nodes");
     page_report_nodes(p, json_get(data, "nodes"));
     page_heading(p, "Moves");

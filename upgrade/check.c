@@ -253,7 +253,7 @@ static void check_target(const struct tables *t, const struct upgrade_view *v, c
     char known[256];
     upgrade_known_releases(known, sizeof(known));
     if (level == 0) {
-        finding(f, "target", "fail", target, "clusterctl upgrade --target RELEASE",
+        finding(f, "target", "fail", target, "clusterctl upgrade check --target RELEASE",
                 "release %s is not known; known: %s", target, known);
         return;
     }

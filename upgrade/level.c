@@ -56,6 +56,14 @@ const char *level_describe(uint8_t level)
     return NULL;
 }
 
+static const char *release_of_level(uint8_t level)
+{
+    for (size_t i = 0; i < N_LEVELS; i++)
+        if (levels[i].level == level)
+            return levels[i].codename;
+    return "RELEASE";
+}
+
 uint8_t level_newest(void)
 {
     uint8_t newest = 0;
@@ -530,7 +538,7 @@ static bool member_blocks(const struct level_member *m, const struct level_node 
     } else if (m->native < level) {
         error_set(ret, ERR_CONDITION, "%s can work at levels %u to %u, not at %u (%s)", m->node, m->min, m->native,
                   level, text ? text : "unknown");
-        error_set_remedy(ret, "clusterctl upgrade");
+        error_set_remedy(ret, "clusterctl upgrade start --target %s", release_of_level(level));
     } else if (m->min > level) {
         error_set(ret, ERR_CONDITION, "%s can work at levels %u to %u only", m->node, m->min, m->native);
         error_set_remedy(ret, "clusterctl node evict %s", m->node);

@@ -99,7 +99,7 @@ static int plan_make(const struct upgrade_view *v, const struct upgrade_options 
         char known[256];
         upgrade_known_releases(known, sizeof(known));
         error_set(e, ERR_CONDITION, "release %s is not known; known: %s", o->target, known);
-        error_set_remedy(e, "clusterctl upgrade --target RELEASE");
+        error_set_remedy(e, "clusterctl upgrade start --target RELEASE");
         return ERR_CONDITION;
     }
     if (v->n > RUN_STEPS_MAX)

@@ -45,6 +45,7 @@ void step_move_encode(const struct step_move *m, struct buf *b)
     wire_put_uuid(b, &m->replica_before);
     wire_put_str(b, m->boot_before);
     wire_put_u8(b, m->hook_failed);
+    wire_put_u8(b, m->left_out);
     canary_encode(&m->canary, b);
     wire_put_str(b, m->detail);
     wire_put_str(b, m->remedy);
@@ -61,6 +62,7 @@ int step_move_decode(struct slice payload, struct step_move *ret)
     m.replica_before = wire_get_uuid(&w);
     WIRE_GET_STR(&w, m.boot_before);
     m.hook_failed = wire_get_u8(&w) != 0;
+    m.left_out = wire_get_u8(&w) != 0;
     m.canary = canary_decode(&w);
     WIRE_GET_STR(&w, m.detail);
     WIRE_GET_STR(&w, m.remedy);
@@ -358,8 +360,13 @@ static int control_abort(struct tables *t, struct run *r, int64_t time_ms, const
     if (r->state == RUN_ABORTING)
         return 0;
     if (r->state == RUN_AWAITING_RAISE) {
-        error_set(err, ERR_CONDITION, "every node is upgraded: nothing to abort");
-        error_set_remedy(err, "clusterctl level raise");
+        if (!run_is_partial(t, r, err)) {
+            error_set(err, ERR_CONDITION, "every node is upgraded");
+            error_set_remedy(err, "clusterctl level raise");
+        }
+        char text[ERROR_TEXT_MAX];
+        STR_COPY(text, err->text);
+        error_set(err, ERR_CONDITION, "nothing to abort: %s", text);
         return err->code;
     }
     unfail(t, r, time_ms, why); /* what it owes is still owed */
@@ -492,7 +499,7 @@ static int no_run(const struct tables *t, enum run_verb verb, struct error *err)
 {
     struct run r;
     error_set(err, ERR_NO_OBJECT, "no upgrade is under way");
-    error_set_remedy(err, "clusterctl upgrade");
+    error_set_remedy(err, "clusterctl upgrade start --target RELEASE");
     if (verb == RUN_VERB_ROLLBACK && run_newest(t, &r) == 0 && r.state == RUN_DONE) {
         error_set(err, ERR_CONDITION, "the upgrade to %s is done, and the functional level was raised: no way back",
                   r.target);
@@ -584,7 +591,14 @@ static int apply_run_move(struct tables *t, const struct entry *e, struct error 
         STR_COPY(r.remedy, m.remedy);
     }
     bool is_back = r.state == RUN_ROLLING_BACK && m.state == RUN_CANCELLED;
-    run_set(t, &r, m.state, e->time_ms, is_back ? "rolled back" : m.error);
+    struct error partial = {0};
+    if (is_back || m.state == RUN_AWAITING_RAISE || m.state == RUN_DONE)
+        run_is_partial(t, &r, &partial);
+    if (is_back) { /* it is no success then */
+        STR_COPY(r.error, partial.text);
+        STR_COPY(r.remedy, partial.remedy);
+    }
+    run_set(t, &r, m.state, e->time_ms, partial.code ? partial.text : is_back ? "rolled back" : m.error);
     return 0;
 }
 
@@ -665,6 +679,7 @@ static int apply_step_move(struct tables *t, const struct entry *e, struct error
         STR_COPY(s.target, s.from_release); /* what was there before */
     step_next_attempt(&s, m.attempt);
     s.hook_failed = m.state == STEP_FAILED && m.hook_failed;
+    s.left_out = m.state == STEP_SKIPPED && m.left_out;
     if (takes_out) {
         s.replica_before = m.replica_before;
         STR_COPY(s.boot_before, m.boot_before);

@@ -6,7 +6,7 @@
  * ENTRY_RUN_CONTROL  u8 verb, str by, str node
  * ENTRY_RUN_MOVE     uuid run, u64 seq, u8 state, str error, str remedy
  * ENTRY_STEP_MOVE    uuid run, u64 run_seq, u32 position, u64 seq, u8 state, u32 attempt, uuid replica_before,
- *                    str boot_before, u8 hook_failed, canary, str detail, str remedy
+ *                    str boot_before, u8 hook_failed, u8 left_out, canary, str detail, str remedy
  * ENTRY_STEP_REPORT  uuid run, u32 position, u32 attempt, u8 report, str output
  * canary             u8 result, str vm, str from, u8 leg, str text */
 #pragma once
@@ -29,6 +29,7 @@ struct step_move {
     struct uuid replica_before; /* to EVICTING, and from DRAINED to REBUILDING */
     char boot_before[UUID_STR_SIZE]; /* from DRAINED to REBUILDING */
     bool hook_failed;           /* to FAILED */
+    bool left_out;              /* to SKIPPED */
     struct canary canary;       /* changed in CANARY alone */
     char detail[JOURNAL_TEXT_MAX], remedy[JOURNAL_TEXT_MAX];
 };

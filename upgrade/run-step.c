@@ -169,6 +169,15 @@ static void move_step(const struct lead *c, enum step_state state, const char *f
     propose_step(c, &m, fact);
 }
 
+/* A VM's policy wants it so. */
+static void leave_out(const struct lead *c)
+{
+    struct step_move m = step_move_to(c, STEP_SKIPPED);
+    m.left_out = true;
+    STR_COPY(m.detail, c->n->drain_skip.text);
+    propose_step(c, &m, m.detail);
+}
+
 static void fail_step(const struct lead *c, bool hook_failed, const char *remedy, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));
 static void fail_step(const struct lead *c, bool hook_failed, const char *remedy, const char *fmt, ...)
@@ -485,7 +494,7 @@ static void step_open(const struct lead *c)
     if (is_blocked(c))
         return;
     if (c->n->present && c->n->drain_skip.code) {
-        move_step(c, STEP_SKIPPED, c->n->drain_skip.text);
+        leave_out(c);
         return;
     }
     if (!c->n->present) {
@@ -606,7 +615,7 @@ static void step_draining(const struct lead *c)
         is_blocked(c);
     } else if (c->n->drain_skip.code != 0 && c->n->state != UNODE_PAUSED) {
         if (is_home(c)) /* as the drain began it was not so */
-            move_step(c, STEP_SKIPPED, c->n->drain_skip.text);
+            leave_out(c);
     } else if (c->n->state == UNODE_PAUSED && c->n->vms_running == 0) {
         move_step(c, STEP_DRAINED, "paused and no virtual machine runs");
     } else if (c->n->drain_blocked.code != 0) {
@@ -1124,16 +1133,20 @@ static void lead_running(const struct lead *c)
 {
     if (lead_steps(c))
         return;
+    struct error partial = {0};
+    bool is_partial = run_is_partial(c->t, c->r, &partial);
     if (c->v->fl < level_of_release(c->r->target))
-        move_run(c, RUN_AWAITING_RAISE, "every node is upgraded, the functional level is not", NULL);
+        move_run(c, RUN_AWAITING_RAISE,
+                 is_partial ? partial.text : "every node is upgraded, the functional level is not", NULL);
     else
-        move_run(c, RUN_DONE, "every node is upgraded", NULL);
+        move_run(c, RUN_DONE, is_partial ? partial.text : "every node is upgraded", NULL);
 }
 
 static void lead_rolling_back(const struct lead *c)
 {
+    struct error partial = {0};
     if (!lead_steps(c))
-        move_run(c, RUN_CANCELLED, "every node is back", NULL);
+        move_run(c, RUN_CANCELLED, run_is_partial(c->t, c->r, &partial) ? partial.text : "every node is back", NULL);
 }
 
 static void lead_aborting(const struct lead *c)

@@ -4,12 +4,13 @@
  *             u32 max_unavailable, i64 created, i64 changed, i64 ended, str by, str error, str remedy, str accepted,
  *             str errors
  * TABLE_STEP  uuid run, u32 position, str node, u8 state, u8 failed_in, u64 seq, u32 attempt, u8 approved,
- *             u8 back, canary, u8 hook_failed, uuid replica_before, str boot_before, u8 report, u32 n_reports,
+ *             u8 back, u8 left_out, canary, u8 hook_failed, uuid replica_before, str boot_before, u8 report, u32 n_reports,
  *             str output, i64 entered, i64 started, i64 ended, str from_release, str target, str detail,
  *             u8 n, n × i64 spent */
 #include <assert.h>
 #include <stdio.h>
 
+#include "upgrade/level.h"
 #include "upgrade/run-entry.h"
 
 /* ---- states and moves ---------------------------------------------------------------------------------------- */
@@ -259,6 +260,7 @@ void step_put(struct tables *t, const struct step *s)
     wire_put_u32(&b, s->attempt);
     wire_put_u8(&b, s->approved);
     wire_put_u8(&b, s->back);
+    wire_put_u8(&b, s->left_out);
     canary_encode(&s->canary, &b);
     wire_put_u8(&b, s->hook_failed);
     wire_put_uuid(&b, &s->replica_before);
@@ -290,6 +292,7 @@ int step_decode(struct slice value, struct step *ret)
     s.attempt = wire_get_u32(&w);
     s.approved = wire_get_u8(&w) != 0;
     s.back = wire_get_u8(&w) != 0;
+    s.left_out = wire_get_u8(&w) != 0;
     s.canary = canary_decode(&w);
     s.hook_failed = wire_get_u8(&w) != 0;
     s.replica_before = wire_get_uuid(&w);
@@ -413,6 +416,51 @@ uint32_t run_capacity(const struct tables *t, const struct run *r)
     return 1;
 }
 
+/* ---- nodes that were left out -------------------------------------------------------------------------------- */
+
+static void remedy_of_left_out(const struct run *r, struct error *ret)
+{
+    if (r->back)
+        error_set_remedy(ret, "rebuild that node by hand: THE WAY BACK in ringmaster-upgrade(7)");
+    else
+        error_set_remedy(ret,
+                         "clusterctl vm stop, or vm set --policy, of that virtual machine; then clusterctl upgrade "
+                         "start --target %s",
+                         r->target);
+}
+
+bool run_is_partial(const struct tables *t, const struct run *r, struct error *ret)
+{
+    struct step first = {.position = 0};
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < r->n_steps; i++) {
+        struct step s;
+        if (step_get(t, &r->id, i, &s) < 0 || !s.left_out || s.back != r->back)
+            continue;
+        if (n++ == 0)
+            first = s;
+    }
+    if (n == 0)
+        return false;
+    if (n == 1)
+        error_set(ret, ERR_CONDITION, "%s was left out: %s", first.node, first.detail);
+    else
+        error_set(ret, ERR_CONDITION, "%s and %u more were left out: %s", first.node, n - 1, first.detail);
+    remedy_of_left_out(r, ret);
+    return true;
+}
+
+bool step_keeps_level(const struct tables *t, const struct step *s)
+{
+    struct level_state l;
+    if (!s->left_out || level_get(t, &l) < 0)
+        return false;
+    for (size_t i = 0; i < l.n; i++)
+        if (str_eq(l.members[i].node, s->node))
+            return l.members[i].native <= l.fl && l.fl < level_of_release(s->target);
+    return false;
+}
+
 bool run_forbids_raise(const struct tables *t, struct error *ret)
 {
     struct run r;
@@ -492,6 +540,18 @@ static struct json *canary_json(const struct step *s)
     return j;
 }
 
+static struct json *left_out_json(const struct tables *t, const struct run *r, const struct step *s)
+{
+    struct json *j = json_object_new();
+    struct error how = {0};
+    remedy_of_left_out(r, &how);
+    json_set_str(j, "node", s->node);
+    json_set_str(j, "text", s->detail);
+    json_set_bool(j, "keeps_level", step_keeps_level(t, s));
+    json_set_str(j, "remedy", how.remedy);
+    return j;
+}
+
 static struct json *step_json(const struct step *s)
 {
     struct json *j = json_object_new();
@@ -517,7 +577,7 @@ struct json *run_json(const struct tables *t, const struct run *r, int64_t wall_
     int64_t done = 0, total = 0, until = r->ended_ms ? r->ended_ms : wall_ms;
     char awaits[RUN_NAME_MAX] = "";
     bool is_over = true;
-    struct json *steps = json_array_new(), *canary = json_null_new();
+    struct json *steps = json_array_new(), *canary = json_null_new(), *left_out = json_array_new();
     for (uint32_t i = 0; i < r->n_steps; i++) {
         struct step s;
         if (step_get(t, &r->id, i, &s) < 0)
@@ -531,7 +591,9 @@ struct json *run_json(const struct tables *t, const struct run *r, int64_t wall_
         }
         is_over = is_over && step_state_is_final(s.state);
         done += s.back == r->back && s.state == STEP_DONE;
-        total += s.back == r->back && s.state != STEP_SKIPPED;
+        total += s.back == r->back && (s.state != STEP_SKIPPED || s.left_out);
+        if (s.left_out && s.back == r->back)
+            json_append(left_out, left_out_json(t, r, &s));
     }
     struct json *j = json_object_new();
     json_set_str(j, "id", uuid_str(&r->id).s);
@@ -539,7 +601,7 @@ struct json *run_json(const struct tables *t, const struct run *r, int64_t wall_
     json_set_str(j, "executor", executor_kind_name(r->executor));
     json_set_str(j, "state", run_state_name(r->state));
     json_set_str(j, "direction", direction(r->back));
-    json_set_bool(j, "rolled_back", r->back && r->state == RUN_CANCELLED && is_over);
+    json_set_bool(j, "rolled_back", r->back && r->state == RUN_CANCELLED && is_over && json_count(left_out) == 0);
     json_set_bool(j, "approve_each", r->approve_each);
     json_set_int(j, "max_unavailable", r->max_unavailable);
     json_set(j, "awaits_approval", text_json(awaits));
@@ -550,6 +612,7 @@ struct json *run_json(const struct tables *t, const struct run *r, int64_t wall_
     json_set(j, "ended", json_time_new(r->ended_ms));
     json_set(j, "error", text_json(r->error));
     json_set(j, "remedy", text_json(r->remedy));
+    json_set(j, "left_out", left_out);
     json_set(j, "steps", steps);
     json_set_int(j, "done", done);
     json_set_int(j, "total", total);

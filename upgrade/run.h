@@ -109,6 +109,7 @@ struct step { /* TABLE_STEP, key: run id '/' %03u position */
     uint32_t attempt;  /* of the rebuild, from 1 */
     bool approved;     /* by an admin: never asked again */
     bool back;         /* brings the node back to the release that it had */
+    bool left_out;     /* SKIPPED without the target: a VM there cannot leave it, by whose policy the node is skipped */
     struct canary canary;
     bool hook_failed;  /* FAILED: the executor itself said that this attempt failed, so a retry takes a new one */
     struct uuid replica_before;
@@ -140,14 +141,18 @@ uint32_t steps_under_way(const struct tables *t, const struct run *r, const char
 /* How many may be: one, until the canary was well or there is none. */
 uint32_t run_capacity(const struct tables *t, const struct run *r);
 /* A run is being rolled back: the level must not be raised. */
+/* Nodes were left out of the run: which, and why, and what brings them into one; false: every node was its own. */
+bool run_is_partial(const struct tables *t, const struct run *r, struct error *ret);
+/* That step's node was left out, and the functional level cannot be raised as long as it is what it is. */
+bool step_keeps_level(const struct tables *t, const struct step *s);
 bool run_forbids_raise(const struct tables *t, struct error *ret);
 bool step_is_on(const struct tables *t, const char *node); /* a step of the current run is under way there */
 void step_op_id(const struct step *s, char ret[HOOK_OP_ID_MAX]); /* [a-z0-9-] from run, position and attempt */
 /* {id, target, state, direction: "forward"|"back", rolled_back, approve_each, max_unavailable, awaits_approval: node or
  * null, canary: null or {node, result, vm, from, move, text}, started_by, created, changed, ended, error, remedy,
- * steps: [{position, node, direction, state, failed_in, from_release, target, attempt, approved, started, ended,
- * detail, output}], done, total, seconds, executor}; done and total are of the steps in the run's direction, without
- * skipped ones. */
+ * left_out: [{node, text, keeps_level, remedy}], steps: [{position, node, direction, state, failed_in, from_release,
+ * target, attempt, approved, started, ended, detail, output}], done, total, seconds, executor}; done and total are of
+ * the steps in the run's direction; total without skipped ones, but with those that were left out. */
 struct json *run_json(const struct tables *t, const struct run *r, int64_t wall_ms);
 /* {run, nodes: [{node, direction, from_release, target, state, attempts, approval_ms, drain_ms, rebuild_ms, join_ms,
  * canary_ms, failback_ms, stopped_ms, total_ms}], accepted: [text], errors: [text]}; skipped nodes are left out. */

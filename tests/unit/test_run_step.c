@@ -580,6 +580,37 @@ static void test_upgraded_by_hand_is_skipped(void **state)
     assert_int_equal(w_images(w), 2);
 }
 
+/* By a VM's policy. What is said of the run says so, forward and back; the node keeps the level as long as it is old. */
+static void test_left_out_is_told(void **state)
+{
+    struct world *w = *state;
+    struct error why = {0};
+    error_set(&w->nodes[1].drain_skip, ERR_CONDITION, "vm7 has a host device");
+    w_until_run(w, RUN_AWAITING_RAISE);
+    struct run r = w_run(w);
+    assert_true(run_is_partial(w->t, &r, &why));
+    assert_string_equal(why.text, "n2 was left out: vm7 has a host device");
+    assert_non_null(strstr(why.remedy, "upgrade start --target trixie"));
+    AUTO(json_freep) struct json *j = run_json(w->t, &r, 0);
+    assert_int_equal(json_get_int(j, "done", 0), 2);
+    assert_int_equal(json_get_int(j, "total", 0), 3);
+    const struct json *l = json_at(json_get(j, "left_out"), 0);
+    assert_string_equal(json_get_str(l, "node", ""), "n2");
+    assert_true(json_get_bool(l, "keeps_level", false));
+    level_member_set(w->t, "n2", (struct level_range){1, 2}, 2000000); /* by hand */
+    AUTO(json_freep) struct json *later = run_json(w->t, &r, 0);
+    assert_false(json_get_bool(json_at(json_get(later, "left_out"), 0), "keeps_level", true));
+    /* Back: that one never went; another one is left out. */
+    error_set(&w->nodes[0].drain_skip, ERR_CONDITION, "vm8 has a host device");
+    assert_int_equal(w_control(w, RUN_VERB_ROLLBACK), 0);
+    w_until_run(w, RUN_CANCELLED);
+    r = w_run(w);
+    assert_string_equal(r.error, "n1 was left out: vm8 has a host device");
+    assert_true(r.remedy[0] != '\0');
+    AUTO(json_freep) struct json *back = run_json(w->t, &r, 0);
+    assert_false(json_get_bool(back, "rolled_back", true));
+}
+
 static void test_precheck_stops_before_anything_is_touched(void **state)
 {
     struct world *w = *state;
@@ -1223,6 +1254,7 @@ int main(void)
         TEST(test_slow_moves_are_no_stall),
         TEST(test_requests_are_not_a_flood),
         TEST(test_upgraded_by_hand_is_skipped),
+        TEST(test_left_out_is_told),
         TEST(test_precheck_stops_before_anything_is_touched),
         TEST(test_level_raised_before_the_end),
         cmocka_unit_test(test_order_of_an_admin),
