@@ -395,9 +395,9 @@ static void fill_vitals(struct upgrade_node *u, const struct core *c)
     u->has_clock = vitals_clock(&c->vitals, c->now_ms, u->nodeid, &u->clock_ahead_ms);
 }
 
-static struct json *outlook(void *ctx, const char *node)
+static struct json *outlook(void *ctx, const char *const *nodes, size_t n)
 {
-    return vm_outlook_json(ctx, node);
+    return vm_outlook_json(ctx, nodes, n);
 }
 
 static void fill_for_check(struct node_views *n, const struct core *c)

@@ -1151,10 +1151,13 @@ static void do_upgrade_check(struct request *r)
     o.order = o.target ? may_str(r, "order", RUN_ORDER_MAX) : NULL;
     if (!o.order)
         return;
+    o.max_unavailable = (uint32_t)may_int(r, "max_unavailable", 1, 1, RUN_STEPS_MAX);
+    if (r->done)
+        return;
     struct node_views *v = xcalloc(1, sizeof *v);
     node_views_build(v, r->c, true);
     data = json_object_new();
-    json_set_int(data, "result", upgrade_check(core_tables(r->c), &v->v, o.target, &findings));
+    json_set_int(data, "result", upgrade_check(core_tables(r->c), &v->v, &o, &findings));
     json_set(data, "findings", findings);
     if (str_eq(r->verb, "upgrade.plan") && upgrade_plan(&v->v, &o, &plan, &e) == 0)
         json_set(data, "plan", plan);

@@ -6,6 +6,19 @@
 
 enum { TARGETS_MAX = 128, NAMED_MAX = 4 /* VMs of one target by name; of more only how many */ };
 
+/* With the others that may be away then, or why it is no step. */
+static void page_note(struct grid *g, const struct json *step, bool skipped)
+{
+    const struct json *with = json_get(step, "with");
+    size_t n = json_count(with);
+    if (skipped)
+        grid_cell(g, 6, STYLE_DIM, "skipped: has it already");
+    else if (n > 0)
+        grid_cellf(g, 6, STYLE_DIM, "beside %s%s", json_str(json_at(with, 0), ""), n > 1 ? " and others" : "");
+    else
+        grid_cell(g, 6, STYLE_DIM, "");
+}
+
 static void page_steps(struct page *p, const struct json *steps)
 {
     static const struct grid_column columns[] = {
@@ -28,7 +41,7 @@ static void page_steps(struct page *p, const struct json *steps)
                        (long long)json_get_int(s, "votes_total", 0));
         if (!skipped && fullest[0])
             grid_cellf(g, 5, STYLE_PLAIN, "%s %lld%%", fullest, (long long)json_get_int(outlook, "fullest_percent", 0));
-        grid_cell(g, 6, STYLE_DIM, skipped ? "skipped: has it already" : "");
+        page_note(g, s, skipped);
     }
     page_grid(p, g, rows, "no node is to be upgraded");
 }

@@ -273,26 +273,20 @@ static int build_target(const struct invocation *i, const char *file, struct jso
 
 static int build_plan(const struct invocation *i, const char *file, struct json *args, struct error *e)
 {
-    set_option_str(i, OPT_ORDER, "order", args);
-    return build_target(i, file, args, e);
-}
-
-static int add_start_options(const struct invocation *i, struct json *args, struct error *e)
-{
     int64_t n = 0;
     int err = invocation_int(i, OPT_MAX_UNAVAILABLE, 1, 100, 0, &n, e);
-    if (i->set[OPT_APPROVE_EACH])
-        json_set_bool(args, "approve_each", true);
     if (n > 0)
         json_set_int(args, "max_unavailable", n);
-    return err;
+    set_option_str(i, OPT_ORDER, "order", args);
+    return err ? err : build_target(i, file, args, e);
 }
 
 static int build_start(const struct invocation *i, const char *file, struct json *args, struct error *e)
 {
     json_set_bool(args, "accept_warnings", i->set[OPT_YES]);
-    int err = add_start_options(i, args, e);
-    return err ? err : build_plan(i, file, args, e);
+    if (i->set[OPT_APPROVE_EACH])
+        json_set_bool(args, "approve_each", true);
+    return build_plan(i, file, args, e);
 }
 
 static int build_report(const struct invocation *i, const char *file, struct json *args, struct error *e)
@@ -343,11 +337,8 @@ static void show(struct call *c, void (*render)(struct page *, const struct invo
 /* The plan with its check, shown. 0, or why it cannot be done. */
 static int plan(struct call *c, struct error *e)
 {
-    struct json *args = json_object_new(), *unused = json_object_new();
-    int err = add_start_options(c->i, unused, e); /* what is wrong with them is said before the plan */
-    json_free(unused);
-    if (!err)
-        err = build_plan(c->i, NULL, args, e);
+    struct json *args = json_object_new();
+    int err = build_plan(c->i, NULL, args, e);
     if (err)
         json_free(args);
     else
@@ -381,10 +372,8 @@ static int ask_start(struct call *c, struct error *e)
 static int start(struct call *c, struct error *e)
 {
     struct json *args = json_object_new();
-    int err = build_plan(c->i, NULL, args, e);
+    int err = build_start(c->i, NULL, args, e);
     json_set_bool(args, "accept_warnings", true);
-    if (!err)
-        err = add_start_options(c->i, args, e);
     if (err) {
         json_free(args);
         return err;
@@ -445,13 +434,15 @@ static int run_upgrade(struct call *c)
 #define TARGET_HELP "  --target CODENAME   VERSION_CODENAME of the new release's os-release(5): trixie for Debian 13\n"
 #define ORDER_HELP                                                                                                     \
     "  --order LIST        the nodes in this order: --order n3,n1,n2; each that is to be upgraded, once\n"
-#define START_HELP                                                                                                     \
+#define PLAN_HELP                                                                                                      \
     TARGET_HELP ORDER_HELP                                                                                             \
-        "  --approve-each      wait before each node until an admin says: clusterctl upgrade approve\n"                \
         "  --max-unavailable N up to N nodes at once, with those that are down or in maintenance (1)\n"
+#define PLAN_SYNOPSIS "--target CODENAME [--order LIST] [--max-unavailable N]"
+#define PLAN_OPTIONS  (OPT_BIT(OPT_TARGET) | OPT_BIT(OPT_ORDER) | OPT_BIT(OPT_MAX_UNAVAILABLE))
+#define START_HELP                                                                                                     \
+    PLAN_HELP "  --approve-each      wait before each node until an admin says: clusterctl upgrade approve\n"
 #define START_SYNOPSIS "--target CODENAME [--order LIST] [--approve-each] [--max-unavailable N]"
-#define START_OPTIONS                                                                                                  \
-    (OPT_BIT(OPT_TARGET) | OPT_BIT(OPT_ORDER) | OPT_BIT(OPT_APPROVE_EACH) | OPT_BIT(OPT_MAX_UNAVAILABLE))
+#define START_OPTIONS  (PLAN_OPTIONS | OPT_BIT(OPT_APPROVE_EACH))
 
 const struct verb upgrade_verbs[] = {
     {
@@ -469,22 +460,22 @@ const struct verb upgrade_verbs[] = {
     {
         .words = "upgrade check",
         .wire = "upgrade.check",
-        .synopsis = "--target CODENAME",
+        .synopsis = PLAN_SYNOPSIS,
         .brief = "can it be done? Exits with 0: ready, 1: with warnings, 2: not ready",
-        .more = TARGET_HELP,
-        .options = OPT_BIT(OPT_TARGET),
+        .more = PLAN_HELP,
+        .options = PLAN_OPTIONS,
         .flags = VERB_READS,
-        .build = build_target,
+        .build = build_plan,
         .render = render_check,
         .code = code_check,
     },
     {
         .words = "upgrade plan",
         .wire = "upgrade.plan",
-        .synopsis = "--target CODENAME [--order LIST]",
+        .synopsis = PLAN_SYNOPSIS,
         .brief = "the order of the nodes, with the check",
-        .more = TARGET_HELP ORDER_HELP,
-        .options = OPT_BIT(OPT_TARGET) | OPT_BIT(OPT_ORDER),
+        .more = PLAN_HELP,
+        .options = PLAN_OPTIONS,
         .flags = VERB_READS,
         .build = build_plan,
         .render = render_plan,

@@ -54,11 +54,21 @@ static bool has_result(const struct json *findings, const char *result)
     return upgrade_finding_first(findings, result, NULL) != NULL;
 }
 
+static int result_of(const struct json *findings)
+{
+    return has_result(findings, "fail") ? 2 : has_result(findings, "warn") ? 1 : 0;
+}
+
 /* ---- votes --------------------------------------------------------------------------------------------------- */
 
-static bool is_majority(unsigned votes, unsigned total)
+bool upgrade_is_majority(unsigned votes, unsigned total)
 {
     return 2 * votes > total;
+}
+
+bool upgrade_has_margin(unsigned votes, unsigned total)
+{
+    return votes > 0 && upgrade_is_majority(votes - 1, total);
 }
 
 /* A witness that answers nobody is no vote. */
@@ -95,8 +105,8 @@ static void check_quorum(const struct upgrade_view *v, struct json *f)
         unsigned votes, total;
         const char *name = v->nodes[i].name;
         upgrade_votes_without(v, &name, 1, &votes, &total);
-        margin = margin && votes > 0 && is_majority(votes - 1, total);
-        if (is_majority(votes, total))
+        margin = margin && upgrade_has_margin(votes, total);
+        if (upgrade_is_majority(votes, total))
             continue;
         lost = true;
         finding(f, "quorum", "fail", v->nodes[i].name, "clusterctl node join, to have more nodes",
@@ -225,7 +235,7 @@ bool upgrade_step_obstacle(const struct upgrade_view *v, const char *node, const
     for (size_t i = 0; i < n_others && i < RUN_STEPS_MAX; i++)
         out[i + 1] = others[i];
     upgrade_votes_without(v, out, 1 + (n_others < RUN_STEPS_MAX ? n_others : RUN_STEPS_MAX), &votes, &total);
-    if (is_majority(votes, total))
+    if (upgrade_is_majority(votes, total))
         return false;
     error_set(ret, ERR_CONDITION, "without %s%s %u of %u votes are left: no majority", node,
               n_others ? " and the nodes under way" : "", votes, total);
@@ -307,12 +317,14 @@ int upgrade_check_for(const struct tables *t, const struct upgrade_view *v, cons
     check_witness(v, f);
     check_hosts(v, target, f);
     check_vms(v, target, f);
-    int result = has_result(f, "fail") ? 2 : has_result(f, "warn") ? 1 : 0;
     *ret_findings = f;
-    return result;
+    return result_of(f);
 }
 
-int upgrade_check(const struct tables *t, const struct upgrade_view *v, const char *target, struct json **ret_findings)
+int upgrade_check(const struct tables *t, const struct upgrade_view *v, const struct upgrade_options *o,
+                  struct json **ret_findings)
 {
-    return upgrade_check_for(t, v, target, NULL, ret_findings);
+    upgrade_check_for(t, v, o->target, NULL, ret_findings);
+    upgrade_check_together(v, o, *ret_findings);
+    return result_of(*ret_findings);
 }

@@ -15,6 +15,10 @@ enum {
 void finding(struct json *arr, const char *check, const char *result, const char *object, const char *remedy,
              const char *fmt, ...) __attribute__((format(printf, 6, 7)));
 
+bool upgrade_is_majority(unsigned votes, unsigned total);
+bool upgrade_has_margin(unsigned votes, unsigned total); /* one vote less is a majority, too */
+/* plan.c: what it means that several nodes are away at once. */
+void upgrade_check_together(const struct upgrade_view *v, const struct upgrade_options *o, struct json *f);
 /* check-hosts.c: what the nodes say of themselves. */
 bool check_witness_is_silent(const struct upgrade_view *v); /* it answers no node, and one asked it */
 void check_executor(const struct upgrade_view *v, const char *target, struct json *f);

@@ -2,8 +2,8 @@
 /* In which order the nodes are upgraded, and the entry that begins a run with it. Works on the volatile view. */
 #include <stdio.h>
 
+#include "upgrade/check.h"
 #include "upgrade/level.h"
-#include "upgrade/run-entry.h"
 
 struct plan {
     const struct upgrade_node *nodes[RUN_STEPS_MAX];
@@ -117,6 +117,85 @@ static int plan_make(const struct upgrade_view *v, const struct upgrade_options 
     return err;
 }
 
+/* The nodes that may be away while that one is, itself the first: as many as may be, those before it. The first one to
+ * be upgraded is done with its canary before another one begins. */
+static size_t away_with(const struct plan *p, const struct upgrade_options *o, size_t at,
+                        const char *ret[RUN_STEPS_MAX])
+{
+    size_t n = 0, first = p->n - p->n_open;
+    ret[n++] = p->nodes[at]->name;
+    for (size_t i = at; i-- > first + 1 && n < o->max_unavailable;)
+        ret[n++] = p->nodes[i]->name;
+    return n;
+}
+
+static struct json *plan_step_json(const struct plan *p, const struct upgrade_view *v, const struct upgrade_options *o,
+                                   size_t at)
+{
+    const char *away[RUN_STEPS_MAX];
+    size_t n = away_with(p, o, at, away);
+    unsigned votes, total;
+    struct json *s = json_object_new(), *with = json_array_new();
+    upgrade_votes_without(v, away, n, &votes, &total);
+    for (size_t i = 1; i < n; i++)
+        json_append(with, json_str_new(away[i]));
+    json_set_int(s, "position", (int64_t)at);
+    json_set_str(s, "node", away[0]);
+    json_set(s, "with", with);
+    json_set_str(s, "from_release", p->nodes[at]->release);
+    json_set_int(s, "vms", p->nodes[at]->vms_running);
+    json_set_int(s, "votes_after", votes);
+    json_set_int(s, "votes_total", total);
+    json_set_bool(s, "margin", upgrade_has_margin(votes, total));
+    json_set_bool(s, "skipped", !is_open(p->nodes[at], o->target));
+    json_set(s, "outlook", v->outlook ? v->outlook(v->outlook_ctx, away, n) : json_null_new());
+    return s;
+}
+
+/* What the run waits for by itself, so that none of it forbids the start. The first of each kind is told. */
+static void check_together(const struct upgrade_view *v, const char *const *away, size_t n, bool told[3],
+                           struct json *f)
+{
+    static const char remedy[] = "go on with --yes: one waits for the other; or choose a smaller --max-unavailable";
+    AUTO(json_freep) struct json *outlook = v->outlook ? v->outlook(v->outlook_ctx, away, n) : NULL;
+    unsigned votes, total;
+    int64_t no_room = json_get_int(outlook, "no_room", 0);
+    upgrade_votes_without(v, away, n, &votes, &total);
+    if (!upgrade_is_majority(votes, total) && !told[0]) {
+        told[0] = true;
+        finding(f, "quorum", "warn", away[0], remedy, "without %s, %s%s %u of %u votes are left: no majority", away[0],
+                away[1], n > 2 ? " and others" : "", votes, total);
+    } else if (upgrade_is_majority(votes, total) && !upgrade_has_margin(votes, total) && !told[1]) {
+        told[1] = true;
+        finding(f, "margin", "warn", away[0], remedy,
+                "while %s, %s%s are away one further failure loses quorum until one is back", away[0], away[1],
+                n > 2 ? " and others" : "");
+    }
+    if (no_room > 0 && !told[2]) {
+        told[2] = true;
+        finding(f, "room", "warn", away[0], remedy,
+                "while %s%s is away, too, %lld virtual machines of %s find no node with room for them", away[1],
+                n > 2 ? ", with others," : "", (long long)no_room, away[0]);
+    }
+}
+
+void upgrade_check_together(const struct upgrade_view *v, const struct upgrade_options *o, struct json *f)
+{
+    struct plan p;
+    bool told[3] = {false};
+    if (o->max_unavailable < 2 || plan_make(v, o, &p, NULL) < 0)
+        return;
+    for (size_t i = p.n - p.n_open; i < p.n; i++) {
+        const char *away[RUN_STEPS_MAX];
+        size_t n = away_with(&p, o, i, away);
+        if (n > 1)
+            check_together(v, away, n, told, f);
+    }
+    if (!told[0] && !told[1] && !told[2])
+        finding(f, "together", "pass", "", "", "%u nodes can be away at once, with quorum and room to spare",
+                o->max_unavailable);
+}
+
 int upgrade_plan(const struct upgrade_view *v, const struct upgrade_options *o, struct json **ret_plan, struct error *e)
 {
     struct plan p;
@@ -124,21 +203,8 @@ int upgrade_plan(const struct upgrade_view *v, const struct upgrade_options *o, 
     if (err < 0)
         return err;
     struct json *steps = json_array_new();
-    for (size_t i = 0; i < p.n; i++) {
-        unsigned votes, total;
-        const char *name = p.nodes[i]->name;
-        upgrade_votes_without(v, &name, 1, &votes, &total);
-        struct json *s = json_object_new();
-        json_set_int(s, "position", (int64_t)i);
-        json_set_str(s, "node", name);
-        json_set_str(s, "from_release", p.nodes[i]->release);
-        json_set_int(s, "vms", p.nodes[i]->vms_running);
-        json_set_int(s, "votes_after", votes);
-        json_set_int(s, "votes_total", total);
-        json_set_bool(s, "skipped", !is_open(p.nodes[i], o->target));
-        json_set(s, "outlook", v->outlook ? v->outlook(v->outlook_ctx, name) : json_null_new());
-        json_append(steps, s);
-    }
+    for (size_t i = 0; i < p.n; i++)
+        json_append(steps, plan_step_json(&p, v, o, i));
     struct json *plan = json_object_new();
     json_set_str(plan, "target", o->target);
     json_set(plan, "steps", steps);
@@ -169,7 +235,7 @@ static int start_check(const struct tables *t, const struct upgrade_view *v, con
 {
     AUTO(json_freep) struct json *findings = NULL;
     struct error why;
-    int result = upgrade_check(t, v, o->target, &findings);
+    int result = upgrade_check(t, v, o, &findings);
     bool refused = result == 2 || (result == 1 && !o->accept_warnings);
     if (!refused) {
         note_warnings(findings, ret_warnings);

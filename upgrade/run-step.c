@@ -262,7 +262,13 @@ static bool is_overdue(const struct lead *c, int what, int64_t deadline_ms)
 
 /* What is_stalled counts apart: a state, or an obstacle met in it. Rebuilding and the rejoin after it are one. */
 enum {
-    WATCH_OBSTACLE = 100, WATCH_PRECHECK = 200, WATCH_AWAY, WATCH_DRAIN, WATCH_MOVES, WATCH_RETURN, WATCH_HOME,
+    WATCH_OBSTACLE = 100,
+    WATCH_PRECHECK = 200,
+    WATCH_AWAY,
+    WATCH_DRAIN,
+    WATCH_MOVES,
+    WATCH_RETURN,
+    WATCH_HOME,
     WATCH_CANARY_MOVE,
 };
 
@@ -545,8 +551,7 @@ static void fail_return(const struct lead *c)
         snprintf(remedy, sizeof(remedy), "%s was evicted: clusterctl node join on it, then %s", c->s->node, RETRY);
     else
         snprintf(remedy, sizeof(remedy), "clusterctl node resume %s, then %s", c->s->node, RETRY);
-    fail_step(c, false, remedy, "%s did not become active again within %d minutes", c->s->node,
-              minutes(verify_ms(c)));
+    fail_step(c, false, remedy, "%s did not become active again within %d minutes", c->s->node, minutes(verify_ms(c)));
 }
 
 /* Asks for the node's return until it is active, and none of its virtual machines needs to come. */
@@ -1033,8 +1038,8 @@ static void lead_prechecking(const struct lead *c)
 static void step_given_up(const struct lead *c)
 {
     bool has_replica = c->n && c->n->state != UNODE_EVICTING && uuid_eq(&c->n->replica, &c->s->replica_before);
-    bool is_in = c->s->state == STEP_DRAINING || c->s->state == STEP_DRAINED ||
-                 (c->s->state == STEP_EVICTING && has_replica);
+    bool is_in =
+        c->s->state == STEP_DRAINING || c->s->state == STEP_DRAINED || (c->s->state == STEP_EVICTING && has_replica);
     if (!is_in)
         lead_step(c);
     else if (is_home(c))

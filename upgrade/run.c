@@ -4,8 +4,8 @@
  *             u32 max_unavailable, i64 created, i64 changed, i64 ended, str by, str error, str remedy, str accepted,
  *             str errors
  * TABLE_STEP  uuid run, u32 position, str node, u8 state, u8 failed_in, u64 seq, u32 attempt, u8 approved,
- *             u8 back, u8 left_out, canary, u8 hook_failed, uuid replica_before, str boot_before, u8 report, u32 n_reports,
- *             str output, i64 entered, i64 started, i64 ended, str from_release, str target, str detail,
+ *             u8 back, u8 left_out, canary, u8 hook_failed, uuid replica_before, str boot_before, u8 report,
+ *             u32 n_reports, str output, i64 entered, i64 started, i64 ended, str from_release, str target, str detail,
  *             u8 n, n × i64 spent */
 #include <assert.h>
 #include <stdio.h>

@@ -213,8 +213,9 @@ struct upgrade_view {
     const struct json *vm_findings;
     const struct upgrade_machine *machines;
     size_t n_machines;
-    /* What the node's absence means for VMs, for the plan's step; NULL: not asked for. Owned by the caller. */
-    struct json *(*outlook)(void *ctx, const char *node);
+    /* What it means for the VMs of nodes[0] that all n of these are away, for the plan's step: vm_outlook_json(); NULL:
+     * not asked for. Owned by the caller. */
+    struct json *(*outlook)(void *ctx, const char *const *nodes, size_t n);
     void *outlook_ctx;
     /* True if the cluster keeps a sealed join token for this operation. */
     bool (*has_token)(void *ctx, const char *op_id);
@@ -238,11 +239,14 @@ struct upgrade_options {
 };
 
 /* Checks and plan. Findings: array of {check, result: "pass"|"warn"|"fail", object, text, remedy}. Returns 0 ready,
- * 1 warnings, 2 not ready (exit codes of `upgrade check`). */
-int upgrade_check(const struct tables *t, const struct upgrade_view *v, const char *target, struct json **ret_findings);
-/* Plan: {target, steps: [{position, node, from_release, vms, votes_after, votes_total, skipped, outlook}]}; order: an
- * admin's, or fewest VMs first, the leader last; nodes already on the target are skipped. outlook: what its absence
- * means for VMs. ERR_USAGE: the order is none. */
+ * 1 warnings, 2 not ready (exit codes of `upgrade check`). Of the options target, order and max_unavailable count. */
+int upgrade_check(const struct tables *t, const struct upgrade_view *v, const struct upgrade_options *o,
+                  struct json **ret_findings);
+/* Plan: {target, steps: [{position, node, with, from_release, vms, votes_after, votes_total, margin, skipped,
+ * outlook}]}; order: an admin's, or fewest VMs first, the leader last; nodes already on the target are skipped. with:
+ * the nodes that may be away at the same time, as max_unavailable allows. votes_after, margin, outlook: what is left,
+ * whether the loss of one vote more leaves a majority, and what it means for the node's VMs, while all these are away.
+ * ERR_USAGE: the order is none. */
 int upgrade_plan(const struct upgrade_view *v, const struct upgrade_options *o, struct json **ret_plan,
                  struct error *e);
 /* Payload of ENTRY_RUN_START from the same plan. ERR_CONDITION with the first failing check (warnings too, unless
@@ -285,14 +289,14 @@ enum {
     UPGRADE_HOOK_TIMEOUT_MS = 60 * 1000,
     /* Where the cluster's settings say nothing else: */
     UPGRADE_REBUILD_DEADLINE_MS = 60 * 60 * 1000, /* from the start of the rebuild to its rejoin */
-    UPGRADE_VERIFY_DEADLINE_MS = 10 * 60 * 1000, /* also of joining, of an eviction, of a node's return, of a node that
-                                                  * is away while it drains, of a VM that was found not to come home,
-                                                  * and of waiting for what a recheck found */
+    UPGRADE_VERIFY_DEADLINE_MS = 10 * 60 * 1000,  /* also of joining, of an eviction, of a node's return, of a node that
+                                                   * is away while it drains, of a VM that was found not to come home,
+                                                   * and of waiting for what a recheck found */
     UPGRADE_MOVES_DEADLINE_MS = 45 * 60 * 1000, /* without a VM that leaves, or comes: three attempts at a move may take
                                                  * ten minutes each */
     UPGRADE_REBUILD_ATTEMPTS_MAX = 2,
     UPGRADE_BACKOFF_MAX_MS = 60 * 1000, /* between calls of a hook that could not be run */
-    UPGRADE_REFUSALS_MAX = 5, /* of START, one after the other, before the step fails; the operation id stays */
+    UPGRADE_REFUSALS_MAX = 5,      /* of START, one after the other, before the step fails; the operation id stays */
     UPGRADE_REPORT_MS = 10 * 1000, /* between two lines in the journal of what an executor prints as it goes */
     UPGRADE_REPORTS_MAX = 100,     /* lines of one attempt; what is final is always told */
 };

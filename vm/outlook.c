@@ -6,56 +6,60 @@
 #include <stdio.h>
 
 #include "common/text.h"
-
-enum { TO_NOWHERE = -1, TO_NO_ROOM = -2 }; /* of `to` */
+#include "vm/place.h"
 
 struct item { /* a VM */
-    char name[VM_NAME_MAX];
+    struct vm v;
     int node; /* index; -1: of no node that there is */
-    size_t machine;
-    uint64_t memory_kib;
-    int32_t priority;
-    bool is_running, has_host_device, has_local_disk, managed_save, memory_snapshot;
-    int to; /* index of the node that would take it */
+    bool is_running;
+    enum vm_drain drain; /* of one that runs on a node */
+    bool needs_place;    /* elsewhere, when its node is away */
+    int to;              /* index of the node that takes it while its node alone is away; -1: none */
+    bool is_saved;       /* instead, by its policy */
 };
 struct place { /* a node */
     char name[NODE_NAME_MAX];
     bool accepts;
     uint64_t memory_kib, promised_kib;
-    /* While it is away: */
-    uint64_t moved_kib, free_kib, left_kib; /* of the others */
+    size_t first, end; /* of its items */
+};
+/* What it means that some nodes are away at once. */
+struct absence {
+    uint64_t moved_kib, free_kib, left_kib; /* of the other nodes */
     int fullest;                            /* -1: there is no other node */
     unsigned fullest_percent;
     uint32_t n_vms, n_stuck, n_no_room;
-    const struct item *no_room; /* the first */
+    const struct item *no_room; /* the first, and */
+    struct error why;           /* … why no node takes it */
 };
 struct vm_outlook {
-    const struct tables *t; /* borrowed, as are the nodes */
-    const struct vm_nodes *nodes;
+    const struct tables *t; /* borrowed */
+    struct vm_node *list;
+    struct vm_nodes nodes; /* as if all were there */
+    struct vm_stock *stock;
     struct item *items; /* those of one node stand in the order in which they move */
     size_t n_items;
     struct place *places;
-    size_t n_places;
+    struct absence *alone; /* of each place */
     struct vm_outlook_machine *machines;
     size_t n_machines;
-    bool *has; /* has[place * n_machines + machine] */
 };
 
 /* ---- reading ---- */
 
-static size_t machine_index(struct vm_outlook *o, const struct vm *v)
+static void count_machine(struct vm_outlook *o, const struct vm *v)
 {
     for (size_t i = 0; i < o->n_machines; i++)
         if (str_eq(o->machines[i].machine, v->machine)) {
             o->machines[i].n++;
-            return i;
+            return;
         }
     o->machines = xrealloc(o->machines, o->n_machines + 1, sizeof(*o->machines));
     struct vm_outlook_machine *m = &o->machines[o->n_machines];
     *m = (struct vm_outlook_machine){.n = 1};
     STR_COPY(m->machine, v->machine);
     STR_COPY(m->example, v->name);
-    return o->n_machines++;
+    o->n_machines++;
 }
 
 static int node_index(const struct vm_nodes *nodes, const char *name)
@@ -64,61 +68,40 @@ static int node_index(const struct vm_nodes *nodes, const char *name)
     return n ? (int)(n - nodes->nodes) : -1;
 }
 
-static void read_vms(struct vm_outlook *o, const struct tables *t, const struct vm_nodes *nodes)
+static void read_vms(struct vm_outlook *o)
 {
-    size_t room = 0;
     struct vm v = {0};
-    for (const char *after = NULL; vm_next(t, after, &v); after = v.name) {
-        if (o->n_items == room) {
-            room = room ? 2 * room : 64;
-            o->items = xrealloc(o->items, room, sizeof(*o->items));
-        }
+    o->items = xcalloc(tables_count(o->t, TABLE_VM) + 1, sizeof(*o->items));
+    for (const char *after = NULL; vm_next(o->t, after, &v); after = v.name) {
         struct item *i = &o->items[o->n_items++];
-        *i = (struct item){.node = node_index(nodes, v.node),
-                           .machine = machine_index(o, &v),
-                           .memory_kib = v.memory_kib,
-                           .priority = v.priority,
-                           .is_running = v.state == VM_RUNNING || v.op == VM_OP_START,
-                           .has_host_device = v.has_host_device,
-                           .has_local_disk = v.has_local_disk,
-                           .managed_save = v.managed_save,
-                           .memory_snapshot = v.memory_snapshot,
-                           .to = TO_NOWHERE};
-        STR_COPY(i->name, v.name);
-        int target = v.op == VM_OP_MIGRATE ? node_index(nodes, v.target) : -1;
+        *i = (struct item){.v = v, .node = node_index(&o->nodes, v.node), .to = -1};
+        i->is_running = v.state == VM_RUNNING || v.op == VM_OP_START;
+        count_machine(o, &v);
+        int target = v.op == VM_OP_MIGRATE ? node_index(&o->nodes, v.target) : -1;
         if (i->node >= 0 && i->is_running)
             o->places[i->node].promised_kib += v.memory_kib;
         if (target >= 0 && target != i->node)
             o->places[target].promised_kib += v.memory_kib;
+        if (i->node < 0 || !i->is_running)
+            continue;
+        i->drain = vm_drain_of(&v, &o->nodes, NULL);
+        i->needs_place = vm_drain_needs_place(&v, i->drain);
     }
 }
 
+/* As if all were there: a node is taken out only while all others are. */
 static void read_nodes(struct vm_outlook *o, const struct vm_nodes *nodes)
 {
-    o->n_places = nodes->n;
-    o->places = xcalloc(nodes->n ? nodes->n : 1, sizeof(*o->places));
+    o->list = xcalloc(nodes->n + 1, sizeof(*o->list));
+    o->places = xcalloc(nodes->n + 1, sizeof(*o->places));
+    o->nodes = *nodes;
+    o->nodes.nodes = o->list;
     for (size_t i = 0; i < nodes->n; i++) {
-        const struct vm_node *n = &nodes->nodes[i];
-        o->places[i] = (struct place){.accepts = n->accepts, .memory_kib = n->memory_kib, .fullest = -1};
-        STR_COPY(o->places[i].name, n->name);
+        o->list[i] = nodes->nodes[i];
+        o->list[i].present = true;
+        o->places[i] = (struct place){.accepts = o->list[i].accepts, .memory_kib = o->list[i].memory_kib};
+        STR_COPY(o->places[i].name, o->list[i].name);
     }
-}
-
-static bool has_word(const char *list, const char *word)
-{
-    size_t len = strlen(word);
-    for (const char *p = list; p && (p = strstr(p, word)); p += len)
-        if ((p == list || p[-1] == ' ') && (p[len] == ' ' || p[len] == '\0'))
-            return true;
-    return false;
-}
-
-static void read_machines(struct vm_outlook *o, const struct vm_nodes *nodes)
-{
-    o->has = xcalloc(o->n_places * o->n_machines + 1, sizeof(*o->has));
-    for (size_t i = 0; i < o->n_places; i++)
-        for (size_t m = 0; m < o->n_machines; m++)
-            o->has[i * o->n_machines + m] = has_word(nodes->nodes[i].machines, o->machines[m].machine);
 }
 
 /* ---- where they would go ---- */
@@ -128,98 +111,135 @@ static int order_of(const void *a, const void *b)
     const struct item *x = a, *y = b;
     if (x->node != y->node)
         return x->node < y->node ? -1 : 1;
-    if (x->priority != y->priority)
-        return x->priority > y->priority ? -1 : 1;
-    return strcmp(x->name, y->name);
+    if (x->v.priority != y->v.priority)
+        return x->v.priority > y->v.priority ? -1 : 1;
+    return strcmp(x->v.name, y->v.name);
 }
 
-static bool could_take(const struct vm_outlook *o, const struct item *i, size_t place)
+/* What is placed, and what became of it. */
+struct placed {
+    struct vm_placing *list;
+    struct item **of;
+    size_t n;
+    uint64_t *kib; /* of each node, with what comes */
+};
+
+static void placed_done(struct placed *p)
 {
-    return (int)place != i->node && o->places[place].accepts && o->has[place * o->n_machines + i->machine];
+    free(p->list);
+    free(p->of);
+    free(p->kib);
 }
 
-/* The node with the most memory that is free, the first of equals. */
-static int place_one(const struct vm_outlook *o, const struct item *i, uint64_t *free_kib)
+static void list_items(const struct vm_outlook *o, const bool *away, struct placed *p)
 {
-    int best = TO_NOWHERE;
-    if (i->has_host_device || i->has_local_disk)
-        return TO_NOWHERE;
-    for (size_t p = 0; p < o->n_places; p++)
-        if (could_take(o, i, p) && (best < 0 || free_kib[p] > free_kib[best]))
-            best = (int)p;
-    if (best >= 0 && free_kib[best] < i->memory_kib)
-        return TO_NO_ROOM;
-    if (best >= 0)
-        free_kib[best] -= i->memory_kib;
-    return best;
+    p->list = xcalloc(o->n_items + 1, sizeof(*p->list));
+    p->of = xcalloc(o->n_items + 1, sizeof(*p->of));
+    p->kib = xcalloc(o->nodes.n + 1, sizeof(*p->kib));
+    for (size_t i = 0; i < o->nodes.n; i++)
+        p->kib[i] = o->places[i].promised_kib;
+    for (size_t i = 0; i < o->nodes.n; i++)
+        for (size_t k = o->places[i].first; away[i] && k < o->places[i].end; k++) {
+            struct item *item = &o->items[k];
+            if (!item->needs_place)
+                continue;
+            p->list[p->n] = (struct vm_placing){.v = &item->v, .is_cold = item->drain != VM_DRAIN_MOVES};
+            p->of[p->n++] = item;
+        }
 }
 
-static void sum_up(struct vm_outlook *o, size_t away, const uint64_t *free_kib)
+/* Of the VMs of one of the nodes that are away. */
+static void count_of(const struct vm_outlook *o, size_t node, const struct placed *p, struct absence *a)
 {
-    struct place *a = &o->places[away];
-    for (size_t p = 0; p < o->n_places; p++) {
-        const struct place *other = &o->places[p];
-        if (p == away || !other->accepts || other->memory_kib == 0)
+    for (size_t k = o->places[node].first; k < o->places[node].end; k++) {
+        a->n_vms += o->items[k].is_running;
+        a->n_stuck += o->items[k].is_running && o->items[k].drain != VM_DRAIN_MOVES;
+    }
+    for (size_t k = 0; k < p->n; k++) {
+        const struct item *i = p->of[k];
+        bool may_save = i->drain == VM_DRAIN_MOVES && vm_drain_may_save(&i->v, &o->nodes);
+        if ((size_t)i->node != node)
             continue;
-        unsigned percent = (unsigned)((other->memory_kib - free_kib[p]) * 100 / other->memory_kib);
-        a->left_kib += free_kib[p];
+        if (p->list[k].target) {
+            a->moved_kib += i->v.memory_kib;
+        } else if (!may_save && a->n_no_room++ == 0) {
+            a->no_room = i;
+            a->why = p->list[k].why;
+        }
+    }
+}
+
+static void sum_up(const struct vm_outlook *o, const bool *away, const struct placed *p, struct absence *a)
+{
+    a->fullest = -1;
+    for (size_t i = 0; i < o->nodes.n; i++) {
+        const struct place *other = &o->places[i];
+        uint64_t has = other->memory_kib;
+        if (away[i] || !other->accepts || has == 0)
+            continue;
+        unsigned percent = (unsigned)(p->kib[i] * 100 / has);
+        a->free_kib += has > other->promised_kib ? has - other->promised_kib : 0;
+        a->left_kib += has > p->kib[i] ? has - p->kib[i] : 0;
         if (a->fullest < 0 || percent > a->fullest_percent) {
-            a->fullest = (int)p;
+            a->fullest = (int)i;
             a->fullest_percent = percent;
         }
     }
 }
 
-/* Takes the node out, with the items of its own. */
-static void take_out(struct vm_outlook *o, size_t away, struct item *items, size_t n)
+/* Takes these nodes out at once; *ret_a is of the VMs of `node`, which is one of them. */
+static void take_out(const struct vm_outlook *o, const bool *away, size_t node, struct placed *p, struct absence *ret_a)
 {
-    struct place *a = &o->places[away];
-    uint64_t *free_kib = xcalloc(o->n_places, sizeof(*free_kib));
-    for (size_t p = 0; p < o->n_places; p++) {
-        const struct place *other = &o->places[p];
-        free_kib[p] = other->memory_kib > other->promised_kib ? other->memory_kib - other->promised_kib : 0;
-        if (p != away && other->accepts)
-            a->free_kib += free_kib[p];
-    }
-    for (size_t k = 0; k < n; k++) {
-        if (!items[k].is_running)
-            continue;
-        items[k].to = place_one(o, &items[k], free_kib);
-        a->n_vms++;
-        a->n_stuck += items[k].to == TO_NOWHERE;
-        a->moved_kib += items[k].to >= 0 ? items[k].memory_kib : 0;
-        if (items[k].to == TO_NO_ROOM && a->n_no_room++ == 0)
-            a->no_room = &items[k];
-    }
-    sum_up(o, away, free_kib);
-    free(free_kib);
+    AUTO(freep) struct vm_node *list = xmemdup(o->list, (o->nodes.n + 1) * sizeof(*list));
+    struct vm_nodes nodes = o->nodes;
+    nodes.nodes = list;
+    for (size_t i = 0; i < o->nodes.n; i++)
+        list[i].accepts = list[i].accepts && !away[i];
+    list_items(o, away, p);
+    vm_place_soon(o->stock, &nodes, p->list, p->n);
+    for (size_t k = 0; k < p->n; k++)
+        if (p->list[k].target)
+            p->kib[p->list[k].target - list] += p->of[k]->v.memory_kib;
+    *ret_a = (struct absence){.n_vms = 0};
+    count_of(o, node, p, ret_a);
+    sum_up(o, away, p, ret_a);
+    for (size_t k = 0; k < p->n; k++) /* the nodes of this list are gone soon */
+        p->list[k].target = p->list[k].target ? &o->list[p->list[k].target - list] : NULL;
 }
 
-/* Items of a node, which stand together; returns where the next node's begin. */
-static size_t items_of(const struct vm_outlook *o, size_t from, int node)
+static void take_out_alone(struct vm_outlook *o, size_t node)
 {
-    size_t end = from;
-    while (end < o->n_items && o->items[end].node == node)
-        end++;
-    return end;
+    AUTO(placed_done) struct placed p = {.n = 0};
+    AUTO(freep) bool *away = xcalloc(o->nodes.n + 1, sizeof(*away));
+    away[node] = true;
+    take_out(o, away, node, &p, &o->alone[node]);
+    for (size_t k = 0; k < p.n; k++) {
+        p.of[k]->to = p.list[k].target ? (int)(p.list[k].target - o->list) : -1;
+        p.of[k]->is_saved = !p.list[k].target && vm_drain_may_save(&p.of[k]->v, &o->nodes);
+    }
 }
 
 struct vm_outlook *vm_outlook_new(const struct tables *t, const struct vm_nodes *nodes)
 {
     struct vm_outlook *o = xcalloc(1, sizeof(*o));
     o->t = t;
-    o->nodes = nodes;
     read_nodes(o, nodes);
-    read_vms(o, t, nodes);
-    read_machines(o, nodes);
+    read_vms(o);
+    o->stock = vm_stock_new(t, &o->nodes);
+    o->alone = xcalloc(nodes->n + 1, sizeof(*o->alone));
     if (o->n_items)
         qsort(o->items, o->n_items, sizeof(*o->items), order_of);
-    size_t at = items_of(o, 0, -1);
-    for (size_t p = 0; p < o->n_places; p++) {
-        size_t end = items_of(o, at, (int)p);
-        take_out(o, p, o->items + at, end - at);
-        at = end;
+    size_t at = 0;
+    while (at < o->n_items && o->items[at].node < 0)
+        at++;
+    for (size_t p = 0; p < nodes->n; p++) {
+        o->places[p].first = at;
+        while (at < o->n_items && o->items[at].node == (int)p)
+            at++;
+        o->places[p].end = at;
     }
+    for (size_t p = 0; p < nodes->n; p++)
+        take_out_alone(o, p);
     return o;
 }
 
@@ -227,10 +247,12 @@ void vm_outlook_free(struct vm_outlook *o)
 {
     if (!o)
         return;
+    vm_stock_free(o->stock);
     free(o->items);
+    free(o->list);
     free(o->places);
+    free(o->alone);
     free(o->machines);
-    free(o->has);
     free(o);
 }
 
@@ -242,40 +264,62 @@ size_t vm_outlook_machines(const struct vm_outlook *o, const struct vm_outlook_m
     return o->n_machines;
 }
 
-static struct json *moves_json(const struct vm_outlook *o, int node)
+static struct json *move_json(const struct item *i, const char *to)
+{
+    struct json *m = json_object_new();
+    json_set_str(m, "vm", i->v.name);
+    json_set_int(m, "memory_mib", (int64_t)(i->v.memory_kib / 1024));
+    json_set_str(m, "to", to);
+    return m;
+}
+
+/* Of that node; p: with the others that are away, NULL: it alone is. */
+static struct json *moves_json(const struct vm_outlook *o, size_t node, const struct placed *p)
 {
     struct json *moves = json_array_new();
-    for (size_t k = 0; k < o->n_items; k++) {
+    for (size_t k = o->places[node].first; k < o->places[node].end; k++) {
         const struct item *i = &o->items[k];
-        if (i->node != node || !i->is_running)
-            continue;
-        struct json *m = json_object_new();
-        json_set_str(m, "vm", i->name);
-        json_set_int(m, "memory_mib", (int64_t)(i->memory_kib / 1024));
-        json_set_str(m, "to", i->to >= 0 ? o->places[i->to].name : NULL);
-        json_append(moves, m);
+        const char *to = i->to >= 0 ? o->places[i->to].name : NULL;
+        for (size_t m = 0; p && m < p->n; m++)
+            if (p->of[m] == i)
+                to = p->list[m].target ? p->list[m].target->name : NULL;
+        if (i->is_running)
+            json_append(moves, move_json(i, to));
     }
     return moves;
 }
 
-struct json *vm_outlook_json(const struct vm_outlook *o, const char *node)
+static struct json *absence_json(const struct vm_outlook *o, const struct absence *a, struct json *moves)
 {
-    for (size_t p = 0; p < o->n_places; p++) {
-        const struct place *a = &o->places[p];
-        if (!str_eq(a->name, node))
-            continue;
-        struct json *j = json_object_new();
-        json_set(j, "moves", moves_json(o, (int)p));
-        json_set_int(j, "memory_mib", (int64_t)(a->moved_kib / 1024));
-        json_set_int(j, "free_mib", (int64_t)(a->free_kib / 1024));
-        json_set_int(j, "left_mib", (int64_t)(a->left_kib / 1024));
-        json_set_str(j, "fullest", a->fullest >= 0 ? o->places[a->fullest].name : NULL);
-        json_set_int(j, "fullest_percent", a->fullest_percent);
-        json_set_int(j, "cannot_move", a->n_stuck);
-        json_set_int(j, "no_room", a->n_no_room);
-        return j;
+    struct json *j = json_object_new();
+    json_set(j, "moves", moves);
+    json_set_int(j, "memory_mib", (int64_t)(a->moved_kib / 1024));
+    json_set_int(j, "free_mib", (int64_t)(a->free_kib / 1024));
+    json_set_int(j, "left_mib", (int64_t)(a->left_kib / 1024));
+    json_set_str(j, "fullest", a->fullest >= 0 ? o->places[a->fullest].name : NULL);
+    json_set_int(j, "fullest_percent", a->fullest_percent);
+    json_set_int(j, "cannot_move", a->n_stuck);
+    json_set_int(j, "no_room", a->n_no_room);
+    return j;
+}
+
+struct json *vm_outlook_json(const struct vm_outlook *o, const char *const *names, size_t n)
+{
+    AUTO(placed_done) struct placed p = {.n = 0};
+    AUTO(freep) bool *away = xcalloc(o->nodes.n + 1, sizeof(*away));
+    struct absence a;
+    int node = n > 0 ? node_index(&o->nodes, names[0]) : -1;
+    if (node < 0)
+        return NULL;
+    if (n == 1)
+        return absence_json(o, &o->alone[node], moves_json(o, (size_t)node, NULL));
+    for (size_t i = 0; i < n; i++) {
+        int other = node_index(&o->nodes, names[i]);
+        if (other >= 0)
+            away[other] = true;
     }
-    return NULL;
+    take_out(o, away, (size_t)node, &p, &a);
+    return absence_json(o, &a, moves_json(o, (size_t)node, &p));
 }
 
 /* ---- findings ---- */
@@ -325,31 +369,29 @@ static bool tell_by_policy(struct told *t, const struct vm_outlook *o, const str
         [VM_DRAIN_SKIPS] = ": its node is skipped, as its policy says",
         [VM_DRAIN_BLOCKED] = "",
     };
-    struct vm v;
     struct error e = {0};
-    if (vm_get(o->t, i->name, &v) != 0 || v.policy == VM_POLICY_FAIL)
+    if (i->v.policy == VM_POLICY_FAIL)
         return false;
-    enum vm_drain drain = vm_drain_of(&v, o->nodes, &e);
-    if (drain == VM_DRAIN_MOVES)
-        return false;
-    tell(t, drain == VM_DRAIN_BLOCKED ? "fail" : "warn", i->name, e.remedy, "%s%s", e.text, what[drain]);
+    vm_drain_of(&i->v, &o->nodes, &e);
+    tell(t, i->drain == VM_DRAIN_BLOCKED ? "fail" : "warn", i->v.name, e.remedy, "%s%s", e.text, what[i->drain]);
     return true;
 }
 
 static void tell_stuck(struct told *t, const struct vm_outlook *o, const struct item *i)
 {
-    const char *node = o->places[i->node].name, *machine = o->machines[i->machine].machine;
+    const char *node = o->places[i->node].name, *name = i->v.name;
     char remedy[ERROR_REMEDY_MAX];
     if (tell_by_policy(t, o, i))
         return;
-    snprintf(remedy, sizeof(remedy), "clusterctl vm stop %s, or vm set %s --policy shutdown-restart", i->name, i->name);
-    if (i->has_host_device)
-        tell(t, "fail", i->name, remedy, "it uses a device of its host %s and cannot be moved while it runs", node);
-    else if (i->has_local_disk)
-        tell(t, "fail", i->name, "move its disk to storage that all nodes share",
+    snprintf(remedy, sizeof(remedy), "clusterctl vm stop %s, or vm set %s --policy shutdown-restart", name, name);
+    if (i->v.has_host_device)
+        tell(t, "fail", name, remedy, "it uses a device of its host %s and cannot be moved while it runs", node);
+    else if (i->v.has_local_disk)
+        tell(t, "fail", name, "move its disk to storage that all nodes share",
              "it has a disk on %s alone and cannot be moved", node);
     else
-        tell(t, "fail", i->name, remedy, "no other node that takes virtual machines has its machine type %s", machine);
+        tell(t, "fail", name, remedy, "no other node that takes virtual machines has its machine type %s",
+             i->v.machine);
 }
 
 static void check_moves(const struct vm_outlook *o, struct json *arr)
@@ -359,7 +401,7 @@ static void check_moves(const struct vm_outlook *o, struct json *arr)
     for (size_t k = 0; k < o->n_items; k++) {
         const struct item *i = &o->items[k];
         running += i->is_running;
-        if (i->is_running && i->node >= 0 && i->to == TO_NOWHERE)
+        if (i->is_running && i->node >= 0 && i->drain != VM_DRAIN_MOVES)
             tell_stuck(&t, o, i);
     }
     if (running == 0)
@@ -375,8 +417,8 @@ static void check_disks(const struct vm_outlook *o, struct json *arr)
     struct told t = {.arr = arr, .check = "disks"};
     for (size_t k = 0; k < o->n_items; k++) {
         const struct item *i = &o->items[k];
-        if (!i->is_running && i->node >= 0 && i->has_local_disk)
-            tell(&t, "fail", i->name, "move its disk to storage that all nodes share",
+        if (!i->is_running && i->node >= 0 && i->v.has_local_disk)
+            tell(&t, "fail", i->v.name, "move its disk to storage that all nodes share",
                  "it is off, and has a disk on %s alone, which a rebuild of that node loses", o->places[i->node].name);
     }
     if (t.n == 0)
@@ -392,15 +434,15 @@ static void check_saved(const struct vm_outlook *o, struct json *arr)
     for (size_t k = 0; k < o->n_items; k++) {
         const struct item *i = &o->items[k];
         const char *node = i->node >= 0 ? o->places[i->node].name : "its node";
-        snprintf(remedy, sizeof(remedy), "clusterctl vm start %s, or virsh managedsave-remove %s on %s", i->name,
-                 i->name, node);
-        if (i->managed_save)
-            tell(&saves, "fail", i->name, remedy, "its memory is saved in a file on %s, which a rebuild of %s loses",
+        snprintf(remedy, sizeof(remedy), "clusterctl vm start %s, or virsh managedsave-remove %s on %s", i->v.name,
+                 i->v.name, node);
+        if (i->v.managed_save)
+            tell(&saves, "fail", i->v.name, remedy, "its memory is saved in a file on %s, which a rebuild of %s loses",
                  node, node);
         snprintf(remedy, sizeof(remedy), "virsh snapshot-list %s on %s, and snapshot-delete what is not needed",
-                 i->name, node);
-        if (i->memory_snapshot)
-            tell(&snapshots, "warn", i->name, remedy,
+                 i->v.name, node);
+        if (i->v.memory_snapshot)
+            tell(&snapshots, "warn", i->v.name, remedy,
                  "it has a snapshot with memory, which %s knows of, and no node after a rebuild of it", node);
     }
     if (saves.n == 0)
@@ -411,44 +453,60 @@ static void check_saved(const struct vm_outlook *o, struct json *arr)
     tell_rest(&snapshots, "warn", "virtual machines have a snapshot with memory");
 }
 
-static void tell_no_room(struct told *t, const struct place *a)
+static void tell_no_room(struct told *t, const struct place *p, const struct absence *a)
 {
     char remedy[ERROR_REMEDY_MAX];
-    snprintf(remedy, sizeof(remedy), "clusterctl vm stop %s, or give the nodes more memory", a->no_room->name);
-    tell(t, "fail", a->name, remedy,
-         "without %s %" PRIu32 " of its %" PRIu32
-         " virtual machines find no node with memory for them, the first %s, of "
-         "%" PRIu64 " MiB",
-         a->name, a->n_no_room, a->n_vms, a->no_room->name, a->no_room->memory_kib / 1024);
+    const struct vm *v = &a->no_room->v;
+    snprintf(remedy, sizeof(remedy), "clusterctl vm stop %s, or give the nodes more memory", v->name);
+    tell(t, "fail", p->name, remedy,
+         "without %s %" PRIu32 " of its %" PRIu32 " virtual machines find no node with room for them, the first %s, of "
+         "%" PRIu64 " MiB: %.300s",
+         p->name, a->n_no_room, a->n_vms, v->name, v->memory_kib / 1024, a->why.text);
 }
 
-static const struct place *tightest_of(const struct vm_outlook *o)
+/* By name of the node without which it is; -1: there is no node. */
+static int tightest_of(const struct vm_outlook *o)
 {
-    const struct place *tightest = NULL;
-    for (size_t p = 0; p < o->n_places; p++)
-        if (!tightest || o->places[p].fullest_percent > tightest->fullest_percent)
-            tightest = &o->places[p];
+    int tightest = -1;
+    for (size_t p = 0; p < o->nodes.n; p++)
+        if (tightest < 0 || o->alone[p].fullest_percent > o->alone[tightest].fullest_percent)
+            tightest = (int)p;
     return tightest;
+}
+
+/* One that is saved for want of room is off for as long as its node is away. */
+static void tell_saved(struct told *t, const struct vm_outlook *o)
+{
+    for (size_t k = 0; k < o->n_items; k++) {
+        const struct item *i = &o->items[k];
+        if (i->is_saved)
+            tell(t, "warn", i->v.name, "stop virtual machines that can be missed: clusterctl vm stop NAME",
+                 "there is no room for it elsewhere: it is saved while %s is away, as its policy says",
+                 o->places[i->node].name);
+    }
 }
 
 static void check_room(const struct vm_outlook *o, struct json *arr)
 {
-    struct told t = {.arr = arr, .check = "room"};
-    for (size_t p = 0; p < o->n_places; p++)
-        if (o->places[p].n_no_room)
-            tell_no_room(&t, &o->places[p]);
-    tell_rest(&t, "fail", "nodes cannot be missed for want of memory");
-    const struct place *tight = tightest_of(o);
-    if (t.n > 0 || !tight || tight->fullest < 0)
+    struct told t = {.arr = arr, .check = "room"}, saved = {.arr = arr, .check = "room"};
+    for (size_t p = 0; p < o->nodes.n; p++)
+        if (o->alone[p].n_no_room)
+            tell_no_room(&t, &o->places[p], &o->alone[p]);
+    tell_rest(&t, "fail", "nodes cannot be missed for want of room");
+    tell_saved(&saved, o);
+    tell_rest(&saved, "warn", "virtual machines are saved for want of room");
+    int at = tightest_of(o);
+    if (t.n + saved.n > 0 || at < 0 || o->alone[at].fullest < 0)
         return;
-    const char *fullest = o->places[tight->fullest].name;
-    if (tight->fullest_percent > OUTLOOK_TIGHT_PERCENT)
-        tell(&t, "warn", tight->name, "stop virtual machines that can be missed: clusterctl vm stop NAME",
-             "while %s is away %u %% of the memory of %s are promised", tight->name, tight->fullest_percent, fullest);
+    const char *name = o->places[at].name, *fullest = o->places[o->alone[at].fullest].name;
+    unsigned percent = o->alone[at].fullest_percent;
+    if (percent > OUTLOOK_TIGHT_PERCENT)
+        tell(&t, "warn", name, "stop virtual machines that can be missed: clusterctl vm stop NAME",
+             "while %s is away %u %% of the memory of %s are promised", name, percent, fullest);
     else
         tell(&t, "pass", "", "",
-             "while a node is away at most %u %% of another one's memory are promised (of %s, without %s)",
-             tight->fullest_percent, fullest, tight->name);
+             "while a node is away at most %u %% of another one's memory are promised (of %s, without %s)", percent,
+             fullest, name);
 }
 
 struct json *vm_outlook_findings(const struct vm_outlook *o)

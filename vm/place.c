@@ -6,8 +6,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "vm/place.h"
 #include "vm/plan.h"
-#include "vm/vm.h"
 
 /* ---- settings */
 
@@ -74,7 +74,7 @@ static int check_machine(const struct vm *v, const struct vm_node *target, struc
     return 0;
 }
 
-int vm_can_migrate(const struct vm *v, const struct vm_node *target, struct error *e)
+static int check_bound_to_host(const struct vm *v, struct error *e)
 {
     if (v->has_host_device) {
         error_set(e, ERR_CONDITION, "VM %s uses a device of its host %s and cannot be moved while it runs", v->name,
@@ -87,7 +87,13 @@ int vm_can_migrate(const struct vm *v, const struct vm_node *target, struct erro
         error_set_remedy(e, "move the disk to storage that all nodes share");
         return ERR_CONDITION;
     }
-    return check_machine(v, target, e);
+    return 0;
+}
+
+int vm_can_migrate(const struct vm *v, const struct vm_node *target, struct error *e)
+{
+    int err = check_bound_to_host(v, e);
+    return err ? err : check_machine(v, target, e);
 }
 
 int vm_can_move_off(const struct vm *v, const struct vm_nodes *nodes, struct error *e)
@@ -99,10 +105,9 @@ int vm_can_move_off(const struct vm *v, const struct vm_nodes *nodes, struct err
     return ERR_CONDITION;
 }
 
-/* May that node run it at all, however much room it has? */
-static int check_fit(const struct vm_node *node, const struct vm_placing *q, struct error *e)
+/* Does that node take VMs at all? */
+static int check_node(const struct vm_node *node, struct error *e)
 {
-    const struct vm *v = q->v;
     if (!node->present)
         return error_set(e, ERR_CONDITION, "not in the cluster now");
     if (node->draining)
@@ -111,7 +116,119 @@ static int check_fit(const struct vm_node *node, const struct vm_placing *q, str
         return error_set(e, ERR_CONDITION, "not active");
     if (node->quarantined)
         return error_set(e, ERR_CONDITION, "quarantined, as it failed too often");
-    return v->state == VM_RUNNING && !q->is_cold ? vm_can_migrate(v, node, e) : check_machine(v, node, e);
+    return 0;
+}
+
+/* Would it have to leave while it runs, and cannot? */
+static int check_bound(const struct vm_placing *q, struct error *e)
+{
+    return q->v->state == VM_RUNNING && !q->is_cold ? check_bound_to_host(q->v, e) : 0;
+}
+
+/* May that node run it at all, however much room it has? */
+static int check_fit(const struct vm_node *node, const struct vm_placing *q, struct error *e)
+{
+    int err = check_node(node, e);
+    err = err ? err : check_bound(q, e);
+    return err ? err : check_machine(q->v, node, e);
+}
+
+/* ---- what there is */
+
+struct stock_vm {
+    char name[VM_NAME_MAX];
+    uint64_t memory_kib;
+    uint32_t vcpus;
+    size_t node, target; /* where its memory is promised; PLAN_NONE: nowhere, or to no node that there is */
+    size_t group;        /* PLAN_NONE: none */
+};
+struct vm_stock {
+    struct stock_vm *vms; /* by name */
+    size_t n;
+    char (*groups)[VM_GROUP_MAX]; /* in use */
+    size_t n_groups, groups_cap;
+    char (*machines)[VM_MACHINE_MAX]; /* likewise */
+    size_t n_machines, machines_cap;
+    bool *has; /* [machine * n_nodes + node] */
+};
+
+static size_t node_index(const struct vm_nodes *nodes, const char *name)
+{
+    const struct vm_node *n = vm_nodes_find(nodes, name);
+    return n ? (size_t)(n - nodes->nodes) : PLAN_NONE;
+}
+
+static size_t find_text(const char *list, size_t n, size_t size, const char *text)
+{
+    for (size_t i = 0; i < n; i++)
+        if (str_eq(list + i * size, text))
+            return i;
+    return PLAN_NONE;
+}
+
+static size_t stock_group(struct vm_stock *s, const char *group)
+{
+    size_t i = group[0] ? find_text((const char *)s->groups, s->n_groups, VM_GROUP_MAX, group) : PLAN_NONE;
+    if (i != PLAN_NONE || !group[0])
+        return i;
+    if (s->n_groups == s->groups_cap)
+        s->groups = xrealloc(s->groups, s->groups_cap = s->groups_cap ? 2 * s->groups_cap : 16, sizeof(s->groups[0]));
+    STR_COPY(s->groups[s->n_groups], group);
+    return s->n_groups++;
+}
+
+static void stock_machine(struct vm_stock *s, const char *machine)
+{
+    if (find_text((const char *)s->machines, s->n_machines, VM_MACHINE_MAX, machine) != PLAN_NONE)
+        return;
+    if (s->n_machines == s->machines_cap)
+        s->machines =
+            xrealloc(s->machines, s->machines_cap = s->machines_cap ? 2 * s->machines_cap : 8, sizeof(s->machines[0]));
+    STR_COPY(s->machines[s->n_machines++], machine);
+}
+
+static struct stock_vm stock_vm_of(struct vm_stock *s, const struct vm *v, const struct vm_nodes *nodes)
+{
+    bool is_here = v->state == VM_RUNNING || v->op == VM_OP_START;
+    struct stock_vm o = {.memory_kib = v->memory_kib, .vcpus = v->vcpus, .group = stock_group(s, v->group)};
+    STR_COPY(o.name, v->name);
+    o.node = is_here ? node_index(nodes, v->node) : PLAN_NONE;
+    o.target = v->op == VM_OP_MIGRATE ? node_index(nodes, v->target) : PLAN_NONE;
+    return o;
+}
+
+struct vm_stock *vm_stock_new(const struct tables *t, const struct vm_nodes *nodes)
+{
+    struct vm_stock *s = xcalloc(1, sizeof(*s));
+    struct vm v = {0};
+    s->vms = xcalloc(tables_count(t, TABLE_VM) + 1, sizeof(s->vms[0]));
+    for (const char *after = NULL; vm_next(t, after, &v); after = v.name) {
+        stock_machine(s, v.machine);
+        s->vms[s->n++] = stock_vm_of(s, &v, nodes);
+    }
+    s->has = xcalloc(s->n_machines * nodes->n + 1, sizeof(s->has[0]));
+    for (size_t m = 0; m < s->n_machines; m++)
+        for (size_t i = 0; i < nodes->n; i++) {
+            STR_COPY(v.machine, s->machines[m]);
+            s->has[m * nodes->n + i] = check_machine(&v, &nodes->nodes[i], NULL) == 0;
+        }
+    return s;
+}
+
+void vm_stock_free(struct vm_stock *s)
+{
+    if (!s)
+        return;
+    free(s->vms);
+    free(s->groups);
+    free(s->machines);
+    free(s->has);
+    free(s);
+}
+
+static int by_name(const void *name, const void *vm)
+{
+    return strcmp(name, ((const struct stock_vm *)vm)->name);
 }
 
 /* ---- what the nodes have */
@@ -124,6 +241,7 @@ struct room {
     uint8_t *fits;
     uint32_t *members;
     char (*groups)[VM_GROUP_MAX];
+    bool *takes; /* of each node: it takes VMs at all */
 };
 
 static void room_done(struct room *r)
@@ -133,53 +251,43 @@ static void room_done(struct room *r)
     free(r->fits);
     free(r->members);
     free(r->groups);
-}
-
-static size_t node_index(const struct vm_nodes *nodes, const char *name)
-{
-    const struct vm_node *n = vm_nodes_find(nodes, name);
-    return n ? (size_t)(n - nodes->nodes) : PLAN_NONE;
+    free(r->takes);
 }
 
 static size_t group_index(const struct room *r, const char *group)
 {
-    for (size_t i = 0; group[0] && i < r->p.n_groups; i++)
-        if (str_eq(r->groups[i], group))
-            return i;
-    return PLAN_NONE;
+    return group[0] ? find_text((const char *)r->groups, r->p.n_groups, VM_GROUP_MAX, group) : PLAN_NONE;
 }
 
-static void promise(struct room *r, const struct vm *v, const char *node)
+static void promise(struct room *r, const struct stock_vm *v, size_t node, size_t group)
 {
-    size_t i = node_index(r->nodes, node), group = group_index(r, v->group);
-    if (i == PLAN_NONE)
+    if (node == PLAN_NONE)
         return;
-    r->plan_nodes[i].memory_kib += v->memory_kib;
-    r->plan_nodes[i].vcpus += v->vcpus;
+    r->plan_nodes[node].memory_kib += v->memory_kib;
+    r->plan_nodes[node].vcpus += v->vcpus;
     if (group != PLAN_NONE)
-        r->members[group * r->nodes->n + i]++;
-}
-
-static const struct vm_placing *find_placing(const struct vm_placing *list, size_t n, const char *name)
-{
-    for (size_t i = 0; i < n; i++)
-        if (str_eq(list[i].v->name, name))
-            return &list[i];
-    return NULL;
+        r->members[group * r->nodes->n + node]++;
 }
 
 /* What is promised to the VMs that are not placed here. */
-static void count_others(struct room *r, const struct tables *t, const struct vm_placing *list, size_t n)
+static void count_others(struct room *r, const struct vm_stock *s, const struct vm_placing *list, size_t n)
 {
-    struct vm v = {0};
-    for (const char *after = NULL; vm_next(t, after, &v); after = v.name) {
-        bool is_here = v.state == VM_RUNNING || v.op == VM_OP_START;
-        if ((!is_here && v.op != VM_OP_MIGRATE) || find_placing(list, n, v.name))
+    AUTO(freep) bool *is_placed = xcalloc(s->n + 1, sizeof(is_placed[0]));
+    AUTO(freep) size_t *group_of = xcalloc(s->n_groups + 1, sizeof(group_of[0])); /* theirs, as one of the plan's */
+    for (size_t i = 0; i < n; i++) {
+        const struct stock_vm *v = s->n ? bsearch(list[i].v->name, s->vms, s->n, sizeof(s->vms[0]), by_name) : NULL;
+        if (v)
+            is_placed[v - s->vms] = true;
+    }
+    for (size_t i = 0; i < s->n_groups; i++)
+        group_of[i] = group_index(r, s->groups[i]);
+    for (size_t i = 0; i < s->n; i++) {
+        const struct stock_vm *v = &s->vms[i];
+        size_t group = v->group == PLAN_NONE ? PLAN_NONE : group_of[v->group];
+        if (is_placed[i])
             continue;
-        if (is_here)
-            promise(r, &v, v.node);
-        if (v.op == VM_OP_MIGRATE)
-            promise(r, &v, v.target);
+        promise(r, v, v->node, group);
+        promise(r, v, v->target, group);
     }
 }
 
@@ -191,25 +299,30 @@ static void know_nodes(struct room *r)
         struct plan_node *n = &r->plan_nodes[i];
         n->capacity_kib = node->memory_kib > s->reserve_kib ? node->memory_kib - s->reserve_kib : 0;
         n->vcpus_max = (uint64_t)node->cpus * s->cpu_ratio; /* 0: no limit, or it is not known yet how many */
+        r->takes[i] = check_node(node, NULL) == 0;
     }
 }
 
-static void know_vm(struct room *r, size_t i, const struct vm_placing *q)
+static void know_vm(struct room *r, const struct vm_stock *s, size_t i, const struct vm_placing *q)
 {
     const struct vm *v = q->v;
     struct plan_vm *d = &r->vms[i];
+    uint8_t *fits = &r->fits[i * r->nodes->n];
+    size_t machine = find_text((const char *)s->machines, s->n_machines, VM_MACHINE_MAX, v->machine);
+    bool is_bound = check_bound(q, NULL) != 0;
     *d = (struct plan_vm){.memory_kib = v->memory_kib,
                           .vcpus = v->vcpus,
                           .priority = v->priority,
                           .group = group_index(r, v->group),
                           .now = node_index(r->nodes, v->node),
                           .home = node_index(r->nodes, v->home),
-                          .fits = &r->fits[i * r->nodes->n]};
-    for (size_t k = 0; k < r->nodes->n; k++) {
+                          .fits = fits};
+    for (size_t k = 0; k < r->nodes->n && !is_bound; k++) {
         const struct vm_node *node = &r->nodes->nodes[k];
-        bool fits = !(q->not_on && str_eq(node->name, q->not_on)) && check_fit(node, q, NULL) == 0;
-        bool prefers = fits && v->preferred[0] && has_word(v->preferred, node->name, ',');
-        r->fits[i * r->nodes->n + k] = prefers ? PLAN_PREFERS : fits ? PLAN_FITS : PLAN_NOT;
+        bool has = machine != PLAN_NONE ? s->has[machine * r->nodes->n + k] : check_machine(v, node, NULL) == 0;
+        bool is_other = !(q->not_on && str_eq(node->name, q->not_on));
+        if (has && is_other && r->takes[k])
+            fits[k] = v->preferred[0] && has_word(v->preferred, node->name, ',') ? PLAN_PREFERS : PLAN_FITS;
     }
 }
 
@@ -220,7 +333,7 @@ static void know_groups(struct room *r, const struct vm_placing *list, size_t n)
             STR_COPY(r->groups[r->p.n_groups++], list[i].v->group);
 }
 
-static void room_init(struct room *r, const struct tables *t, const struct vm_nodes *nodes,
+static void room_init(struct room *r, const struct vm_stock *s, const struct vm_nodes *nodes,
                       const struct vm_placing *list, size_t n)
 {
     *r = (struct room){.nodes = nodes};
@@ -228,12 +341,13 @@ static void room_init(struct room *r, const struct tables *t, const struct vm_no
     r->vms = xcalloc(n + 1, sizeof(r->vms[0]));
     r->fits = xcalloc(n * nodes->n + 1, sizeof(r->fits[0]));
     r->groups = xcalloc(n + 1, sizeof(r->groups[0]));
+    r->takes = xcalloc(nodes->n + 1, sizeof(r->takes[0]));
     know_groups(r, list, n);
     r->members = xcalloc(r->p.n_groups * nodes->n + 1, sizeof(r->members[0]));
     know_nodes(r);
-    count_others(r, t, list, n);
+    count_others(r, s, list, n);
     for (size_t i = 0; i < n; i++)
-        know_vm(r, i, &list[i]);
+        know_vm(r, s, i, &list[i]);
     r->p.nodes = r->plan_nodes;
     r->p.n_nodes = nodes->n;
     r->p.vms = r->vms;
@@ -290,18 +404,49 @@ static void explain(const struct room *r, const struct vm_placing *q, struct err
 
 /* ---- placing */
 
-void vm_place_all(const struct tables *t, const struct vm_nodes *nodes, struct vm_placing *list, size_t n)
+/* More memory is needed than there is: no plan has a place for all. */
+static bool is_hopeless(const struct room *r)
 {
+    uint64_t needed = 0, there = 0;
+    for (size_t i = 0; i < r->p.n_vms; i++)
+        needed += r->vms[i].memory_kib;
+    for (size_t i = 0; i < r->nodes->n; i++) {
+        const struct plan_node *n = &r->plan_nodes[i];
+        there += r->takes[i] && n->capacity_kib > n->memory_kib ? n->capacity_kib - n->memory_kib : 0;
+    }
+    return needed > there;
+}
+
+/* False: some VM has no place, and a longer search might find one. */
+static bool place(const struct vm_stock *s, const struct vm_nodes *nodes, struct vm_placing *list, size_t n, long steps)
+{
+    bool all = true;
     AUTO(room_done) struct room r;
     AUTO(freep) size_t *at = xcalloc(n + 1, sizeof(at[0]));
-    room_init(&r, t, nodes, list, n);
+    room_init(&r, s, nodes, list, n);
+    r.p.steps = steps;
     plan_solve(&r.p, at);
     for (size_t i = 0; i < n; i++) {
         list[i].target = at[i] == PLAN_NONE ? NULL : &nodes->nodes[at[i]];
         list[i].why = (struct error){0};
+        all = all && list[i].target;
         if (!list[i].target)
             explain(&r, &list[i], &list[i].why);
     }
+    return all || is_hopeless(&r);
+}
+
+void vm_place_soon(const struct vm_stock *s, const struct vm_nodes *nodes, struct vm_placing *list, size_t n)
+{
+    if (!place(s, nodes, list, n, PLACE_SOON_STEPS))
+        place(s, nodes, list, n, 0);
+}
+
+void vm_place_all(const struct tables *t, const struct vm_nodes *nodes, struct vm_placing *list, size_t n)
+{
+    struct vm_stock *s = vm_stock_new(t, nodes);
+    place(s, nodes, list, n, 0);
+    vm_stock_free(s);
 }
 
 int vm_place(const struct tables *t, const struct vm_nodes *nodes, const struct vm *v, const char *not_on,
@@ -336,42 +481,53 @@ static uint64_t *free_everywhere(const struct tables *t, const struct vm_nodes *
     return kib;
 }
 
-/* Takes the room for v on the node with the most of it. */
-static int take_room(const struct vm_nodes *nodes, const struct vm *v, uint64_t *kib, struct error *e)
+/* Those of a node that a drain would have to find a place for; *e: of one for which it would not look. The caller frees
+ * both lists. */
+static int list_leaving(const struct tables *t, const struct vm_nodes *nodes, const char *node, struct vm **ret_vms,
+                        struct vm_placing **ret_list, size_t *ret_n, struct error *e)
 {
-    size_t best = nodes->n;
-    struct error why = {0};
-    for (size_t i = 0; i < nodes->n; i++) {
-        const struct vm_node *n = &nodes->nodes[i];
-        if (str_eq(n->name, v->node) || !n->present || n->draining || !n->accepts || vm_can_migrate(v, n, &why))
+    struct vm v = {0};
+    size_t n = 0, cap = 0;
+    struct vm *vms = NULL;
+    int err = 0;
+    for (const char *after = NULL; !err && vm_next(t, after, &v); after = v.name) {
+        if (!str_eq(v.node, node) || v.state != VM_RUNNING || v.op != VM_OP_NONE)
             continue;
-        if (kib[i] < v->memory_kib)
-            error_set(&why, ERR_CONDITION, "no other node has %" PRIu64 " MiB left for VM %s", v->memory_kib / 1024,
-                      v->name);
-        else if (best == nodes->n || kib[i] > kib[best])
-            best = i;
+        enum vm_drain drain = vm_drain_of(&v, nodes, e);
+        err = drain == VM_DRAIN_BLOCKED ? ERR_CONDITION : 0;
+        if (!vm_drain_needs_place(&v, drain))
+            continue;
+        if (n == cap)
+            vms = xrealloc(vms, cap = cap ? 2 * cap : 16, sizeof(vms[0]));
+        vms[n++] = v;
     }
-    if (best < nodes->n) {
-        kib[best] -= v->memory_kib;
-        return 0;
-    }
-    if (!why.code)
-        error_set(&why, ERR_CONDITION, "there is no other node that takes VM %s", v->name);
-    *e = why;
-    if (!e->remedy[0])
-        error_set_remedy(e, "clusterctl vm show %s", v->name);
-    return ERR_CONDITION;
+    *ret_vms = vms;
+    *ret_list = xcalloc(n + 1, sizeof(**ret_list));
+    for (size_t i = 0; i < n; i++)
+        (*ret_list)[i] = (struct vm_placing){
+            .v = &vms[i], .not_on = node, .is_cold = vm_drain_of(&vms[i], nodes, NULL) != VM_DRAIN_MOVES};
+    *ret_n = n;
+    return err;
 }
 
 int vm_can_leave(const struct tables *t, const struct vm_nodes *nodes, const char *node, struct error *e)
 {
-    AUTO(freep) uint64_t *kib = free_everywhere(t, nodes);
-    struct vm v = {0};
-    int err = 0;
-    for (const char *after = NULL; !err && vm_next(t, after, &v); after = v.name)
-        if (str_eq(v.node, node) && v.state == VM_RUNNING && v.op == VM_OP_NONE && v.policy == VM_POLICY_FAIL)
-            err = take_room(nodes, &v, kib, e);
-    return err;
+    AUTO(freep) struct vm *vms = NULL;
+    AUTO(freep) struct vm_placing *list = NULL;
+    size_t n;
+    int err = list_leaving(t, nodes, node, &vms, &list, &n, e);
+    if (err)
+        return err;
+    struct vm_stock *s = vm_stock_new(t, nodes);
+    vm_place_soon(s, nodes, list, n);
+    vm_stock_free(s);
+    for (size_t i = 0; i < n; i++)
+        if (!list[i].target && !vm_drain_may_save(list[i].v, nodes)) {
+            *e = list[i].why;
+            return ERR_CONDITION;
+        }
+    *e = (struct error){0};
+    return 0;
 }
 
 /* ---- the canary ------------------------------------------------------------------------------------------------ */

@@ -17,6 +17,7 @@ struct work {
     bool by_squares; /* before the moves: at first */
     size_t *at;
     uint64_t *memory, *vcpus; /* of each node, with what is placed */
+    uint64_t *share;          /* of its memory */
     uint32_t *members;
     long steps_left;
 };
@@ -52,6 +53,7 @@ static void put(struct work *w, size_t vm, size_t node)
     size_t from = w->at[vm];
     if (from != PLAN_NONE) {
         w->memory[from] -= v->memory_kib;
+        w->share[from] = plan_share(&w->p->nodes[from], w->memory[from]);
         w->vcpus[from] -= v->vcpus;
         if (v->group != PLAN_NONE)
             --*members_of(w, vm, from);
@@ -60,6 +62,7 @@ static void put(struct work *w, size_t vm, size_t node)
     if (node == PLAN_NONE)
         return;
     w->memory[node] += v->memory_kib;
+    w->share[node] = plan_share(&w->p->nodes[node], w->memory[node]);
     w->vcpus[node] += v->vcpus;
     if (v->group != PLAN_NONE)
         ++*members_of(w, vm, node);
@@ -104,7 +107,7 @@ static void add_vms(const struct work *w, struct cost *c)
 static void add_nodes(const struct work *w, struct cost *c)
 {
     for (size_t i = 0; i < w->p->n_nodes; i++) {
-        uint64_t share = plan_share(&w->p->nodes[i], w->memory[i]);
+        uint64_t share = w->share[i];
         uint64_t coarse = share / 1000; /* its square is at most 1e10 for a full node: no sum of them overflows */
         c->share = share > c->share ? share : c->share;
         c->squares += coarse * coarse;
@@ -309,6 +312,7 @@ static void begin(struct work *w)
     const struct plan *p = w->p;
     for (size_t i = 0; i < p->n_nodes; i++) {
         w->memory[i] = p->nodes[i].memory_kib;
+        w->share[i] = plan_share(&p->nodes[i], w->memory[i]);
         w->vcpus[i] = p->nodes[i].vcpus;
     }
     for (size_t i = 0; i < p->n_vms; i++)
@@ -373,11 +377,12 @@ void plan_solve(const struct plan *p, size_t *ret_at)
     AUTO(freep) size_t *order = xcalloc(p->n_vms + 1, sizeof(size_t)), *next = xcalloc(p->n_vms + 1, sizeof(size_t));
     AUTO(freep) uint64_t *memory = xcalloc(p->n_nodes + 1, sizeof(uint64_t));
     AUTO(freep) uint64_t *vcpus = xcalloc(p->n_nodes + 1, sizeof(uint64_t));
+    AUTO(freep) uint64_t *share = xcalloc(p->n_nodes + 1, sizeof(uint64_t));
     AUTO(freep) uint32_t *members = xcalloc(p->n_groups * p->n_nodes + 1, sizeof(uint32_t));
-    struct work w = {.p = p, .at = ret_at, .memory = memory, .vcpus = vcpus, .members = members};
+    struct work w = {.p = p, .at = ret_at, .memory = memory, .vcpus = vcpus, .share = share, .members = members};
     struct prng draws = prng_new(1);
     sort(p, true, by_priority);
-    w.steps_left = STEPS_MAX;
+    w.steps_left = p->steps > 0 ? p->steps : STEPS_MAX;
     struct cost best = solve_from(&w, by_priority, false);
     w.at = next;
     sort(p, false, order);
@@ -398,8 +403,9 @@ void plan_score(const struct plan *p, const size_t *at, struct plan_score *ret)
     AUTO(freep) size_t *copy = xcalloc(p->n_vms + 1, sizeof(size_t));
     AUTO(freep) uint64_t *memory = xcalloc(p->n_nodes + 1, sizeof(uint64_t));
     AUTO(freep) uint64_t *vcpus = xcalloc(p->n_nodes + 1, sizeof(uint64_t));
+    AUTO(freep) uint64_t *share = xcalloc(p->n_nodes + 1, sizeof(uint64_t));
     AUTO(freep) uint32_t *members = xcalloc(p->n_groups * p->n_nodes + 1, sizeof(uint32_t));
-    struct work w = {.p = p, .at = copy, .memory = memory, .vcpus = vcpus, .members = members};
+    struct work w = {.p = p, .at = copy, .memory = memory, .vcpus = vcpus, .share = share, .members = members};
     begin(&w);
     for (size_t i = 0; i < p->n_vms; i++)
         put(&w, i, at[i]);

@@ -36,6 +36,7 @@ struct plan {
     size_t n_vms, n_groups;
     const uint32_t *members; /* [group * n_nodes + node]: VMs of that group there that are not placed here */
     bool groups_required;
+    long steps; /* changes that are looked at, at most; 0: 100,000 */
 };
 
 struct plan_score {

@@ -347,10 +347,24 @@ enum vm_drain vm_drain_of(const struct vm *v, const struct vm_nodes *nodes, stru
     if (vm_can_move_off(v, nodes, &why) == 0)
         return VM_DRAIN_MOVES;
     by_policy(&c, nodes, &why);
-    *e = c.way == WAY_NONE ? c.why : why;
+    if (e)
+        *e = c.way == WAY_NONE ? c.why : why;
     if (v->policy == VM_POLICY_SKIP_NODE)
         return VM_DRAIN_SKIPS;
     return c.way == WAY_STOP ? VM_DRAIN_STOPS : c.way == WAY_SAVE ? VM_DRAIN_SAVES : VM_DRAIN_BLOCKED;
+}
+
+bool vm_drain_needs_place(const struct vm *v, enum vm_drain drain)
+{
+    return drain == VM_DRAIN_MOVES || (drain == VM_DRAIN_STOPS && !v->has_local_disk);
+}
+
+bool vm_drain_may_save(const struct vm *v, const struct vm_nodes *nodes)
+{
+    struct case_of c = {.v = v};
+    if (v->policy == VM_POLICY_SAVE)
+        save_or_not(&c, nodes);
+    return c.way == WAY_SAVE;
 }
 
 static int check_owner(const struct vm_nodes *nodes, const struct vm *v, struct error *e)

@@ -265,7 +265,8 @@ void vm_place_all(const struct tables *t, const struct vm_nodes *nodes, struct v
 /* One VM; ERR_CONDITION with the reason. */
 int vm_place(const struct tables *t, const struct vm_nodes *nodes, const struct vm *v, const char *not_on,
              char ret_node[NODE_NAME_MAX], struct error *e);
-/* Have all VMs that run on a node, and must not be stopped for it, room elsewhere, together? 0 or ERR_CONDITION. */
+/* Could a drain of that node begin now: has every VM there a way, and those that need one a place elsewhere, all
+ * together? 0 or ERR_CONDITION. */
 int vm_can_leave(const struct tables *t, const struct vm_nodes *nodes, const char *node, struct error *e);
 /* The smallest VM that runs elsewhere and can be migrated to that node, and back. 0; ERR_CONDITION: none, and why. */
 int vm_find_canary(const struct tables *t, const struct vm_nodes *nodes, const char *node, char ret_vm[VM_NAME_MAX],
@@ -291,6 +292,8 @@ enum { VM_MOVE_RETRY_MS = 5000, VM_MOVE_ATTEMPTS_MAX = 3, VM_MOVE_BLOCKED_MS = 6
  * in the way of its policy. */
 enum vm_drain { VM_DRAIN_MOVES = 1, VM_DRAIN_STOPS, VM_DRAIN_SAVES, VM_DRAIN_SKIPS, VM_DRAIN_BLOCKED };
 enum vm_drain vm_drain_of(const struct vm *v, const struct vm_nodes *nodes, struct error *e);
+bool vm_drain_needs_place(const struct vm *v, enum vm_drain drain);       /* on another node, before it begins */
+bool vm_drain_may_save(const struct vm *v, const struct vm_nodes *nodes); /* for want of a place, by its policy */
 struct vm_leader; /* volatile: attempts and back-off; lost with the leader */
 struct vm_leader *vm_leader_new(void);
 void vm_leader_free(struct vm_leader *l);

@@ -232,7 +232,7 @@ static void test_upgrade_the_whole_way(void **state)
     assert_string_equal(WORLD_REQUESTS(&w), "upgrade.status {}\n"
                                             "upgrade.plan {\"target\":\"trixie\"}\n"
                                             "events {}\n"
-                                            "upgrade.start {\"target\":\"trixie\",\"accept_warnings\":true}\n"
+                                            "upgrade.start {\"accept_warnings\":true,\"target\":\"trixie\"}\n"
                                             "upgrade.status {}\nevents {\"since\":5}\n"
                                             "upgrade.status {}\nevents {\"since\":6}\n");
     assert_contains(WORLD_OUT(&w), "Plan\n"

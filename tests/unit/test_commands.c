@@ -491,6 +491,7 @@ static void test_reading(void **state)
             break;
         must(c, 2, "upgrade check --target trixie -o json");
         must(c, 0, "upgrade plan --target trixie -o json");
+        must(c, 0, "upgrade plan --target trixie --max-unavailable 2 -o json");
         put_away_node(c);
         put_moving_vm(c);
         put_mixed(c);

@@ -30,7 +30,7 @@ static void put(struct world *w, const char *name, const char *node, void (*chan
 static struct json *outlook_of(struct world *w, const char *node, char *ret_moves, size_t size)
 {
     struct vm_outlook *o = vm_outlook_new(w->t, &w->nodes);
-    struct json *j = vm_outlook_json(o, node);
+    struct json *j = vm_outlook_json(o, &node, 1);
     const struct json *moves = json_get(j, "moves");
     size_t len = 0;
     ret_moves[0] = '\0';
@@ -126,7 +126,8 @@ static void test_where_they_go(void **state)
     AUTO(json_freep) struct json *none = outlook_of(&w, "n3", moves, sizeof(moves));
     assert_string_equal(moves, "");
     struct vm_outlook *o = vm_outlook_new(w.t, &w.nodes);
-    assert_null(vm_outlook_json(o, "n9"));
+    static const char *const unknown = "n9";
+    assert_null(vm_outlook_json(o, &unknown, 1));
     vm_outlook_free(o);
     assert_finding(&w, "vms", "", "pass", "each of the 4");
     assert_finding(&w, "room", "", "pass", "at most");
@@ -156,7 +157,67 @@ static void test_what_cannot_move(void **state)
     AUTO(json_freep) struct json *again = outlook_of(&w, "n1", moves, sizeof(moves));
     assert_string_equal(moves, "vm1:- vm2:- vm3:n3");
     w.list[2].accepts = false; /* it has the type, and takes no VM */
-    assert_finding(&w, "vms", "vm3", "fail", "pc-q35-9.2");
+    assert_finding(&w, "room", "n1", "fail", "n3: not active");
+    world_done(&w);
+}
+
+static struct json *together(struct world *w, const char *node, const char *other)
+{
+    const char *const away[] = {node, other};
+    struct vm_outlook *o = vm_outlook_new(w->t, &w->nodes);
+    struct json *j = vm_outlook_json(o, away, 2);
+    vm_outlook_free(o);
+    return j;
+}
+
+static void of_three_gib(struct vm *v)
+{
+    v->memory_kib = 3 * GIB;
+}
+
+/* Two nodes at once: their VMs compete for what is left, and neither goes to the other. */
+static void test_two_away_at_once(void **state)
+{
+    (void)state;
+    struct world w;
+    world_init(&w); /* three nodes of 8 GiB */
+    put(&w, "vm1", "n1", of_three_gib);
+    put(&w, "vm2", "n2", of_three_gib);
+    AUTO(json_freep) struct json *both = together(&w, "n1", "n2");
+    assert_string_equal(json_get_str(json_at(json_get(both, "moves"), 0), "to", ""), "n3");
+    assert_int_equal(json_count(json_get(both, "moves")), 1); /* of n1 alone */
+    assert_int_equal(json_get_int(both, "no_room", 9), 0);
+    assert_int_equal(json_get_int(both, "free_mib", 0), 8 * 1024);
+    assert_int_equal(json_get_int(both, "left_mib", 0), 2 * 1024); /* with both there */
+    assert_string_equal(json_get_str(both, "fullest", ""), "n3");
+    assert_int_equal(json_get_int(both, "fullest_percent", 0), 75);
+    put(&w, "vm3", "n1", of_three_gib);
+    put(&w, "vm4", "n2", first); /* more important than vm1 or vm3, whose node has one of them left */
+    AUTO(json_freep) struct json *full = together(&w, "n1", "n2");
+    AUTO(json_freep) struct json *other = together(&w, "n2", "n1");
+    assert_int_equal(json_get_int(full, "no_room", 0) + json_get_int(other, "no_room", 0), 1);
+    assert_finding(&w, "room", "", "pass", "");
+    world_done(&w);
+}
+
+/* A drain saves it then, so that the node can be missed. */
+static void saved_by_policy(struct vm *v)
+{
+    v->memory_kib = 7 * GIB;
+    v->policy = VM_POLICY_SAVE;
+}
+
+static void test_saved_for_want_of_room(void **state)
+{
+    (void)state;
+    struct world w;
+    world_init(&w);
+    put(&w, "vm1", "n1", saved_by_policy);
+    put(&w, "vm2", "n2", of_three_gib);
+    put(&w, "vm3", "n3", of_three_gib);
+    assert_finding(&w, "room", "n1", "fail", "vm1, of 7168 MiB"); /* there is no folder */
+    STR_COPY(w.nodes.settings.save_path, "/srv/save");
+    assert_finding(&w, "room", "vm1", "warn", "saved while n1 is away");
     world_done(&w);
 }
 
@@ -279,6 +340,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_where_they_go),
         cmocka_unit_test(test_what_cannot_move),
+        cmocka_unit_test(test_two_away_at_once),
+        cmocka_unit_test(test_saved_for_want_of_room),
         cmocka_unit_test(test_room),
         cmocka_unit_test(test_moves_under_way),
         cmocka_unit_test(test_memory_that_is_kept),

@@ -580,7 +580,7 @@ static void test_upgraded_by_hand_is_skipped(void **state)
     assert_int_equal(w_images(w), 2);
 }
 
-/* By a VM's policy. What is said of the run says so, forward and back; the node keeps the level as long as it is old. */
+/* By a VM's policy. What is said of the run says so, there and back; the node keeps the level while it is old. */
 static void test_left_out_is_told(void **state)
 {
     struct world *w = *state;

@@ -25,7 +25,8 @@ static int check(struct world *w, struct upgrade_view *v, const char *target, co
                  const char *expected)
 {
     AUTO(json_freep) struct json *findings = NULL;
-    int result = upgrade_check(w->t, v, target, &findings);
+    const struct upgrade_options o = {.target = target};
+    int result = upgrade_check(w->t, v, &o, &findings);
     assert_string_equal(result_of(findings, name, object), expected);
     for (size_t i = 0; i < json_count(findings); i++) { /* every complaint says what mends it */
         const struct json *f = json_at(findings, i);
@@ -107,7 +108,8 @@ static void test_margin_by_size(void **state)
         struct upgrade_node nodes[7];
         struct upgrade_view v = view_of(nodes, cases[i].n);
         AUTO(json_freep) struct json *findings = NULL;
-        assert_int_equal(upgrade_check(w.t, &v, "trixie", &findings), cases[i].result);
+        const struct upgrade_options o = {.target = "trixie"};
+        assert_int_equal(upgrade_check(w.t, &v, &o, &findings), cases[i].result);
     }
     struct upgrade_node nodes[5];
     struct upgrade_view v = view_of(nodes, 5); /* two of five are away: a third would cost quorum */
@@ -426,6 +428,62 @@ static void test_plan(void **state)
     w_done(&w);
 }
 
+/* No room for the VMs of n3 while n4 is away, too. */
+static struct json *narrow(void *ctx, const char *const *nodes, size_t n)
+{
+    struct json *j = json_object_new();
+    (void)ctx;
+    json_set_int(j, "no_room", n > 1 && str_eq(nodes[0], "n3") ? 2 : 0);
+    return j;
+}
+
+static const char *together_of(const struct json *plan, size_t step)
+{
+    return json_str(json_at(json_get(json_at(json_get(plan, "steps"), step), "with"), 0), "-");
+}
+
+/* The first one goes alone, with its canary; what waits for another one by itself forbids nothing. */
+static void test_several_at_once(void **state)
+{
+    (void)state;
+    struct world w;
+    w_init(&w);
+    struct upgrade_node nodes[6];
+    struct upgrade_view v = view_of(nodes, 6);
+    struct upgrade_options o = bold;
+    struct error e = {0};
+    AUTO(json_freep) struct json *plan = NULL, *wide = NULL, *findings = NULL;
+    o.max_unavailable = 2;
+    nodes[5].is_leader = true;
+    assert_int_equal(upgrade_plan(&v, &o, &plan, &e), 0);
+    static const char *const with[] = {"-", "-", "n2", "n3", "n4", "n5"};
+    for (size_t i = 0; i < 6; i++) {
+        const struct json *s = json_at(json_get(plan, "steps"), i);
+        assert_string_equal(together_of(plan, i), with[i]);
+        assert_int_equal(json_get_int(s, "votes_after", 0), i < 2 ? 5 : 4);
+        assert_true(json_get_bool(s, "margin", false));
+    }
+    o.max_unavailable = 4; /* two of two votes are left beside n6, and one of them is one too many to lose */
+    assert_int_equal(upgrade_plan(&v, &o, &wide, &e), 0);
+    assert_false(json_get_bool(json_at(json_get(wide, "steps"), 5), "margin", true));
+    assert_int_equal(upgrade_check(w.t, &v, &o, &findings), 1);
+    assert_string_equal(result_of(findings, "margin", "n5"), "warn");
+    json_free(findings);
+    o.max_unavailable = 2;
+    assert_int_equal(upgrade_check(w.t, &v, &o, &findings), 0);
+    assert_string_equal(result_of(findings, "together", NULL), "pass");
+    json_free(findings);
+    v.outlook = narrow;
+    assert_int_equal(upgrade_check(w.t, &v, &o, &findings), 1);
+    assert_string_equal(result_of(findings, "room", "n3"), "warn");
+    json_free(findings);
+    v.votes_present = 3; /* of six, of which two are not here */
+    v.in_place = true;
+    upgrade_check(w.t, &v, &o, &findings);
+    assert_string_equal(result_of(findings, "quorum", "n3"), "fail");
+    w_done(&w);
+}
+
 static void order_fails(const struct upgrade_view *v, const char *order, const char *text)
 {
     struct upgrade_options o = bold;
@@ -528,6 +586,7 @@ int main(void)
         cmocka_unit_test(test_machines),
         cmocka_unit_test(test_other_run),
         cmocka_unit_test(test_plan),
+        cmocka_unit_test(test_several_at_once),
         cmocka_unit_test(test_order),
         cmocka_unit_test(test_several_out_together),
         cmocka_unit_test(test_step_obstacle),
