@@ -474,7 +474,7 @@ void db_election_evicted(struct db *db)
     const struct db_replica *self = db_config_find(&db->config, &db->p.self);
     if (db->role != DB_LEADER || db->config_index > db->commit || (self != NULL && self->weight > 0))
         return;
-    if (!db_witness_frees(db))
+    if (!db_witness_frees(db, &db->config))
         return;
     log_notice(db->p.log, "this node has no vote any more -> step down");
     db_repl_flush(db); /* the others learn that it is committed */

@@ -343,7 +343,10 @@ bool db_witness_is_awaited(const struct db *db);      /* candidate: its outcome 
 typedef bool db_pick_fn(const struct db *db, const struct db_peer *p, uint64_t arg);
 bool db_witness_is_covered(const struct db *db, db_pick_fn *pick, uint64_t arg);
 bool db_witness_is_current(const struct db *db);
-bool db_witness_frees(const struct db *db); /* a leader without a vote may go: another node will be given the witness */
+/* If this leader ended now, with that configuration in force, a voter would be given the witness, however an open write
+ * turns out. Else nobody is, once the members that the record names are no more: a leader without a vote stays, and a
+ * member keeps its vote. */
+bool db_witness_frees(const struct db *db, const struct db_config *config);
 void db_witness_note(struct db *db, const struct uuid *witness, uint64_t sequence);
 
 /* verdict.c */

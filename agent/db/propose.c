@@ -6,8 +6,8 @@
  *   among the kept outcomes.
  *   "At most one [configuration entry] is uncommitted, and the previous one and an entry of the leader's own term are
  *   committed before it": one that comes too early is not appended; it waits here and is tried again. So does one that
- *   gives a vote to a replica that is not caught up. One that makes no sense is appended and has no effect: its outcome
- *   says why, on every node. */
+ *   gives a vote to a replica that is not caught up, and one behind which nobody would be given the witness. One that
+ *   makes no sense is appended and has no effect: its outcome says why, on every node. */
 #include "agent/db/internal.h"
 
 bool db_config_settled(const struct db *db)
@@ -29,6 +29,9 @@ static bool is_ripe(const struct db *db, const struct entry *e)
         return true;
     if (e->kind == ENTRY_FORCE)
         return false; /* stands in the log of who forced, or nowhere */
+    struct db_config next = db->config;
+    if (db_config_apply(&next, e, NULL) == 0 && !db_witness_frees(db, &next))
+        return false;
     struct wire_reader r = wire_reader(e->payload);
     struct uuid id = wire_get_uuid(&r);
     if (e->kind == ENTRY_WITNESS_WEIGHT)

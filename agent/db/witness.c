@@ -260,14 +260,17 @@ bool db_witness_is_current(const struct db *cdb)
     return has_same_members(&want, &db->w.tag);
 }
 
-bool db_witness_frees(const struct db *db)
+bool db_witness_frees(const struct db *db, const struct db_config *config)
 {
-    if (db->config.witness_weight == 0 || !is_named(db) || !db->w.is_known)
-        return true;
-    for (size_t i = 0; i < db->config.n && !db->w.is_sent; i++)
-        if (db->config.replicas[i].weight > 0 && has_member(&db->w.tag, &db->config.replicas[i].id))
+    const struct db_witness *w = &db->w;
+    bool is_written = w->is_known || w->is_sent;
+    for (size_t i = 0; i < config->n && is_written && config->witness_weight > 0 && is_named(db); i++) {
+        const struct db_replica *r = &config->replicas[i];
+        bool stays = (!w->is_known || has_member(&w->tag, &r->id)) && (!w->is_sent || has_member(&w->next, &r->id));
+        if (r->weight > 0 && stays)
             return true;
-    return false;
+    }
+    return !is_written || config->witness_weight == 0 || !is_named(db);
 }
 
 /* ---- calls ------------------------------------------------------------------------------------------------------ */

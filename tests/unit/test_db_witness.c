@@ -402,6 +402,41 @@ static void test_leader_without_vote(void **state)
     cluster_down(&w.c);
 }
 
+static unsigned weight_of(const struct world *w, size_t i)
+{
+    struct uuid id = replica_id(i);
+    const struct db_config *config = db_configuration(w->c.node[0].db);
+    for (size_t k = 0; k < config->n; k++)
+        if (uuid_eq(&config->replicas[k].id, &id))
+            return config->replicas[k].weight;
+    return 9;
+}
+
+/* The record names the leader alone: its vote is not taken before a voter that stays is named, too. */
+static void test_last_member_keeps_its_vote(void **state)
+{
+    (void)state;
+    struct world w = {0};
+    world_up(&w, 2);
+    cut(&w, 1, true);
+    pass(&w, 1000);
+    assert_true(is_member(&w, 0) && !is_member(&w, 1));
+    w.answers = false;
+    cut(&w, 1, false);
+    pass(&w, 1000);
+    change(&w.c, 0, ENTRY_REPLICA_WEIGHT, 0, 0);
+    pass(&w, 1000);
+    assert_int_equal(weight_of(&w, 0), 1);
+    w.answers = true;
+    pass(&w, 3000);
+    assert_true(is_member(&w, 1));
+    assert_int_equal(weight_of(&w, 0), 0);
+    assert_int_equal(leader_of(&w.c), 1);
+    cut(&w, 0, true);
+    assert_true(is_committed(&w, 1, "v"));
+    cluster_down(&w.c);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -418,6 +453,7 @@ int main(void)
         cmocka_unit_test(test_skipped_where_it_cannot_help),
         cmocka_unit_test(test_delay),
         cmocka_unit_test(test_leader_without_vote),
+        cmocka_unit_test(test_last_member_keeps_its_vote),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
