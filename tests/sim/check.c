@@ -230,13 +230,21 @@ static void forget_epoch(struct checker *c, uint64_t term)
         }
 }
 
+/* What that node had before it forced, by its log: its disk may have been ahead of what was seen of it. */
+static struct checker *epoch_before(struct checker *c, const struct db *db)
+{
+    uint64_t term = db->log.base_term;
+    for (size_t i = 0; i < db->log.n; i++)
+        if (db_epoch_of(db->log.e[i].term) < db_epoch_of(db->term))
+            term = db->log.e[i].term;
+    struct checker *found = find_epoch(c, term);
+    return found != NULL ? found : c;
+}
+
 void checker_forced(struct checker *c, size_t node, const struct db *db)
 {
-    struct checker *from = c, *fork = xmalloc(sizeof(*fork));
     forget_epoch(c, db->term);
-    for (struct checker *k = c; k != NULL; k = k->next)
-        if (k->shadow[node].term > from->shadow[node].term)
-            from = k;
+    struct checker *from = epoch_before(c, db), *fork = xmalloc(sizeof(*fork));
     *fork = *from;
     fork->epoch = db_epoch_of(db->term);
     fork->has_begun = false;
