@@ -31,7 +31,7 @@ enum pool_id {
     POOL_DEVICE,   /* polls of the quorum device: as above, and behind nothing else */
     POOL_COROSYNC, /* configuration and service: one after the other */
     POOL_VM,       /* what may last: start, shut down, migrate */
-    POOL_VM_LOOK,  /* list, parse, cancel: never behind a migration */
+    POOL_VM_LOOK,  /* list, cancel: never behind a migration */
     POOL_FENCE,    /* what must not wait for any of those */
     POOL_HOST,     /* a look at the host: lost storage or a frozen corosync holds this thread */
     POOL_TLS,      /* answers to other nodes, snapshots */
@@ -551,10 +551,12 @@ static void done_job(struct worker_job *job)
 
 static enum pool_id pool_of(const struct core_action *a)
 {
-    bool looks = a->vm.verb == VM_CALL_LIST || a->vm.verb == VM_CALL_PARSE ||
-                 a->vm.verb == VM_CALL_CANCEL || a->vm.verb == VM_CALL_DOWNTIME || a->vm.verb == VM_CALL_POSTCOPY;
+    bool looks = a->vm.verb == VM_CALL_LIST || a->vm.verb == VM_CALL_CANCEL || a->vm.verb == VM_CALL_DOWNTIME ||
+                 a->vm.verb == VM_CALL_POSTCOPY;
     if (a->type == ACT_VM && a->vm.urgent)
         return POOL_FENCE;
+    if (a->type == ACT_VM && a->vm.verb == VM_CALL_PARSE)
+        return POOL_WORK; /* looks at the disks' file systems, which may hang */
     return a->type == ACT_VM && looks ? POOL_VM_LOOK : performers[a->type].pool;
 }
 

@@ -71,7 +71,7 @@ struct vm_facts {
     uint32_t vcpus;
     uint32_t disks;
     bool has_host_device; /* pinned to its host: PCI, USB or mediated device */
-    bool has_local_disk;  /* a disk that the adapter knows to be local (block device, volume of a dir pool) */
+    bool has_local_disk;  /* a disk that the adapter knows to be local (block device, file on a local file system …) */
     bool has_data_store;  /* a disk whose data lie in a raw file of their own: libvirt before 10.10 would not see it */
     char *xml;            /* canonical inactive XML to keep; owned */
 };

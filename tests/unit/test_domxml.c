@@ -172,6 +172,27 @@ static void test_what_pins(void **state)
     assert_false(f->facts.has_local_disk);
 }
 
+/* The file system decides: procfs stands for one that is not known to be this host's own. */
+static void test_files(void **state)
+{
+    struct fixture *f = *state;
+    static const struct {
+        const char *xml;
+        bool is_local;
+    } cases[] = {
+        {DOMAIN("<disk type='file'><source file='/usr/no/such/folder/x.img'/></disk>"), true},
+        {DOMAIN("<disk type='file'><source file='/bin/sh/x.img'/></disk>"), true},
+        {DOMAIN("<disk type='file' device='cdrom'><source file='/usr/x.iso'/></disk>"), false},
+        {DOMAIN("<disk type='file'><source file='/proc/self/x.img'/></disk>"), false},
+        {DOMAIN("<disk type='file'><source file='x.img'/></disk>"), false},
+        {DOMAIN("<disk type='file'/><disk type='file'><source file='/usr/x'/></disk>"), true},
+    };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        assert_int_equal(parse(f, cases[i].xml), 0);
+        assert_int_equal(f->facts.has_local_disk, cases[i].is_local);
+    }
+}
+
 /* Nothing else of a foreign document is touched. */
 static void test_another_machine(void **state)
 {
@@ -308,7 +329,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(test_machines),     TEST(test_facts),           TEST(test_uuid_is_made),
         TEST(test_machine),      TEST(test_memory),          TEST(test_what_pins),
-        TEST(test_another_machine),
+        TEST(test_another_machine), TEST(test_files),
         TEST(test_data_store),
         TEST(test_not_a_domain), TEST(test_entities),        TEST(test_xinclude_is_not_followed),
         TEST(test_huge),         TEST(test_grows_too_large), TEST(test_deep),

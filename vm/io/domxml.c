@@ -4,11 +4,14 @@
  * foreign file from taking the agent down, not an admin from doing harm. */
 #include "vm/io/domxml.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <libxml/parser.h>
 #include <libxml/tree.h>
 #include <limits.h>
+#include <linux/magic.h>
 #include <stdio.h>
+#include <sys/vfs.h>
 
 enum { CAPABILITIES_SIZE_MAX = 8 << 20, MACHINES_SHOWN = 6 };
 
@@ -353,6 +356,29 @@ static bool is_local_block(const xmlNode *disk)
     return false;
 }
 
+/* As libvirt sees it, which moves no such disk: by the file system of the file, or of the folder where it is to be. Of
+ * others (FUSE, and what this service may not see) it cannot be known: they count as shared. */
+static bool is_local_file(const xmlNode *disk)
+{
+    static const unsigned local[] = {EXT4_SUPER_MAGIC, XFS_SUPER_MAGIC, BTRFS_SUPER_MAGIC, F2FS_SUPER_MAGIC,
+                                     OVERLAYFS_SUPER_MAGIC};
+    AUTO(free_text) xmlChar *file = attribute(child(disk, "source"), "file");
+    char path[PATH_MAX];
+    struct statfs fs;
+    if (!file || file[0] != '/' || snprintf(path, sizeof(path), "%s", (const char *)file) >= (int)sizeof(path))
+        return false;
+    while (statfs(path, &fs) != 0) {
+        if ((errno != ENOENT && errno != ENOTDIR) || path[1] == '\0')
+            return false;
+        char *last = strrchr(path, '/');
+        last[last == path] = '\0';
+    }
+    for (size_t i = 0; i < sizeof(local) / sizeof(local[0]); i++)
+        if ((unsigned)fs.f_type == local[i])
+            return true;
+    return false;
+}
+
 /* In its source, or in that of an image below it. libxml2 bounds the depth. */
 static bool has_data_store(const xmlNode *n)
 {
@@ -370,6 +396,8 @@ static void take_devices(const xmlNode *root, struct vm_facts *f)
         f->disks++;
         if (attribute_is(disk, "type", "block"))
             f->has_local_disk |= is_local_block(disk);
+        else if (attribute_is(disk, "type", "file") && !attribute_is(disk, "device", "cdrom"))
+            f->has_local_disk |= is_local_file(disk);
         f->has_local_disk |= attribute_is(disk, "type", "volume") || attribute_is(disk, "type", "dir");
         f->has_host_device |= attribute_is(disk, "type", "nvme");
         f->has_data_store |= has_data_store(disk->children);

@@ -479,6 +479,13 @@ static bool is_whole(const char *path)
     return is;
 }
 
+/* A call failed and *e says why: but its answer may have been lost, or somebody else was first. */
+static void forgive(virDomainPtr dom, int wanted, struct error *e)
+{
+    if (virDomainIsActive(dom) == wanted)
+        *e = (struct error){0};
+}
+
 /* The definition is there, so that the guest outlives its power-off as one of this host. */
 static void restore(virConnectPtr conn, virDomainPtr dom, const struct vm_call *c, struct vm_outcome *ret)
 {
@@ -486,12 +493,14 @@ static void restore(virConnectPtr conn, virDomainPtr dom, const struct vm_call *
         error_set(&ret->error, ERR_CONDITION, "VM %s: what was saved to %.200s cannot be read on this host", c->name,
                   c->path);
         error_set_remedy(&ret->error, "mount the folder of the setting vm.save_path on every node");
-    } else if (virDomainRestoreFlags(conn, c->path, NULL, VIR_DOMAIN_SAVE_RUNNING) < 0 &&
-               virDomainIsActive(dom) != 1) {
-        fail(&ret->error, "restoring VM", c->name);
-    } else {
-        unlink(c->path); /* it is of no use any more; where this service may not write it stays */
+        return;
     }
+    if (virDomainRestoreFlags(conn, c->path, NULL, VIR_DOMAIN_SAVE_RUNNING) < 0) {
+        fail(&ret->error, "restoring VM", c->name);
+        forgive(dom, 1, &ret->error);
+    }
+    if (!ret->error.code)
+        unlink(c->path); /* it is of no use any more; where this service may not write it stays */
 }
 
 static void call_start(virConnectPtr conn, const struct vm_call *c, struct vm_outcome *ret)
@@ -507,10 +516,12 @@ static void call_start(virConnectPtr conn, const struct vm_call *c, struct vm_ou
     }
     if (is_too_late(c, ret))
         return;
-    if (c->path[0])
+    if (c->path[0]) {
         restore(conn, dom, c, ret);
-    else if (virDomainCreate(dom) < 0 && virDomainIsActive(dom) != 1)
+    } else if (virDomainCreate(dom) < 0) {
         fail(&ret->error, "starting VM", c->name);
+        forgive(dom, 1, &ret->error);
+    }
 }
 
 static int64_t deadline_of(const struct vm_call *c, int64_t default_ms)
@@ -563,8 +574,10 @@ static void call_shutdown(struct vm_host *h, const struct vm_call *c, struct vm_
 static void call_destroy(virConnectPtr conn, const struct vm_call *c, struct vm_outcome *ret)
 {
     AUTO(unref_domain) virDomainPtr dom = find(conn, c->name, &ret->error);
-    if (dom && virDomainDestroy(dom) < 0 && virDomainIsActive(dom) != 0 && !last_error_is(VIR_ERR_NO_DOMAIN))
+    if (dom && virDomainDestroy(dom) < 0 && !last_error_is(VIR_ERR_NO_DOMAIN)) {
         fail(&ret->error, "powering off VM", c->name);
+        forgive(dom, 0, &ret->error);
+    }
 }
 
 static void call_undefine(virConnectPtr conn, const struct vm_call *c, struct vm_outcome *ret)

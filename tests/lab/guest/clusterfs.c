@@ -1,8 +1,8 @@
 /*
- * Preloaded into the libvirtd of a lab node: lets /shared pass for a cluster
- * file system (GFS2). libvirt migrates a file-backed disk only if statfs(2)
- * names a shared file system; the nodes do share the folder, but the kernel of
- * the one machine below them calls it ext4. Without this the agent would need
+ * Preloaded into the libvirtd and the agent of a lab node: lets /shared pass for
+ * a cluster file system (GFS2). A file-backed disk is one that can be moved only
+ * if statfs(2) names a shared file system; the nodes do share the folder, but
+ * the kernel of the one machine below them calls it ext4. Without this the agent would need
  * VIR_MIGRATE_UNSAFE, which no real cluster should need.
  */
 #define _GNU_SOURCE

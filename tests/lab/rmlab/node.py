@@ -37,7 +37,7 @@ VIRTLOGD_CONF = "max_size = 0\n"
 
 # See guest/clusterfs.c.
 CLUSTERFS = "/usr/local/lib/ringmaster-lab/clusterfs.so"
-LIBVIRTD_UNIT = f"[Service]\nEnvironment=LD_PRELOAD={CLUSTERFS}\n"
+CLUSTERFS_UNIT = f"[Service]\nEnvironment=LD_PRELOAD={CLUSTERFS}\n"
 
 NETWORK = """[Match]
 Name=host0
@@ -128,10 +128,9 @@ def configure(node, nodes, join_file=None):
     write_file(top / "etc/libvirt/qemu-lockd.conf", LOCKD_CONF)
     write_file(top / "etc/libvirt/libvirtd.conf", LIBVIRTD_CONF)
     write_file(top / "etc/libvirt/virtlogd.conf", VIRTLOGD_CONF)
-    write_file(top / "etc/libvirt/hooks/qemu", (paths.LAB / "libvirt-hook").read_bytes(), 0o755)
     write_file(top / CLUSTERFS.lstrip("/"), guest_image.clusterfs().read_bytes())
-    write_file(top / "etc/systemd/system/libvirtd.service.d/clusterfs.conf",
-               LIBVIRTD_UNIT)
+    for service in ("libvirtd", "ringmasterd"):
+        write_file(top / f"usr/local/lib/systemd/system/{service}.service.d/clusterfs.conf", CLUSTERFS_UNIT)
     hook = (paths.LAB / "rebuild-hook").read_bytes()
     write_file(top / EXECUTOR.lstrip("/"), hook, 0o755)
     write_file(top / FENCE.lstrip("/"), (paths.LAB / "fence-hook").read_bytes(), 0o755)
