@@ -11,8 +11,17 @@ COUNT_MAX = 4
 DISK_BYTES = 64 << 20
 
 # tsc, no_timer_check: an emulated processor on a busy host is slower than the
-# kernel's tests of its clocks allow. pti: see libvirt-hook.
-DOMAIN = """<domain type='qemu'>
+# kernel's tests of its clocks allow.
+#
+# Memory of an odd size: Debian 12's QEMU 7.2 loses pages when it migrates a
+# guest without KVM. After it read and cleared the dirty bits of a whole number
+# of 256 KiB at once it lets the emulated processor go on writing through its
+# TLB, unnoted (mended in QEMU 9.0, commit 03bfc2188f: "Fix migration dirty
+# bitmap coherency with TCG memory access"). Page by page it does no such thing,
+# and that is how it reads the bits of a memory of any other size. libvirt knows
+# only whole MiB. Of guests that were migrated while they booted 2 of 24 broke,
+# and none of 55 of this size; KVM has no such fault.
+DOMAIN = """<domain type='qemu' xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'>
   <name>{name}</name>
   <uuid>{uuid}</uuid>
   <memory unit='MiB'>128</memory>
@@ -21,7 +30,7 @@ DOMAIN = """<domain type='qemu'>
     <type arch='x86_64' machine='pc-q35-7.2'>hvm</type>
     <kernel>/shared/vmlinuz</kernel>
     <initrd>/shared/initrd</initrd>
-    <cmdline>console=ttyS0 quiet panic=1 tsc=unstable no_timer_check pti=on</cmdline>
+    <cmdline>console=ttyS0 quiet panic=1 tsc=unstable no_timer_check</cmdline>
   </os>
   <features><acpi/></features>
   <cpu mode='custom' match='exact' check='none'>
@@ -44,6 +53,14 @@ DOMAIN = """<domain type='qemu'>
     <controller type='usb' model='none'/>
     <memballoon model='none'/>
   </devices>
+  <qemu:commandline>
+    <qemu:arg value='-object'/>
+    <qemu:arg value='memory-backend-ram,id=odd,size=131080K'/>
+    <qemu:arg value='-machine'/>
+    <qemu:arg value='memory-backend=odd'/>
+    <qemu:arg value='-m'/>
+    <qemu:arg value='131080K'/>
+  </qemu:commandline>
 </domain>
 """
 
