@@ -177,6 +177,12 @@ void core_fence_take_watchdog(struct core *c, const struct pending *p, const str
         promise(c);
 }
 
+/* Nothing of the cluster runs here any more. */
+static bool is_clear(const struct core *c)
+{
+    return vm_local_is_clear(c->vm_local) && task_local_is_clear(c->task_local);
+}
+
 static bool may_run(const struct guard_self *g)
 {
     return g->armed || g->was_left;
@@ -188,7 +194,7 @@ static enum watchdog_verb wanted_verb(const struct core *c)
     const struct guard_self *g = &c->guard;
     enum guard_now now = guard_self_now(g, c->now_ms);
     bool uses_it = g->note.watchdog_ms > 0;
-    bool is_needless = now == GUARD_FREE || (now == GUARD_OVER && vm_local_is_clear(c->vm_local));
+    bool is_needless = now == GUARD_FREE || (now == GUARD_OVER && is_clear(c));
     if (now == GUARD_FREE && g->has_watchdog && wanted_kind(c) == GUARD_WATCHDOG && is_in_contact(c, GUARD_BUDGET_MS))
         return WATCHDOG_PET;
     if (is_needless)
@@ -233,7 +239,7 @@ static void tell_changes(struct core *c)
 static void try_stop(struct core *c)
 {
     const struct guard_self *g = &c->guard;
-    bool is_over = guard_self_now(g, c->now_ms) == GUARD_OVER && vm_local_is_clear(c->vm_local);
+    bool is_over = guard_self_now(g, c->now_ms) == GUARD_OVER && is_clear(c);
     if (!c->is_stopping || c->has_stopped || may_run(g) || (g->note.on && !is_over))
         return;
     c->has_stopped = true;
@@ -385,7 +391,7 @@ void core_fence_lead(struct core *c, const struct node_views *v)
         }
         nodes[n] = (struct guard_node){.present = v->v.nodes[i++].present,
                                        .in_ring = c->ring_nodes > c->n_group,
-                                       .has_vms = vm_needs_fence(t, row.name),
+                                       .has_vms = vm_needs_fence(t, row.name) || task_is_on(t, row.name, NULL),
                                        .bound_ms = lease_bound_ms(&c->lease, c->db, row.nodeid)};
         STR_COPY(nodes[n++].name, row.name);
     }

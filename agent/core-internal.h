@@ -12,6 +12,7 @@
 #include "agent/vitals.h"
 #include "common/json.h"
 #include "common/proto.h"
+#include "task/task.h"
 #include "upgrade/level.h"
 #include "upgrade/run.h"
 #include "vm/outlook.h"
@@ -58,6 +59,7 @@ enum purpose {
     FOR_WATCHDOG,     /* the last verb */
     FOR_FENCE,        /* guard_leader's call */
     FOR_COPY,         /* db_call = the copy's index */
+    FOR_TASK,         /* task_local's call */
 };
 struct pending {
     uint64_t id;
@@ -202,6 +204,8 @@ struct core {
     struct lease lease;
     struct guard_self guard;
     struct guard_leader *guard_leader;
+    struct task_leader *task_leader;
+    struct task_local *task_local;
     struct level_copy copy;
     struct buf copy_bytes; /* taken by an apply function, not on the disk yet */
     uint64_t copy_of;      /* its index; 0: none */
@@ -272,6 +276,13 @@ void core_copy_encode(const struct db *db, const struct tables *t, const struct 
 void core_copy_take(struct core *c, const struct tables *t, const struct entry *e);
 void core_copy_step(struct core *c);
 void core_copy_ended(struct core *c, const struct pending *p, const struct error *e);
+
+/* core-tasks.c */
+void core_task_apply(struct tables *t, const struct entry *e, struct apply_result *ret);
+void core_task_look(struct core *c); /* this node's runs */
+void core_task_lead(struct core *c, const struct node_views *v);
+void core_task_outcome(struct core *c, uint64_t id, const struct task_outcome *o);
+void core_task_evicted(struct core *c);
 
 /* core-quorum.c */
 void core_quorum_view(const struct core *c, struct quorum_view *ret);

@@ -160,6 +160,11 @@ int core_apply_entry(void *ctx, struct tables *t, const struct entry *e, struct 
     case ENTRY_RUN_MOVE:
     case ENTRY_STEP_MOVE:
     case ENTRY_STEP_REPORT: upgrade_apply(t, e, ret); return 0;
+    case ENTRY_TASK_SET:
+    case ENTRY_TASK_REMOVE:
+    case ENTRY_TASK_START:
+    case ENTRY_TASK_END:
+    case ENTRY_TASK_NOTE: core_task_apply(t, e, ret); return 0;
     }
     return error_set(&ret->error, ERR_UNKNOWN_KIND,
                      "log entry %llu is of kind %u, which this release does not know: install the release that the "
@@ -219,6 +224,7 @@ static bool row_is_good(const struct table_row *row)
     struct job j;
     struct cluster_event e;
     struct guard g;
+    struct task k;
     switch (row->table) {
     case TABLE_CLUSTER: return cluster_row_is_good(row);
     case TABLE_NODE: return node_row_is_good(row);
@@ -230,6 +236,7 @@ static bool row_is_good(const struct table_row *row)
     case TABLE_WITNESS: return witness_row_is_good(row);
     case TABLE_RUN: return run_row_is_good(row);
     case TABLE_STEP: return step_row_is_good(row);
+    case TABLE_TASK: return task_decode(row->value, &k) == 0 && str_eq(row->key, k.d.name);
     default: return true;
     }
 }
@@ -721,6 +728,7 @@ static void become_evicted(struct core *c)
     error_set(&e, ERR_CONDITION, "this node was evicted from its cluster; the request may still be carried out");
     core_end_waiters(c, &e);
     core_act_for(c, ACT_COROSYNC, FOR_COROSYNC, NULL)->corosync = COROSYNC_STOP;
+    core_task_evicted(c);
 }
 
 static void step_level(struct core *c, struct node_views *v)
@@ -761,6 +769,7 @@ static void look_as_member(struct core *c, struct node_views *v)
         core_fence_look(c);
     if (is_admitted)
         upgrade_local_step(c->upgrade_local, t, c->identity.node, core_is_quorate(c), c->now_ms, &uenv);
+    core_task_look(c);
     if (c->has_facts) {
         vm_local_step(c->vm_local, t, &v->vms.v, &self, c->now_ms, &venv);
         step_level(c, v);
@@ -769,13 +778,13 @@ static void look_as_member(struct core *c, struct node_views *v)
 
 /* ---- Steps of the leader ---- */
 
-/* A VM that was lost and is about to be started again by its node is moved away first, too. */
+/* A VM that was lost and is about to be started again by its node is moved away first, too; a task is waited for. */
 static bool env_is_drained(void *ctx, const char *node)
 {
     struct core *c = ctx;
     const struct tables *t = db_tables(c->db);
     struct vm v;
-    if (vm_leader_owes(c->vm_leader, node))
+    if (vm_leader_owes(c->vm_leader, node) || task_is_on(t, node, NULL))
         return false;
     for (bool more = vm_next(t, NULL, &v); more; more = vm_next(t, v.name, &v))
         if ((str_eq(v.node, node) && (v.state == VM_RUNNING || v.op != VM_OP_NONE || vm_is_lost(&v))) ||
@@ -858,6 +867,8 @@ static void become_leader(struct core *c)
     c->upgrade_leader = upgrade_leader_new();
     guard_leader_free(c->guard_leader);
     c->guard_leader = guard_leader_new();
+    task_leader_free(c->task_leader);
+    c->task_leader = task_leader_new();
     recall_presence(c);
     log_notice(c->log, "%s leads from term %llu on", c->identity.node, (unsigned long long)db_term(c->db));
 }
@@ -880,6 +891,7 @@ static void look_as_leader(struct core *c, const struct node_views *v)
     vm_failover_step(c->vm_failover, t, &v->vms.v, &venv);
     vm_leader_step(c->vm_leader, t, &v->vms.v, c->now_ms, &venv);
     upgrade_leader_step(c->upgrade_leader, t, &v->v, c->now_ms, c->wall_ms, &uenv);
+    core_task_lead(c, v);
 }
 
 void core_look(struct core *c)

@@ -33,6 +33,7 @@ void core_action_done(struct core_action *a)
     free(a->ask);
     free(a->site);
     buf_done(&a->sealed);
+    free(a->task);
     *a = (struct core_action){0};
 }
 
@@ -565,6 +566,7 @@ static void take_outcome(struct core *c, const struct core_event *ev)
     case FOR_WATCHDOG: core_fence_take_watchdog(c, &p, &ev->error); break;
     case FOR_FENCE: core_fence_take_command(c, ev->id, ev->hook); break;
     case FOR_COPY: core_copy_ended(c, &p, &ev->error); break;
+    case FOR_TASK: core_task_outcome(c, ev->id, ev->task); break;
     }
 }
 
@@ -694,6 +696,8 @@ struct core *core_new(const struct core_params *p)
     c->upgrade_local = upgrade_local_new();
     c->vm_failover = vm_failover_new();
     c->guard_leader = guard_leader_new();
+    c->task_leader = task_leader_new();
+    c->task_local = task_local_new();
     c->guard.has_watchdog = p->has_watchdog;
     c->guard.note = p->note;
     if (p->identity) {
@@ -723,6 +727,8 @@ void core_free(struct core *c)
     upgrade_local_free(c->upgrade_local);
     vm_failover_free(c->vm_failover);
     guard_leader_free(c->guard_leader);
+    task_leader_free(c->task_leader);
+    task_local_free(c->task_local);
     host_facts_done(&c->facts);
     core_wipe(c->deferred.text);
     core_witness_done(&c->witness);
@@ -773,7 +779,8 @@ static void route(struct core *c, const struct core_event *ev)
     case EV_WITNESS:
     case EV_WITNESS_ASKED:
     case EV_WATCHDOG:
-    case EV_COPIED: take_outcome(c, ev); break;
+    case EV_COPIED:
+    case EV_TASK: take_outcome(c, ev); break;
     }
 }
 

@@ -19,6 +19,7 @@
 #include "agent/io/watchdog.h"
 #include "agent/witness-call.h"
 #include "common/proto.h"
+#include "task/io/runner.h"
 #include "upgrade/io/executor.h"
 #include "vm/io/libvirt.h"
 
@@ -32,6 +33,7 @@ enum pool_id {
     POOL_COROSYNC, /* configuration and service: one after the other */
     POOL_VM,       /* what may last: start, shut down, migrate */
     POOL_VM_LOOK,  /* list, cancel: never behind a migration */
+    POOL_TASK,     /* begins tasks and looks at them: while systemd does not answer it holds these threads */
     POOL_FENCE,    /* what must not wait for any of those */
     POOL_HOST,     /* a look at the host: lost storage or a frozen corosync holds this thread */
     POOL_TLS,      /* answers to other nodes, snapshots */
@@ -46,7 +48,7 @@ static const struct {
     [POOL_STORE] = {"rm-store", 1}, [POOL_RING] = {"rm-ring", 1}, [POOL_DEVICE] = {"rm-device", 1},
     [POOL_COROSYNC] = {"rm-corosync", 1}, [POOL_VM] = {"rm-vm", 4}, [POOL_VM_LOOK] = {"rm-vm-look", 1},
     [POOL_FENCE] = {"rm-fence", 4}, [POOL_HOST] = {"rm-host", 1}, [POOL_TLS] = {"rm-tls", 4},
-    [POOL_WORK] = {"rm-work", 4},
+    [POOL_WORK] = {"rm-work", 4},    [POOL_TASK] = {"rm-task", 2},
 };
 
 /* A node that waits for an answer over TLS. */
@@ -107,6 +109,7 @@ struct exec_job {
     struct buf bytes;
     struct vm_outcome vm;
     struct hook_outcome hook;
+    struct task_outcome task;
     struct host_facts facts;
     struct host_vitals vitals;
     struct token_outcome token;
@@ -487,6 +490,13 @@ static void run_copy(struct worker_job *job)
     copy_keep("", j->a.text, buf_slice(&j->a.bytes), &j->ev.error);
 }
 
+static void run_task(struct worker_job *job)
+{
+    struct exec_job *j = (struct exec_job *)job;
+    j->ev.task = &j->task;
+    runner_call(j->a.task, &j->task);
+}
+
 static void run_issue(struct worker_job *job)
 {
     struct exec_job *j = (struct exec_job *)job;
@@ -522,6 +532,7 @@ static const struct performer {
     [ACT_FETCH] = {POOL_WORK, run_fetch, EV_FETCHED},
     [ACT_COROSYNC] = {POOL_COROSYNC, run_corosync, EV_COROSYNC},
     [ACT_COPY] = {POOL_WORK, run_copy, EV_COPIED},
+    [ACT_TASK] = {POOL_TASK, run_task, EV_TASK},
 };
 
 static void job_free(struct exec_job *j)
@@ -557,6 +568,8 @@ static enum pool_id pool_of(const struct core_action *a)
         return POOL_FENCE;
     if (a->type == ACT_VM && a->vm.verb == VM_CALL_PARSE)
         return POOL_WORK; /* looks at the disks' file systems, which may hang */
+    if (a->type == ACT_TASK && a->task->verb == TASK_CALL_STOP_ALL)
+        return POOL_FENCE;
     return a->type == ACT_VM && looks ? POOL_VM_LOOK : performers[a->type].pool;
 }
 

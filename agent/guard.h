@@ -94,7 +94,7 @@ struct guard_node {
     char name[NODE_NAME_MAX];
     bool present;     /* its agent is */
     bool in_ring;     /* some agent is missing whose node still is in corosync's ring: it may be started again soon */
-    bool has_vms;     /* some VM is, or may be, on it */
+    bool has_vms;     /* some VM is, or may be, on it, or a task runs there */
     int64_t bound_ms; /* no contact of it is later (lease_bound_ms) */
 };
 struct guard_env {

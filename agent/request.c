@@ -1396,6 +1396,131 @@ static void do_witness_remove(struct request *r)
     propose(r, ENTRY_WITNESS_SET, &b);
 }
 
+/* ---- Tasks ---- */
+
+static void do_task_list(struct request *r)
+{
+    answer_with(r, "tasks", status_tasks_json(r->c));
+}
+
+/* The task that an argument names; false, and answered, when there is none. */
+static bool want_task(struct request *r, struct task *ret)
+{
+    const char *name = want_str(r, "name", TASK_NAME_MAX);
+    if (!name)
+        return false;
+    if (task_get(core_tables(r->c), name, ret) == 0)
+        return true;
+    refuse(r, ERR_NO_OBJECT, "clusterctl task list", "no task %s in this cluster", name);
+    return false;
+}
+
+static void do_task_show(struct request *r)
+{
+    struct task k;
+    if (want_task(r, &k))
+        answer_with(r, "task", status_task_json(r->c, &k));
+}
+
+static void task_answered(struct core *c, struct waiter *w, const struct error *e)
+{
+    struct json *data = NULL;
+    struct task k;
+    if (!e->code && task_get(core_tables(c), w->name, &k) == 0) {
+        data = json_object_new();
+        json_set(data, "task", status_task_json(c, &k));
+    }
+    core_reply(c, w->client, w->verb, &w->request_id, e, data);
+}
+
+static void wait_task(const struct request *r, struct waiter *w)
+{
+    wait_named(r, w, task_answered);
+}
+
+static void take_arguments(struct request *r, struct task_definition *d)
+{
+    const struct json *all = json_get(r->args, "arguments");
+    if (all && !json_is_array(all)) {
+        refuse(r, ERR_USAGE, NULL, "%s: argument 'arguments' is an array of texts", r->verb);
+        return;
+    }
+    for (size_t i = 0; i < json_count(all) && !r->done; i++) {
+        const struct json *one = json_at(all, i);
+        if (!json_is_str(one))
+            refuse(r, ERR_USAGE, NULL, "%s: argument 'arguments' is an array of texts", r->verb);
+        else if (task_definition_add(d, json_str(one, "")))
+            refuse(r, ERR_USAGE, "put them into a file that the command reads",
+                   "%s: a command takes up to %d arguments, of %d bytes together", r->verb, TASK_ARGUMENTS_N_MAX,
+                   TASK_ARGUMENTS_MAX);
+    }
+}
+
+/* False, and answered, when something is missing or too long; what it says is checked when it is whole. */
+static bool want_definition(struct request *r, struct task_definition *d)
+{
+    const char *name = want_str(r, "name", TASK_NAME_MAX);
+    const char *command = r->done ? NULL : want_str(r, "command", TASK_COMMAND_MAX);
+    const char *calendar = r->done ? NULL : may_str(r, "calendar", CALENDAR_TEXT_MAX);
+    const char *affinity = r->done ? NULL : may_str(r, "affinity", 32);
+    int64_t seconds = may_int(r, "timeout_seconds", TASK_TIMEOUT_MS / 1000, 1, TASK_TIMEOUT_MAX_MS / 1000);
+    if (!r->done)
+        take_arguments(r, d);
+    if (r->done)
+        return false;
+    STR_COPY(d->name, name);
+    STR_COPY(d->command, command);
+    STR_COPY(d->calendar, calendar);
+    d->timeout_ms = seconds * 1000;
+    d->affinity = str_eq(affinity, "native-level") ? TASK_NATIVE_LEVEL : TASK_ANY;
+    if (!affinity[0] || str_eq(affinity, task_affinity_name(d->affinity)))
+        return true;
+    refuse(r, ERR_USAGE, NULL, "%s: the affinity is any or native-level, not '%s'", r->verb, affinity);
+    return false;
+}
+
+static void do_task_add(struct request *r)
+{
+    struct task k = {.after_ms = r->c->wall_ms};
+    struct error e = {0};
+    struct buf b = {0};
+    int64_t next_ms;
+    if (!want_definition(r, &k.d))
+        return;
+    if (task_definition_check(&k.d, &e)) {
+        answer(r, &e, NULL);
+        return;
+    }
+    if (k.d.calendar[0] && task_next_ms(&k, &next_ms)) {
+        refuse(r, ERR_USAGE, NULL, "calendar expression '%s': all that it names is past", k.d.calendar);
+        return;
+    }
+    task_entry_set(&k.d, &b);
+    propose(r, ENTRY_TASK_SET, &b);
+}
+
+static void do_task_remove(struct request *r)
+{
+    struct task k;
+    struct buf b = {0};
+    if (!want_task(r, &k))
+        return;
+    task_entry_remove(k.d.name, &b);
+    propose(r, ENTRY_TASK_REMOVE, &b);
+}
+
+static void do_task_run(struct request *r)
+{
+    struct task k;
+    struct task_note n = {.verb = TASK_NOTE_REQUEST};
+    struct buf b = {0};
+    if (!want_task(r, &k))
+        return;
+    STR_COPY(n.name, k.d.name);
+    task_entry_note(&n, &b);
+    propose(r, ENTRY_TASK_NOTE, &b);
+}
+
 /* ---- Cancelling ---- */
 
 /* The job as it is now: the wish is recorded, its end comes later. */
@@ -1505,6 +1630,11 @@ static const struct verb {
     {"vm.set", ACCESS_ADMIN, FOR_MEMBERS, do_vm_set, wait_vm},
     {"vm.upgrade-version", ACCESS_ADMIN, FOR_MEMBERS, do_vm_upgrade_version, wait_vm},
     {"vm.rollback-version", ACCESS_ADMIN, FOR_MEMBERS, do_vm_rollback_version, wait_vm},
+    {"task.list", ACCESS_READ, FOR_MEMBERS, do_task_list, NULL},
+    {"task.show", ACCESS_READ, FOR_MEMBERS, do_task_show, NULL},
+    {"task.add", ACCESS_ADMIN, FOR_MEMBERS, do_task_add, wait_task},
+    {"task.run", ACCESS_ADMIN, FOR_MEMBERS, do_task_run, wait_task},
+    {"task.remove", ACCESS_ADMIN, FOR_MEMBERS, do_task_remove, wait_plain},
     {"quorum.show", ACCESS_READ, FOR_MEMBERS, do_quorum_show, NULL},
     {"witness.show", ACCESS_READ, FOR_MEMBERS, do_witness_show, NULL},
     {"witness.set", ACCESS_ADMIN, FOR_MEMBERS, do_witness_set, NULL},

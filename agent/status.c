@@ -251,6 +251,69 @@ static void set_vms(struct json *data, const struct core *c, const struct vm_vie
     json_set(data, "vms", list);
 }
 
+/* ---- tasks */
+
+static bool is_here(const struct core *c, const char *node)
+{
+    struct node n = {0};
+    bool is = node_get(db_tables(c->db), node, &n) == 0 && !uuid_is_nil(&n.replica) &&
+              db_replica_progress(c->db, &n.replica).present;
+    node_done(&n);
+    return is;
+}
+
+/* Of a run whose node is away nobody knows how it goes. */
+struct json *status_task_json(const struct core *c, const struct task *k)
+{
+    struct json *o = task_json(k, c->wall_ms);
+    if (k->state == TASK_RUNNING && !is_here(c, k->node)) {
+        json_set_str(o, "state", "unknown");
+        json_set_str(o, "why", "its node is away, and may still run it: it goes on when that node is back or fenced");
+    }
+    return o;
+}
+
+struct json *status_tasks_json(const struct core *c)
+{
+    const struct tables *t = db_tables(c->db);
+    struct json *all = json_array_new();
+    struct task k;
+    for (bool more = task_next(t, NULL, &k); more; more = task_next(t, k.d.name, &k))
+        json_append(all, status_task_json(c, &k));
+    return all;
+}
+
+static void health_of_task(struct health *h, const struct core *c, const struct task *k)
+{
+    char remedy[ERROR_REMEDY_MAX];
+    const char *name = k->d.name;
+    struct node n = {0};
+    snprintf(remedy, sizeof remedy, "clusterctl task show %s", name);
+    if (k->state == TASK_IDLE && k->blocked)
+        health_add(h, WARNING, "TASK_BLOCKED", name, "clusterctl level raise, when all nodes are upgraded",
+                   "task %s is blocked until the level is raised: no member's platform is that of the level", name);
+    else if (k->state == TASK_RUNNING && !is_here(c, k->node))
+        health_add(h, WARNING, "TASK_UNKNOWN", name, "start that node; if it is lost: clusterctl node evict it",
+                   "task %s ran on %s, which is away: it is not begun elsewhere before that node is back or fenced",
+                   name, k->node);
+    else if (k->result > TASK_DONE)
+        health_add(h, WARNING, "TASK_FAILED", name, remedy, "the last run of task %s, on %s, is %s%s%s", name,
+                   k->last_node, task_result_name(k->result), k->output[0] ? ": " : "", k->output);
+    if (k->state == TASK_RUNNING && node_get(db_tables(c->db), k->node, &n) == 0 && n.state == NODE_DRAINING)
+        health_add(h, OK, "DRAIN_WAITS", k->node, remedy, "the drain of %s waits for task %s, %lld s at most", k->node,
+                   name, (long long)((k->started_ms + k->d.timeout_ms - c->wall_ms + 999) / 1000));
+    node_done(&n);
+}
+
+static void set_tasks(struct json *data, const struct core *c, struct health *h)
+{
+    struct task k;
+    const struct tables *t = db_tables(c->db);
+    json_set(data, "tasks", status_tasks_json(c));
+    for (bool more = task_next(t, NULL, &k); more; more = task_next(t, k.d.name, &k))
+        health_of_task(h, c, &k);
+}
+
 static struct json *jobs_json(const struct tables *t)
 {
     struct json *all = json_array_new();
@@ -545,6 +608,7 @@ struct json *status_json(struct core *c, bool all_vms)
     set_vms(data, c, &v->vms, all_vms, &h);
     json_set(data, "run", run_newest(t, &r) ? json_null_new() : run_json(t, &r, c->wall_ms));
     json_set(data, "jobs", jobs_json(t));
+    set_tasks(data, c, &h);
     json_set(data, "health", health_json(c, v, &h));
     node_views_done(v);
     free(v);

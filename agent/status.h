@@ -13,6 +13,7 @@
  *   vm_counts {total, listed: in vms, states: {running, stopped, starting, stopping, migrating, failed, unknown}}
  *   run      run_json or null
  *   jobs     running ones
+ *   tasks    [task_json], all
  *   health   [{code, severity: "ok"|"warning"|"critical", object, text, remedy}], worst first */
 #pragma once
 
@@ -23,6 +24,10 @@ enum { STATUS_VMS_MAX = 200 };
 
 struct json *status_json(struct core *c, bool all_vms);
 struct json *status_nodes_json(struct core *c);
+struct task;
+struct json *status_tasks_json(const struct core *c);
+/* state is "unknown" while it runs on a node that is away. */
+struct json *status_task_json(const struct core *c, const struct task *k);
 /* A VM as it may be shown: state is "unknown" while its owner is away, for nobody can know whether it still runs there;
  * reported_state is what was reported last. */
 struct vm;

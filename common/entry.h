@@ -51,6 +51,12 @@ enum entry_kind {
     ENTRY_RUN_MOVE = 62,    /* run state, compare and set */
     ENTRY_STEP_MOVE = 63,   /* step state, compare and set */
     ENTRY_STEP_REPORT = 64, /* what a rebuild's executor says */
+    /* task */
+    ENTRY_TASK_SET = 70,
+    ENTRY_TASK_REMOVE = 71,
+    ENTRY_TASK_START = 72, /* a member is to run it */
+    ENTRY_TASK_END = 73,   /* how the run ended */
+    ENTRY_TASK_NOTE = 74,  /* asked for by hand, claimed by the member, blocked … (task/task.h) */
 };
 
 enum { ENTRY_SIZE_MAX = 256 * 1024 };

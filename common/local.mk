@@ -3,6 +3,8 @@
 
 libringmaster_base_a_SOURCES += common/buf.c
 libringmaster_base_a_SOURCES += common/buf.h
+libringmaster_base_a_SOURCES += common/calendar.c
+libringmaster_base_a_SOURCES += common/calendar.h
 libringmaster_base_a_SOURCES += common/entry.h
 libringmaster_base_a_SOURCES += common/err.c
 libringmaster_base_a_SOURCES += common/err.h

@@ -28,6 +28,7 @@ enum table_id {            /* key -> row; numbers are on disk and on the wire: n
     TABLE_RUN = 20,        /* run id (UUID) -> struct run (upgrade/run.h) */
     TABLE_STEP = 21,       /* run id '/' 3-digit position -> struct step (upgrade/run.h) */
     TABLE_OBLIGATION = 22, /* what must be undone, by whoever leads (upgrade/run.h) */
+    TABLE_TASK = 23,       /* task name -> struct task (task/task.h) */
     TABLE_MAX = 32,
 };
 

@@ -99,7 +99,7 @@ int unit_result(const char *unit, struct unit_result *ret, struct error *e)
     const char *argv[] = {"/usr/bin/systemctl",
                           "show",
                           "--no-pager",
-                          "--property=LoadState,Description,Result,ExecMainCode,ExecMainStatus",
+                          "--property=LoadState,Description,Result,ExecMainCode,ExecMainStatus,InvocationID",
                           unit,
                           NULL};
     AUTO(freep) char *text = NULL;
@@ -111,6 +111,7 @@ int unit_result(const char *unit, struct unit_result *ret, struct error *e)
     if (!property(text, "LoadState", load, sizeof(load)) || !property(text, "Result", result, sizeof(result)) ||
         !property(text, "ExecMainCode", code, sizeof(code)) ||
         !property(text, "ExecMainStatus", status, sizeof(status)) ||
+        !property(text, "InvocationID", r.invocation, sizeof(r.invocation)) ||
         !property(text, "Description", r.description, sizeof(r.description)))
         return error_set(e, ERR_MALFORMED, "systemctl show %s does not say how it ended", unit);
     long how = strtol(code, NULL, 10); /* as in siginfo_t: CLD_EXITED, CLD_KILLED, CLD_DUMPED; 0: did not run */
@@ -120,6 +121,12 @@ int unit_result(const char *unit, struct unit_result *ret, struct error *e)
     r.exit_code = how == CLD_EXITED ? (int)strtol(status, NULL, 10) : -1;
     *ret = r;
     return 0;
+}
+
+int unit_kill(const char *unit, struct error *e)
+{
+    const char *argv[] = {"/usr/bin/systemctl", "kill", "--kill-whom=all", "--signal=SIGKILL", unit, NULL};
+    return process_must(argv, SYSTEMCTL_MS, NULL, e);
 }
 
 int units_take_corosync(struct error *e)

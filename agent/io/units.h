@@ -22,8 +22,12 @@ struct unit_result {
     bool timed_out;
     int exit_code; /* -1: by signal */
     char description[128];
+    char invocation[40]; /* names this run of it in the journal */
 };
 int unit_result(const char *unit, struct unit_result *ret, struct error *e);
+
+/* Whatever processes are left in it, at once; it stays as it is otherwise. None there is success. */
+int unit_kill(const char *unit, struct error *e);
 
 /* The agent alone starts corosync, once it knows the membership (design 2, rule 6): not at boot, and not with whatever
  * configuration its package or an earlier cluster left. Stops it, and keeps it from starting by itself. */

@@ -9,6 +9,8 @@
  *   in half of the seeds also: two sites lose one another, agents are frozen and go on, clocks jump by up to an hour,
  *   and, in most of these, there is a witness, which some nodes do not reach and which does not say what became of a
  *   write
+ *   in half of the seeds there are two cluster tasks, one of them native to its level, due every minute or two, and
+ *   the operator runs them by hand now and then;
  * and the operator also migrates, stops and starts VMs, pauses and resumes; in a third of the seeds he approves each
  * node, in a third two nodes may be out at once, in a third he rolls the upgrade back once and begins anew. When the
  * faults stop everything must come to its end within END_MS: the run is done, the level raised, one leader, one state,
@@ -18,6 +20,7 @@
 #include <stdarg.h>
 
 #include "agent/cluster.h"
+#include "task/task.h"
 #include "upgrade/level.h"
 #include "upgrade/run.h"
 #include "vm/vm.h"
@@ -28,6 +31,7 @@ enum {
     BEGIN_MS = 120000,
     END_MS = 90 * 60000,
     SETTLE_MS = 60000,
+    TASKS_END_MS = 6 * 60000,
     ASK_MS = 30000,
     OPERATOR_MS = 2000,
 };
@@ -52,6 +56,8 @@ struct play {
     size_t survivor;
     uint64_t force_ask;
     unsigned n_forced;
+    struct prng tasks;
+    bool has_tasks;
     struct prng run; /* how he upgrades */
     bool approves, rolls_back, rolled_back;
     uint32_t max_unavailable;
@@ -591,6 +597,17 @@ static bool is_upgraded(const struct tables *t)
     return all;
 }
 
+static const char *const task_names[] = {"report", "dedup"}; /* the second is native to its level */
+
+/* True: he asked for one. */
+static bool run_task(struct play *p)
+{
+    if (!p->has_tasks || prng_below(&p->tasks, 25) != 0)
+        return false;
+    ask(p, "task.run", args_of("name", task_names[prng_below(&p->tasks, 2)]));
+    return true;
+}
+
 static void operate(struct play *p)
 {
     struct world *w = p->w;
@@ -599,7 +616,7 @@ static void operate(struct play *p)
         return;
     p->operator_ms = w->now_ms + OPERATOR_MS;
     const struct tables *t = world_tables(w);
-    if (t == NULL)
+    if (t == NULL || run_task(p))
         return;
     if (run_newest(t, &r) == 0 && (r.state != RUN_CANCELLED || resume_left_over(p, &r)))
         drive_run(p, &r);
@@ -670,6 +687,43 @@ static void set_up_fencing(struct play *p)
     expect(p, 0, "cluster.config.set", args);
 }
 
+static void set_up_tasks(struct play *p)
+{
+    for (size_t i = 0; i < 2 && p->has_tasks; i++) {
+        struct json *args = args_of("name", task_names[i]);
+        json_set_str(args, "command", "/usr/lib/tasks/run");
+        json_set_str(args, "calendar", prng_below(&p->tasks, 2) == 0 ? "minutely" : "*:0/2:30");
+        json_set_str(args, "affinity", i == 1 ? "native-level" : "any");
+        json_set_int(args, "timeout_seconds", 20 + (int64_t)prng_below(&p->tasks, 100));
+        expect(p, 0, "task.add", args);
+    }
+}
+
+static bool is_run_since(const struct play *p, const char *name, uint64_t runs)
+{
+    struct task k;
+    const struct tables *t = world_tables(p->w);
+    return t != NULL && task_get(t, name, &k) == 0 && k.state == TASK_IDLE && !k.requested && k.runs > runs;
+}
+
+/* What is due is done in the end: every member may now. */
+static void end_tasks(struct play *p)
+{
+    struct world *w = p->w;
+    for (size_t i = 0; i < 2 && p->has_tasks && world_fault(w) == NULL; i++) {
+        struct task k = {0};
+        int64_t until = w->now_ms + TASKS_END_MS;
+        task_get(world_tables(w), task_names[i], &k);
+        if (k.state == TASK_IDLE)
+            json_free(world_ask_and_wait(w, world_leader(w), "task.run", args_of("name", task_names[i]), ASK_MS));
+        while (world_fault(w) == NULL && !is_run_since(p, task_names[i], k.runs))
+            if (!world_run(w, w->now_ms + 100) || w->now_ms >= until) {
+                world_fail(w, "task %s is due, and not done", task_names[i]);
+                return;
+            }
+    }
+}
+
 static void begin(struct play *p)
 {
     struct world *w = p->w;
@@ -683,6 +737,7 @@ static void begin(struct play *p)
     expect(p, 0, "cluster.config.set", args);
     set_up_quorum(p);
     set_up_fencing(p);
+    set_up_tasks(p);
     for (size_t i = 0; i < VMS; i++) {
         snprintf(vm, sizeof(vm), "vm%zu", i + 1);
         if (!expect(p, 0, "vm.add", vm_add_args(vm, w->nodes[i % w->n].name, "pc-q35-7.2", "")) ||
@@ -706,6 +761,7 @@ static void check_vm(struct play *p, const struct vm *v, bool was_faulty)
 static void end(struct play *p, bool was_faulty)
 {
     struct world *w = p->w;
+    end_tasks(p);
     if (!wait_until_settled(p, SETTLE_MS))
         return;
     const struct tables *t = world_tables(w);
@@ -772,6 +828,8 @@ bool coresim_run(uint64_t seed, const struct sim_options *options)
     p.approves = prng_below(&p.run, 3) == 0;
     p.max_unavailable = prng_below(&p.run, 3) == 0 ? 2 : 1;
     p.rolls_back = prng_below(&p.run, 3) == 0;
+    p.tasks = prng_new(seed ^ 0x7a5c5);
+    p.has_tasks = prng_below(&p.tasks, 2) == 0;
     bool was_faulty = prng_below(&prng, 4) != 0;
     begin(&p);
     p.is_faulty = was_faulty;

@@ -21,6 +21,7 @@ tests_sim_ringmaster_sim_SOURCES += tests/sim/main.c
 tests_sim_ringmaster_sim_SOURCES += tests/sim/net.c tests/sim/net.h
 tests_sim_ringmaster_sim_SOURCES += tests/sim/perform.c
 tests_sim_ringmaster_sim_SOURCES += tests/sim/scenario.c tests/sim/scenario.h
+tests_sim_ringmaster_sim_SOURCES += tests/sim/tasks.c
 tests_sim_ringmaster_sim_SOURCES += tests/sim/world.c tests/sim/world.h
 dist_check_SCRIPTS += tests/sim/run-core-seeds.sh
 dist_check_SCRIPTS += tests/sim/run-seeds.sh

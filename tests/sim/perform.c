@@ -33,6 +33,8 @@ static void deliver_outcome(struct world *w, struct errand *j)
         j->ev.vm = &j->vm;
     else if (j->ev.type == EV_HOOK)
         j->ev.hook = &j->hook;
+    else if (j->ev.type == EV_TASK)
+        j->ev.task = &j->task;
     else if (j->ev.type == EV_FACTS)
         j->ev.facts = &j->facts;
     else if (j->ev.type == EV_VITALS)
@@ -474,6 +476,12 @@ static void perform_vm(struct world *w, struct errand *j)
     world_answer(w, j, EV_VM, CALL_MS);
 }
 
+static void perform_task(struct world *w, struct errand *j)
+{
+    if (!is_lost(w, j) && !waits_for_thaw(w, j))
+        tasks_call(w, j);
+}
+
 /* ---- what is done at once -------------------------------------------------------------------------------------- */
 
 static void send(struct world *w, size_t node, const struct core_action *a)
@@ -596,7 +604,7 @@ static void (*const performers[])(struct world *w, struct errand *j) = {
     [ACT_TOKEN] = perform_token, [ACT_FOUND] = perform_found, [ACT_JOIN] = ask_peer,     [ACT_FETCH] = perform_fetch,
     [ACT_VITALS] = perform_vitals, [ACT_COROSYNC] = perform_corosync,
     [ACT_WITNESS] = perform_witness, [ACT_WITNESS_ASK] = perform_ask,
-    [ACT_COPY] = perform_copy,
+    [ACT_COPY] = perform_copy,       [ACT_TASK] = perform_task,
 };
 
 static void submit(struct world *w, size_t node, struct core_action *a)

@@ -31,6 +31,8 @@
  *   fail-fences NODE N                its fence command fails so often, and leaves it on
  *   dirty VM MS                       its moves end only when it may stand still for so many milliseconds
  *   deaf VM N                         it does not hear so many requests to power off
+ *   slow-task TASK TIME               how long its program takes (10 s)
+ *   fail-task TASK N                  so many runs of it fail
  *   fail-moves VM N | fail-rebuilds NODE N | slow-rebuilds NODE TIME | no-rejoin NODE | rejoin NODE
  *
  * CONDITION:
@@ -38,6 +40,10 @@
  *   vm VM STATE [NODE]                what the cluster says of it, and where
  *   vm VM on NODE|nowhere             where it really runs
  *   vm VM restarts N                  how often it was booted after the first time
+ *   task TASK STATE [NODE]            what the cluster says of it, and where: idle, due, starting, running, blocked
+ *   task TASK last RESULT [NODE]      how its last run ended: done, failed, timed-out, lost; none
+ *   task TASK on NODE|nowhere         where it really runs
+ *   task TASK starts N                how often its program was really begun
  *   node NODE state STATE | node NODE release RELEASE | node NODE rebuilds N
  *   node NODE fencing off|none|watchdog|promise       what it promises
  *   node NODE fencing waiting|fenced                  what the cluster does about it
@@ -55,6 +61,7 @@
 
 #include "agent/cluster.h"
 #include "agent/guard.h"
+#include "task/task.h"
 #include "tests/sim/diff.h"
 #include "tests/sim/world.h"
 #include "upgrade/level.h"
@@ -413,6 +420,36 @@ static bool is_vm(struct scenario *s, const struct words *c, const struct tables
     return is_vm_row(c, t, seen);
 }
 
+/* As `task list` shows it. */
+static bool is_task_row(struct scenario *s, const struct words *c, const struct tables *t, struct seen *seen)
+{
+    struct task k;
+    see(seen, "there is no such task");
+    if (task_get(t, word(c, 1), &k) != 0)
+        return false;
+    AUTO(json_freep) struct json *o = task_json(&k, world_wall_ms(s->w, world_leader(s->w)));
+    bool is_last = is(c, 2, "last");
+    const char *state = json_str(json_path(o, is_last ? "last.result" : "state"), "none"),
+               *node = json_str(json_path(o, is_last ? "last.node" : "node"), "none");
+    see(seen, "it is %s on %s", state, node);
+    size_t at = is_last ? 3 : 2;
+    return is(c, at, state) && (c->n <= at + 1 || is(c, at + 1, node));
+}
+
+static bool is_task(struct scenario *s, const struct words *c, const struct tables *t, struct seen *seen)
+{
+    size_t at = task_host(s->w, word(c, 1));
+    if (is(c, 2, "on")) {
+        see(seen, "it runs on %s", at < s->w->n ? s->w->nodes[at].name : "no host");
+        return is(c, 3, at < s->w->n ? s->w->nodes[at].name : "nowhere");
+    }
+    if (is(c, 2, "starts")) {
+        see(seen, "it was begun %u times", world_task(s->w, word(c, 1))->starts);
+        return world_task(s->w, word(c, 1))->starts == number_of(s, word(c, 3));
+    }
+    return t != NULL && is_task_row(s, c, t, seen);
+}
+
 static bool is_node(struct scenario *s, const struct words *c, const struct tables *t, struct seen *seen)
 {
     struct node n = {0};
@@ -500,6 +537,8 @@ static bool holds(struct scenario *s, const struct words *c, struct seen *seen)
         return !is_health(s, c, seen);
     if (is(c, 0, "vm") && (is(c, 2, "on") || is(c, 2, "restarts")))
         return is_vm(s, c, t, seen);
+    if (is(c, 0, "task") && (is(c, 2, "on") || is(c, 2, "starts")))
+        return is_task(s, c, t, seen);
     see(seen, "there is no leader");
     if (t == NULL)
         return false;
@@ -509,6 +548,8 @@ static bool holds(struct scenario *s, const struct words *c, struct seen *seen)
         return is_step(c, t, seen);
     if (is(c, 0, "vm"))
         return is_vm(s, c, t, seen);
+    if (is(c, 0, "task"))
+        return is_task(s, c, t, seen);
     if (is(c, 0, "node"))
         return is_node(s, c, t, seen);
     if (is(c, 0, "level"))
@@ -593,6 +634,16 @@ static void do_fail_moves(struct scenario *s, const struct words *c)
 static void do_dirty(struct scenario *s, const struct words *c)
 {
     world_guest(s->w, word(c, 1))->dirty_ms = number_of(s, word(c, 2));
+}
+
+static void do_slow_task(struct scenario *s, const struct words *c)
+{
+    world_task(s->w, word(c, 1))->ms = time_of(s, word(c, 2));
+}
+
+static void do_fail_task(struct scenario *s, const struct words *c)
+{
+    world_task(s->w, word(c, 1))->failing = number_of(s, word(c, 2));
 }
 
 static void do_crash(struct scenario *s, const struct words *c)
@@ -726,6 +777,8 @@ static const struct command {
     {"deaf", 3, true, do_deaf},
     {"crash", 2, true, do_crash},
     {"dirty", 3, true, do_dirty},
+    {"slow-task", 3, true, do_slow_task},
+    {"fail-task", 3, true, do_fail_task},
 };
 
 static void show_command(struct scenario *s, const struct words *c)

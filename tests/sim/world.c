@@ -525,6 +525,7 @@ void world_power_off(struct world *w, size_t node)
     s->watchdog_ms = 0;
     end_agent(w, node);
     host_power_lost(w, node);
+    tasks_power_lost(w, node);
     world_connect(w);
 }
 

@@ -21,7 +21,7 @@
 #include "tests/sim/net.h"
 #include "tests/sim/sim.h"
 
-enum { WORLD_NODES_MAX = 6, WORLD_VMS_MAX = 16, WORLD_LINE_MAX = 600 };
+enum { WORLD_NODES_MAX = 6, WORLD_VMS_MAX = 16, WORLD_TASKS_MAX = 4, WORLD_LINE_MAX = 600 };
 
 struct world;
 
@@ -52,6 +52,24 @@ struct host {
     int64_t hung_until_ms; /* the hypervisor answers nothing before */
 };
 
+/* ---- tasks (tasks.c) */
+
+/* A task's unit on a host; it ends with the boot. */
+struct sim_unit {
+    char name[TASK_NAME_MAX];
+    struct uuid run;
+    enum { UNIT_NONE = 0, UNIT_RUNNING, UNIT_ENDED } state;
+    uint64_t serial; /* of its start */
+    bool native_level, timed_out;
+    int exit_code;
+};
+/* What is true of a task, whatever the cluster believes. */
+struct task_truth {
+    char name[TASK_NAME_MAX];
+    unsigned starts, failing; /* that many runs of it will fail */
+    int64_t ms;               /* how long a run takes; 0: as usual */
+};
+
 /* What is true of a VM, whatever the cluster believes. */
 struct guest {
     char name[VM_NAME_MAX];
@@ -79,6 +97,7 @@ struct sim_node {
     int64_t mono_base_ms, wall_skew_ms;
     char release[32];
     struct host host;
+    struct sim_unit units[WORLD_TASKS_MAX];
     unsigned power_cycles;
     /* Its disk. */
     struct disk disk;
@@ -150,6 +169,7 @@ struct errand {
     struct core_event ev;
     struct vm_outcome vm;
     struct hook_outcome hook;
+    struct task_outcome task;
     struct host_facts facts;
     struct host_vitals vitals;
     struct token_outcome token;
@@ -203,6 +223,9 @@ struct world {
     size_t n_tls;
     struct guest guests[WORLD_VMS_MAX];
     size_t n_guests;
+    struct task_truth tasks[WORLD_TASKS_MAX];
+    size_t n_tasks;
+    uint64_t last_unit;
     struct rebuild *rebuilds;
     size_t n_rebuilds;
     char (*fenced)[HOOK_OP_ID_MAX]; /* fence commands that were carried out */
@@ -290,6 +313,12 @@ void bmc_may_begin(struct world *w, const char *op_id, size_t node); /* what hol
 
 /* in-place.c */
 void in_place_call(struct world *w, const struct hook_call *call, size_t node, struct hook_outcome *ret);
+
+/* tasks.c */
+void tasks_call(struct world *w, struct errand *j); /* performs the call of the job and sees to its outcome */
+void tasks_power_lost(struct world *w, size_t node);
+struct task_truth *world_task(struct world *w, const char *name);  /* made when it is not there */
+size_t task_host(const struct world *w, const char *name);         /* where it runs; w->n: nowhere */
 
 /* host.c */
 void host_call(struct world *w, struct errand *j); /* performs the VM call of the job and sees to its outcome */

@@ -10,6 +10,7 @@
 #include "agent/io/files.h"
 #include "agent/io/pki.h"
 #include "agent/io/process.h"
+#include "agent/io/runnable.h"
 #include "agent/io/units.h"
 
 enum {
@@ -22,73 +23,6 @@ enum {
 
 #define RUN_DIR "/run/ringmaster"
 #define IN_PLACE RINGMASTER_LIBEXEC_DIR "/upgrade-in-place"
-
-/* ---- the hook's file ---- */
-
-static int unsafe(struct error *e, const char *path, const char *why)
-{
-    error_set(e, ERR_PERMISSION, "the hook %s is not run: %s", path, why);
-    error_set_remedy(e, "chown root:root and chmod go-w the hook and every folder above it");
-    return ERR_PERMISSION;
-}
-
-/* A name in a folder that others may write can be swapped by them; with the sticky bit only what they own. */
-static bool others_may_write(const struct stat *st)
-{
-    return (st->st_mode & (S_IWGRP | S_IWOTH)) != 0;
-}
-
-static bool owned(const struct stat *st, uid_t owner)
-{
-    return st->st_uid == 0 || st->st_uid == owner;
-}
-
-static int check_folders(const struct executor_env *env, const char *path, struct error *e)
-{
-    char dir[HOOK_PATH_MAX];
-    STR_COPY(dir, path);
-    for (char *slash = strrchr(dir, '/'); slash; slash = strrchr(dir, '/')) {
-        slash[slash == dir ? 1 : 0] = '\0'; /* "/" itself is the last one */
-        struct stat st;
-        if (lstat(dir, &st) < 0)
-            return error_set(e, ERR_IO, "cannot look at %s, where the hook is: %s", dir, strerror(errno));
-        if (!S_ISDIR(st.st_mode))
-            return unsafe(e, path, "a folder above it is a link");
-        if (!owned(&st, env->owner))
-            return unsafe(e, path, "a folder above it does not belong to root");
-        if (others_may_write(&st) && !(st.st_mode & S_ISVTX))
-            return unsafe(e, path, "others may write a folder above it");
-        if (dir[1] == '\0')
-            break;
-    }
-    return 0;
-}
-
-/* Paths are kept plain: systemd-run replaces what follows a $ in its arguments, and some of its releases offer no way
- * to have it not do so. */
-static bool is_plain_path(const char *s)
-{
-    static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/._+-";
-    return s[0] == '/' && s[strspn(s, plain)] == '\0' && !strstr(s, "/../") && !strstr(s, "//");
-}
-
-static int check_hook(const struct executor_env *env, const char *path, struct error *e)
-{
-    struct stat st;
-    if (!is_plain_path(path))
-        return unsafe(e, path, "its path is not absolute and plain (letters, digits, / . _ + -)");
-    if (lstat(path, &st) < 0)
-        return error_set(e, ERR_IO, "cannot run the hook %s: %s", path, strerror(errno));
-    if (!S_ISREG(st.st_mode))
-        return unsafe(e, path, "it is no regular file");
-    if (!owned(&st, env->owner))
-        return unsafe(e, path, "it does not belong to root");
-    if (others_may_write(&st))
-        return unsafe(e, path, "others may write it");
-    if (!(st.st_mode & S_IXUSR))
-        return unsafe(e, path, "it is not executable");
-    return check_folders(env, path, e);
-}
 
 /* ---- what it is given ---- */
 
@@ -292,7 +226,7 @@ void executor_run_in(const struct executor_env *env, const struct hook_call *cal
     struct hook_outcome o = {0};
     struct verdict v = {0};
     int err = task_init(&t, env, call, &o.error);
-    err = err ? err : check_hook(env, t.path, &o.error);
+    err = err ? err : runnable_check("hook", t.path, env->owner, &o.error);
     if (!err && call->verb == HOOK_START && !is_in_place(call))
         err = task_join_file(&t, &o.error);
     err = err ? err : run(&t, &o, &v);
@@ -306,7 +240,7 @@ int executor_check(const char *path, struct error *e)
 {
     if (str_eq(path, EXECUTOR_IN_PLACE))
         return 0; /* its program comes with the agent */
-    return check_hook(&(struct executor_env){.prefix = "", .owner = 0}, path, e);
+    return runnable_check("hook", path, 0, e);
 }
 
 void executor_run(const struct hook_call *call, struct hook_outcome *ret)
