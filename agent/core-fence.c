@@ -336,6 +336,7 @@ static uint32_t gate_lost(void *ctx, const char *node, int64_t time_ms)
     uint32_t n = vm_node_lost(ctx, &v->v, node, time_ms);
     vm_view_done(v);
     free(v);
+    task_node_lost(ctx, node, time_ms);
     node_failed(ctx, node, time_ms);
     return n;
 }

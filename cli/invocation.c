@@ -18,10 +18,14 @@ static const struct option long_options[] = {
     {"version", no_argument, NULL, 0},
     {"account", required_argument, NULL, 0},
     {"address", required_argument, NULL, 0},
+    {"affinity", required_argument, NULL, 0},
     {"approve-each", no_argument, NULL, 0},
+    {"argument", required_argument, NULL, 0},
     {"ca-file", required_argument, NULL, 0},
+    {"calendar", required_argument, NULL, 0},
     {"clear", no_argument, NULL, 0},
     {"client-id", required_argument, NULL, 0},
+    {"command", required_argument, NULL, 0},
     {"container", required_argument, NULL, 0},
     {"endpoint", required_argument, NULL, 0},
     {"failback", no_argument, NULL, 0},
@@ -80,8 +84,21 @@ struct parse {
             error_set(&(p)->first, ERR_USAGE, __VA_ARGS__);                                                            \
     } while (0)
 
+static void take_argument(struct parse *p, const char *value)
+{
+    p->i->set[OPT_ARGUMENT] = true;
+    if (p->i->n_arguments < REPEATED_MAX)
+        p->i->arguments[p->i->n_arguments++] = value;
+    else
+        WRONG(p, "--argument is given more than %d times", REPEATED_MAX);
+}
+
 static void take_option(struct parse *p, enum opt o, const char *value)
 {
+    if (o == OPT_ARGUMENT) {
+        take_argument(p, value);
+        return;
+    }
     if (p->i->set[o] && value && p->i->value[o] && !str_eq(value, p->i->value[o]))
         WRONG(p, "--%s is given twice", option_name(o));
     p->i->set[o] = true;

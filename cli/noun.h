@@ -7,6 +7,7 @@
 void page_nodes(struct page *p, const struct json *nodes);
 void page_vms(struct page *p, const struct json *vms);
 void page_jobs(struct page *p, const struct json *jobs);
+void page_tasks(struct page *p, const struct json *tasks);
 /* A line an event: when, of what, what. */
 void page_event(struct page *p, const struct json *event, bool clock_only);
 /* One line: "1 (Debian 12: …)", and "MIXED for 3 days". */

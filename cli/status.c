@@ -117,6 +117,10 @@ static void render_status(struct page *p, const struct invocation *i, const stru
         page_printf(p, "\n");
         page_run(p, run);
     }
+    if (json_count(json_get(data, "tasks"))) {
+        page_printf(p, "\n");
+        page_tasks(p, json_get(data, "tasks"));
+    }
     if (json_count(json_get(data, "jobs"))) {
         page_heading(p, "Jobs");
         page_jobs(p, json_get(data, "jobs"));

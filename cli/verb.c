@@ -20,6 +20,7 @@ static const struct {
     {"witness", "the cluster's witness: the vote outside of it", witness_verbs},
     {"level", "functional level", level_verbs},
     {"upgrade", "replace the operating system of every node, one after the other", upgrade_verbs},
+    {"task", "programs that run on one node, by a calendar or by hand", task_verbs},
     {"job", "long operations", job_verbs},
 };
 enum { N_NOUNS = sizeof(nouns) / sizeof(nouns[0]), HELP_COLUMN = 26 };

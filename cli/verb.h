@@ -20,10 +20,14 @@ enum opt {
     /* Where the verb takes them. */
     OPT_ACCOUNT,
     OPT_ADDRESS,
+    OPT_AFFINITY,
     OPT_APPROVE_EACH,
+    OPT_ARGUMENT,
     OPT_CA_FILE,
+    OPT_CALENDAR,
     OPT_CLEAR,
     OPT_CLIENT_ID,
+    OPT_COMMAND,
     OPT_CONTAINER,
     OPT_ENDPOINT,
     OPT_FAILBACK,
@@ -65,7 +69,7 @@ enum opt {
 #define OPT_BIT(o) (UINT64_C(1) << (o))
 _Static_assert(OPT_COUNT <= 64, "a bit for each");
 
-enum { ARGS_MAX = 3 };
+enum { ARGS_MAX = 3, REPEATED_MAX = 32 };
 
 struct verb;
 struct call;
@@ -77,6 +81,8 @@ struct invocation {
     const char *value[OPT_COUNT]; /* borrowed from argv */
     const char *args[ARGS_MAX];
     size_t n_args;
+    const char *arguments[REPEATED_MAX]; /* of --argument, which may be given again and again */
+    size_t n_arguments;
     bool json;
     bool metrics;    /* --output openmetrics */
     bool wait;       /* --wait or --follow */
@@ -130,7 +136,7 @@ struct verb {
 /* One table a noun, in the order of the help; each ends with words == NULL. */
 extern const struct verb status_verbs[], check_verbs[], events_verbs[], bundle_verbs[], version_verbs[];
 extern const struct verb cluster_verbs[], node_verbs[], vm_verbs[], level_verbs[], upgrade_verbs[], job_verbs[];
-extern const struct verb quorum_verbs[], witness_verbs[];
+extern const struct verb quorum_verbs[], witness_verbs[], task_verbs[];
 
 /* argv[0] is the program. *ret is filled as far as argv was understood, also when it is refused: an error is answered
  * in the format that was asked for. 0 or ERR_USAGE. */

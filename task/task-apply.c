@@ -219,6 +219,22 @@ static void tell_end(const struct apply *a, const struct task *k, const struct t
     }
 }
 
+static void end_run(const struct apply *a, struct task *k, const struct task_end *n)
+{
+    tell_end(a, k, n);
+    k->result = n->result;
+    STR_COPY(k->last_node, k->node);
+    k->last_started_ms = k->started_ms;
+    k->last_ended_ms = a->e->time_ms;
+    k->exit_code = n->exit_code;
+    STR_COPY(k->output, n->output);
+    k->runs++;
+    k->failures += n->result != TASK_DONE;
+    k->after_ms = a->e->time_ms > k->after_ms ? a->e->time_ms : k->after_ms;
+    to_idle(k);
+    task_put(a->t, k);
+}
+
 static void apply_end(const struct apply *a)
 {
     struct task_end n;
@@ -237,18 +253,17 @@ static void apply_end(const struct apply *a)
         error_set(a->err, ERR_AGAIN, "task %s may still run on %s", k.d.name, k.node);
         return;
     }
-    tell_end(a, &k, &n);
-    k.result = n.result;
-    STR_COPY(k.last_node, k.node);
-    k.last_started_ms = k.started_ms;
-    k.last_ended_ms = a->e->time_ms;
-    k.exit_code = n.exit_code;
-    STR_COPY(k.output, n.output);
-    k.runs++;
-    k.failures += n.result != TASK_DONE;
-    k.after_ms = a->e->time_ms > k.after_ms ? a->e->time_ms : k.after_ms;
-    to_idle(&k);
-    task_put(a->t, &k);
+    end_run(a, &k, &n);
+}
+
+void task_node_lost(struct tables *t, const char *node, int64_t time_ms)
+{
+    const struct entry e = {.time_ms = time_ms};
+    const struct apply a = {.t = t, .e = &e};
+    const struct task_end lost = {.result = TASK_LOST, .exit_code = -1, .output = "its node was fenced"};
+    struct task k;
+    while (task_is_on(t, node, &k))
+        end_run(&a, &k, &lost);
 }
 
 void task_apply(struct tables *t, const struct task_gate *gate, const struct entry *e, struct apply_result *ret)

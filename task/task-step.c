@@ -129,7 +129,7 @@ static void watch_run(const struct task *k, struct wait *w, const struct task_vi
         struct buf b = {0};
         char key[TASK_NAME_MAX + 16];
         STR_COPY(end.name, k->d.name);
-        STR_COPY(end.output, "with its node");
+        STR_COPY(end.output, "its node was lost");
         task_entry_end(&end, &b);
         snprintf(key, sizeof key, "task-end/%s", k->d.name);
         env->propose(env->ctx, ENTRY_TASK_END, &b, key);

@@ -122,6 +122,8 @@ struct task_gate {
     int (*may_run)(void *ctx, const char *node, const char *boot_id, bool native_level, struct error *e);
     bool (*is_over)(void *ctx, const char *node, const char *boot_id); /* nothing of that boot runs any more */
 };
+/* Replicated: that node is fenced, and nothing runs there any more. */
+void task_node_lost(struct tables *t, const char *node, int64_t time_ms);
 /* Replicated: ENTRY_TASK_…. */
 void task_apply(struct tables *t, const struct task_gate *gate, const struct entry *e, struct apply_result *ret);
 
