@@ -301,7 +301,7 @@ static void health_of_task(struct health *h, const struct core *c, const struct 
                    k->last_node, task_result_name(k->result), k->output[0] ? ": " : "", k->output);
     if (k->state == TASK_RUNNING && node_get(db_tables(c->db), k->node, &n) == 0 && n.state == NODE_DRAINING)
         health_add(h, OK, "DRAIN_WAITS", k->node, remedy, "the drain of %s waits for task %s, %lld s at most", k->node,
-                   name, (long long)((k->started_ms + k->d.timeout_ms - c->wall_ms + 999) / 1000));
+                   name, (long long)((task_left_ms(k, c->wall_ms) + 999) / 1000));
     node_done(&n);
 }
 

@@ -79,7 +79,8 @@ static bool takes(struct scan *s, const char *mark)
     return true;
 }
 
-/* N, N..M, N/STEP, N..M/STEP. A step without an end goes on to the last there is. */
+/* N, N..M, N/STEP, N..M/STEP. A step without an end goes on to the last there is. One that leads to nothing is refused,
+ * as systemd does. */
 static int range(struct scan *s, const struct unit *u, struct range *ret)
 {
     struct range r = {.step = 1};
@@ -91,12 +92,14 @@ static int range(struct scan *s, const struct unit *u, struct range *ret)
     bool has_end = takes(s, "..");
     if (has_end && (err = number(s, u, u->min, &r.to)))
         return err;
-    if (r.to < r.from)
-        return wrong(s, at, "the range ends before it begins");
+    if (has_end && r.to <= r.from)
+        return wrong(s, at, "the range ends before, or where, it begins");
     if (takes(s, "/")) {
         if ((err = number(s, u, 1, &r.step)))
             return err;
         r.to = has_end ? r.to : u->max;
+        if (r.from + r.step > r.to)
+            return wrong(s, at, "the step leads beyond the end");
     }
     *ret = r;
     return 0;

@@ -187,7 +187,7 @@ static void apply_note(const struct apply *a)
     case TASK_NOTE_DRAIN:
         if (is_run && k.state == TASK_RUNNING)
             EVENT(a, EVENT_INFO, &k, "%s: its drain waits for task %s, which ends within %" PRId64 " s", k.node,
-                  k.d.name, (k.started_ms + k.d.timeout_ms - a->e->time_ms + 999) / 1000);
+                  k.d.name, (task_left_ms(&k, a->e->time_ms) + 999) / 1000);
         break;
     case TASK_NOTE_CLOCK:
         k.after_ms = a->e->time_ms;

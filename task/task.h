@@ -76,6 +76,8 @@ int task_get(const struct tables *t, const char *name, struct task *ret); /* 0, 
 bool task_next(const struct tables *t, const char *after, struct task *ret);
 /* When it is due next by its calendar; ERR_NOT_FOUND: never. May lie in the past: it is due. */
 int task_next_ms(const struct task *k, int64_t *ret_ms);
+/* RUNNING: how long at most; where the clocks do not agree, all of its time-out. */
+int64_t task_left_ms(const struct task *k, int64_t wall_ms);
 bool task_is_due(const struct task *k, int64_t wall_ms);
 /* A claimed run of some task is, or may be, on that node. ret (may be NULL): its row. */
 bool task_is_on(const struct tables *t, const char *node, struct task *ret);

@@ -6,6 +6,7 @@
 fuzz_targets =
 fuzz_targets += tests/fuzz/fuzz_answer
 fuzz_targets += tests/fuzz/fuzz_apply
+fuzz_targets += tests/fuzz/fuzz_calendar
 fuzz_targets += tests/fuzz/fuzz_config
 fuzz_targets += tests/fuzz/fuzz_credentials
 fuzz_targets += tests/fuzz/fuzz_decode
@@ -35,6 +36,9 @@ tests_fuzz_fuzz_answer_LDFLAGS = $(fuzz_link)
 tests_fuzz_fuzz_apply_SOURCES = tests/fuzz/fuzz_apply.c $(fuzz_main) tests/fuzz/fuzz.h tests/fuzz/fuzz_core.h
 tests_fuzz_fuzz_apply_LDADD = $(IO_LIBS)
 tests_fuzz_fuzz_apply_LDFLAGS = $(fuzz_link)
+tests_fuzz_fuzz_calendar_SOURCES = tests/fuzz/fuzz_calendar.c $(fuzz_main) tests/fuzz/fuzz.h
+tests_fuzz_fuzz_calendar_LDADD = $(BASE_LIBS)
+tests_fuzz_fuzz_calendar_LDFLAGS = $(fuzz_link)
 tests_fuzz_fuzz_config_SOURCES = tests/fuzz/fuzz_config.c $(fuzz_main) tests/fuzz/fuzz.h
 tests_fuzz_fuzz_config_LDADD = $(IO_LIBS)
 tests_fuzz_fuzz_config_LDFLAGS = $(fuzz_link)

@@ -512,10 +512,11 @@ static bool is_left_over(const struct tables *t, const struct run *r, const stru
     return !in_run && (n->state == NODE_PAUSED || n->state == NODE_DRAINING);
 }
 
-/* What stands in the run's way, and its remedy names. */
+/* What stands in the run's way, and its remedy names: not a node that is being upgraded meanwhile. */
 static bool is_quarantined(const struct play *p, const struct run *r, const struct node *n)
 {
-    return r->state == RUN_PAUSED_ERROR && n->quarantined_ms > world_wall_ms(p->w, 0);
+    return r->state == RUN_PAUSED_ERROR && n->quarantined_ms > world_wall_ms(p->w, 0) &&
+           !step_is_on(world_tables(p->w), n->name);
 }
 
 static bool resume_left_over(struct play *p, const struct run *r)
