@@ -265,6 +265,36 @@ static void vm_metrics(struct buf *b, const struct json *vms)
     }
 }
 
+static void task_metrics(struct buf *b, const struct json *tasks)
+{
+    family(b, "tasks", "The state of each task; unknown: its node is away.");
+    EACH(k, tasks)
+    {
+        const struct label labels[] = {
+            {"task", json_get_str(k, "name", "")},
+            {"node", json_get_str(k, "node", "")},
+            {"status", json_get_str(k, "state", "")},
+        };
+        sample(b, "tasks", labels, N(labels), 1);
+    }
+    family(b, "task_last_failed", "Whether the last run of the task was anything but done.");
+    EACH(k, tasks)
+    {
+        const struct label task = {"task", json_get_str(k, "name", "")};
+        const char *result = json_str(json_path(k, "last.result"), "");
+        if (result[0])
+            sample(b, "task_last_failed", &task, 1, !str_eq(result, "done"));
+    }
+    family(b, "task_last_end_seconds", "When the last run of the task ended, in seconds since 1970.");
+    EACH(k, tasks)
+    {
+        const struct label task = {"task", json_get_str(k, "name", "")};
+        int64_t ended_ms = time_parse_ms(json_str(json_path(k, "last.ended"), ""));
+        if (ended_ms)
+            sample(b, "task_last_end_seconds", &task, 1, ended_ms / 1000);
+    }
+}
+
 /* ---- what goes on, what is wrong ----------------------------------------------------------------------------------
  */
 
@@ -319,6 +349,7 @@ void metrics_text(const struct json *data, int64_t wall_ms, struct buf *b)
         self_fence_metrics(b, json_path(data, "self.fencing"));
         fence_metrics(b, json_get(data, "nodes"));
         vm_metrics(b, json_get(data, "vms"));
+        task_metrics(b, json_get(data, "tasks"));
         run_metrics(b, json_get(data, "run"));
         single(b, "jobs_running", "Long operations that are under way.", (int64_t)json_count(json_get(data, "jobs")));
         health_metrics(b, json_get(data, "health"));

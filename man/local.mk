@@ -12,6 +12,7 @@ dist_man_MANS += man/clusterctl-node.8
 dist_man_MANS += man/clusterctl-quorum.8
 dist_man_MANS += man/clusterctl-status.8
 dist_man_MANS += man/clusterctl-support-bundle.8
+dist_man_MANS += man/clusterctl-task.8
 dist_man_MANS += man/clusterctl-upgrade.8
 dist_man_MANS += man/clusterctl-vm.8
 dist_man_MANS += man/clusterctl-witness.8

@@ -4,6 +4,7 @@
 #include "agent/cluster.h"
 #include "agent/db/internal.h"
 #include "agent/io/pieces.h"
+#include "task/task.h"
 #include "tests/fuzz/fuzz.h"
 #include "upgrade/level.h"
 #include "upgrade/run-entry.h"
@@ -220,12 +221,42 @@ static void witness(struct slice s)
     tables_free(t);
 }
 
+static int any_may_run(void *ctx, const char *node, const char *boot_id, bool is_native, struct error *e)
+{
+    (void)ctx, (void)node, (void)boot_id, (void)is_native, (void)e;
+    return 0;
+}
+
+static bool any_is_over(void *ctx, const char *node, const char *boot_id)
+{
+    (void)ctx, (void)node, (void)boot_id;
+    return true;
+}
+
+/* As every payload and as a row; what is applied is a good row. */
+static void task(struct slice s)
+{
+    const struct task_gate gate = {.may_run = any_may_run, .is_over = any_is_over};
+    struct tables *t = tables_new();
+    struct task k;
+    if (task_decode(s, &k) == 0)
+        json_free(task_json(&k, 1764000000000));
+    for (unsigned kind = ENTRY_TASK_SET; kind <= ENTRY_TASK_NOTE; kind++) {
+        struct entry e = {.kind = (uint16_t)kind, .request_id = {{1}}, .payload = s};
+        struct apply_result r = {0};
+        task_apply(t, &gate, &e, &r);
+    }
+    TABLES_FOREACH (t, TABLE_TASK, row)
+        assert(task_decode(row.value, &k) == 0 && str_eq(row.key, k.d.name));
+    tables_free(t);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     void (*const decoders[])(struct slice) = {wire, node,       facts,  job,     event,  run,    step,  moves,
                                               vm,   vm_entries, config, message, tables, pieces, level,
                                               settings,
-                                              witness};
+                                              witness, task};
     struct input in = {data, data + size};
     uint8_t which = input_u8(&in);
     struct slice rest = input_rest(&in);

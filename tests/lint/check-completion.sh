@@ -16,6 +16,7 @@ cat > "$work/clusterctl" << END
 case "\$*" in
 "node list") printf 'NODE  STATE\nn1    online\nn2    online\n' ;;
 "vm list") printf 'VM   NODE\nvm1  n1\n' ;;
+"task list") printf 'TASK   STATE\ndedup  idle\n' ;;
 "job list") printf 'JOB  STATE\nj7   running\n' ;;
 *) exec "$build/clusterctl" "\$@" ;;
 esac

@@ -553,6 +553,45 @@ static void test_features_below_their_level(void **state)
     must(c, 0, "cluster config set vm.save_format sparse -o json");
 }
 
+static void test_tasks(void **state)
+{
+    struct ctl *c = *state;
+    form(c);
+    must(c, 0, "task list -o json");
+    must(c, 0, "task add dedup --command /usr/sbin/dedup --argument -rd --argument --quiet --calendar *:0/15 "
+               "--affinity native-level --timeout 90 -o json");
+    assert_non_null(strstr((const char *)c->out.p, "\"--quiet\""));
+    assert_non_null(strstr((const char *)c->out.p, "\"timeout_seconds\": 90"));
+    must(c, 113, "task add dedup --command /usr/sbin/dedup -o json"); /* there is one */
+    must(c, 64, "task add other -o json");
+    must(c, 64, "task add other --command dedup -o json");
+    must(c, 64, "task add other --command /usr/sbin/dedup --calendar 25:00 -o json");
+    assert_non_null(strstr((const char *)c->out.p, "character 1: a hour"));
+    must(c, 64, "task add other --command /usr/sbin/dedup --calendar 1999-1-1 -o json");
+    must(c, 64, "task add other --command /usr/sbin/dedup --affinity newest -o json");
+    must(c, 64, "task add other --command /usr/sbin/dedup --timeout 0 -o json");
+    must(c, 105, "task show other -o json");
+    must(c, 105, "task run other -o json");
+    must(c, 105, "task remove other --yes -o json");
+    must(c, 0, "task run dedup -o json");
+    must(c, 0, "task show dedup -o json");
+    must(c, 0, "task list");
+    must(c, 0, "task show dedup");
+    one_run(c->o, 3000);
+    must(c, 0, "task list -o json");
+    must(c, 0, "status -o json");
+    must(c, 0, "status");
+    c->access = ACCESS_READ;
+    must(c, 0, "task list -o json");
+    must(c, 0, "task show dedup -o json");
+    must(c, 77, "task run dedup -o json");
+    must(c, 77, "task add other --command /usr/sbin/dedup -o json");
+    must(c, 77, "task remove dedup --yes -o json");
+    c->access = ACCESS_ADMIN;
+    must(c, 0, "task add other --command /usr/sbin/dedup -o json");
+    must(c, 0, "task remove other --yes -o json");
+}
+
 static void test_witness(void **state)
 {
     struct ctl *c = *state;
@@ -671,6 +710,7 @@ int main(void)
         TEST(test_reading),
         TEST(test_changing),
         TEST(test_features_below_their_level),
+        TEST(test_tasks),
         TEST(test_witness),
         TEST(test_tokens),
         TEST(test_upgrades),
