@@ -72,17 +72,21 @@ static struct uuid env_uuid(void *ctx)
 
 static struct task_env task_env(struct core *c)
 {
-    return (struct task_env){.ctx = c, .propose = core_propose_keyed, .call = env_call, .new_uuid = env_uuid,
-                             .log = c->log};
+    return (struct task_env){
+        .ctx = c, .propose = core_propose_keyed, .call = env_call, .new_uuid = env_uuid, .log = c->log};
 }
 
 void core_task_look(struct core *c)
 {
     struct vm_self fence = core_fence_self(c);
     struct task_env env = task_env(c);
-    struct task_self self = {.node = c->identity.node, .boot_id = c->has_facts ? c->facts.boot_id : "",
-                             .level = core_level(c), .may_start = fence.quorate, .quorate = core_is_quorate(c),
-                             .fence = fence.fence, .until_ms = fence.until_ms};
+    struct task_self self = {.node = c->identity.node,
+                             .boot_id = c->has_facts ? c->facts.boot_id : "",
+                             .level = core_level(c),
+                             .may_start = fence.quorate,
+                             .quorate = core_is_quorate(c),
+                             .fence = fence.fence,
+                             .until_ms = fence.until_ms};
     task_local_step(c->task_local, db_tables(c->db), &self, c->now_ms, &env);
 }
 
@@ -90,8 +94,13 @@ void core_task_lead(struct core *c, const struct node_views *v)
 {
     struct task_node nodes[DB_REPLICAS_MAX];
     struct task_env env = task_env(c);
-    struct task_view view = {.nodes = nodes, .n = v->v.n, .fl = core_level(c), .now_ms = c->now_ms,
-                             .wall_ms = c->wall_ms, .is_over = is_over, .ctx = (void *)db_tables(c->db)};
+    struct task_view view = {.nodes = nodes,
+                             .n = v->v.n,
+                             .fl = core_level(c),
+                             .now_ms = c->now_ms,
+                             .wall_ms = c->wall_ms,
+                             .is_over = is_over,
+                             .ctx = (void *)db_tables(c->db)};
     if (tables_count(db_tables(c->db), TABLE_TASK) == 0)
         return;
     for (size_t i = 0; i < v->v.n; i++) {

@@ -30,6 +30,7 @@ static const struct {
     {"witness.json", "witness.show"},
     {"vms.json", "vm.list"},
     {"upgrade.json", "upgrade.status"},
+    {"tasks.json", "task.list"},
 };
 
 /* Files, by pattern. */

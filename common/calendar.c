@@ -245,10 +245,14 @@ static bool shorthand(const char *text, struct calendar *ret)
     static const struct {
         const char *name, *means;
     } all[] = {
-        {"minutely", "*-*-* *:*:00"},       {"hourly", "*-*-* *:00:00"},
-        {"daily", "*-*-* 00:00:00"},        {"weekly", "Mon *-*-* 00:00:00"},
-        {"monthly", "*-*-01 00:00:00"},     {"quarterly", "*-01,04,07,10-01 00:00:00"},
-        {"semiannually", "*-01,07-01 00:00:00"}, {"yearly", "*-01-01 00:00:00"},
+        {"minutely", "*-*-* *:*:00"},
+        {"hourly", "*-*-* *:00:00"},
+        {"daily", "*-*-* 00:00:00"},
+        {"weekly", "Mon *-*-* 00:00:00"},
+        {"monthly", "*-*-01 00:00:00"},
+        {"quarterly", "*-01,04,07,10-01 00:00:00"},
+        {"semiannually", "*-01,07-01 00:00:00"},
+        {"yearly", "*-01-01 00:00:00"},
         {"annually", "*-01-01 00:00:00"},
     };
     char w[WORD_MAX];

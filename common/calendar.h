@@ -22,7 +22,7 @@ struct calendar_years {
     uint16_t from, to, step;
 };
 struct calendar {
-    uint8_t weekdays;          /* bit 0: Monday */
+    uint8_t weekdays; /* bit 0: Monday */
     struct calendar_years years[CALENDAR_YEARS_MAX];
     uint8_t n_years;           /* 0: every one */
     uint16_t months;           /* bit 1: January */

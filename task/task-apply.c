@@ -56,8 +56,7 @@ static void apply_set(const struct apply *a)
         return;
     }
     task_put(a->t, &k);
-    EVENT(a, EVENT_INFO, &k, "task %s: added, %s%s", k.d.name, k.d.calendar[0] ? "due " : "runs by hand",
-          k.d.calendar);
+    EVENT(a, EVENT_INFO, &k, "task %s: added, %s%s", k.d.name, k.d.calendar[0] ? "due " : "runs by hand", k.d.calendar);
 }
 
 static void apply_remove(const struct apply *a)
@@ -119,10 +118,8 @@ static void claim(const struct apply *a, struct task *k, const struct task_note 
     k->claim = n->claim;
     k->started_ms = a->e->time_ms;
     k->after_ms = a->e->time_ms;
-    if (k->requested || !str_eq(k->node, k->last_node))
-        EVENT(a, EVENT_INFO, k, "task %s: runs on %s%s%s", k->d.name, k->node,
-              k->requested ? ", by hand" : k->last_node[0] ? ", the last time on " : "",
-              k->requested ? "" : k->last_node);
+    if (k->requested)
+        EVENT(a, EVENT_INFO, k, "task %s: runs on %s, by hand", k->d.name, k->node);
     k->requested = false;
     k->passed_over[0] = '\0';
     task_put(a->t, k);
@@ -196,9 +193,12 @@ static void apply_note(const struct apply *a)
     }
 }
 
+/* One that fails every minute is told of once, and once more when it does not any more: the journal is short. */
 static void tell_end(const struct apply *a, const struct task *k, const struct task_end *n)
 {
     const char *colon = n->output[0] ? ": " : "";
+    if (n->result == k->result && n->result != TASK_LOST)
+        return;
     switch (n->result) {
     case TASK_FAILED:
         if (n->exit_code > 0)
@@ -215,6 +215,10 @@ static void tell_end(const struct apply *a, const struct task *k, const struct t
         EVENT(a, EVENT_WARNING, k, "task %s: the run on %s was lost%s%s", k->d.name, k->node, colon, n->output);
         break;
     case TASK_DONE:
+        if (k->result != TASK_NEVER)
+            EVENT(a, EVENT_INFO, k, "task %s: done on %s, after it was %s", k->d.name, k->node,
+                  task_result_name(k->result));
+        break;
     case TASK_NEVER: break;
     }
 }

@@ -113,8 +113,10 @@ static void propose_end(const struct watch *w, const struct task_env *env)
 static void begin(struct watch *w, const struct task *k, const struct task_self *self, int64_t now_ms,
                   const struct task_env *env)
 {
-    struct task_call c = {.level = self->level, .native_level = k->d.affinity == TASK_NATIVE_LEVEL,
-                          .timeout_ms = k->d.timeout_ms, .until_ms = now_ms + TASK_BEGIN_MS};
+    struct task_call c = {.level = self->level,
+                          .native_level = k->d.affinity == TASK_NATIVE_LEVEL,
+                          .timeout_ms = k->d.timeout_ms,
+                          .until_ms = now_ms + TASK_BEGIN_MS};
     w->begun = true;
     if (!self->may_start) {
         end(w, TASK_LOST, -1, "it was not begun: its node lost the quorum");

@@ -84,9 +84,9 @@ bool task_is_on(const struct tables *t, const char *node, struct task *ret);
 struct json *task_json(const struct task *k, int64_t wall_ms);
 
 /* Payloads. */
-void task_entry_set(const struct task_definition *d, struct buf *b);  /* ENTRY_TASK_SET */
-void task_entry_remove(const char *name, struct buf *b);              /* ENTRY_TASK_REMOVE */
-struct task_start {                                                   /* ENTRY_TASK_START */
+void task_entry_set(const struct task_definition *d, struct buf *b); /* ENTRY_TASK_SET */
+void task_entry_remove(const char *name, struct buf *b);             /* ENTRY_TASK_REMOVE */
+struct task_start {                                                  /* ENTRY_TASK_START */
     char name[TASK_NAME_MAX];
     char node[TASK_NODE_MAX];
     char boot_id[UUID_STR_SIZE];

@@ -10,8 +10,8 @@
 #include "agent/io/runnable.h"
 #include "agent/io/units.h"
 
-#define SLICE "ringmaster-task.slice"
-#define ALL_UNITS "ringmaster-task-*.service"
+#define SLICE        "ringmaster-task.slice"
+#define ALL_UNITS    "ringmaster-task-*.service"
 #define SLICE_EVENTS "/sys/fs/cgroup/ringmaster.slice/" SLICE "/cgroup.events"
 
 enum {

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Runs a task's program (task/port.h) by systemd-run, in the unit ringmaster-task-NAME.service of the slice
  * ringmaster-task.slice: outside the agent's cgroup and sandbox, so that it outlives a restart of the agent. The unit
- * stays until it is forgotten, so that its end is found by a later agent too. systemd ends what takes too long. Blocking.
+ * stays until it is forgotten, so that its end is found by a later agent too. systemd ends what takes too long.
+ * Blocking.
  *
  * The program is called with its arguments as they are, never by a shell. In its environment: RINGMASTER_TASK,
  * RINGMASTER_RUN_ID, RINGMASTER_NODE, RINGMASTER_LEVEL. What it prints goes to the journal. */

@@ -83,8 +83,8 @@ static struct sim_unit *new_unit(struct world *w, size_t node, const struct task
             u = &s->units[i];
     if (u == NULL)
         return NULL;
-    *u = (struct sim_unit){.run = c->run, .state = UNIT_RUNNING, .serial = ++w->last_unit,
-                            .native_level = c->native_level};
+    *u = (struct sim_unit){
+        .run = c->run, .state = UNIT_RUNNING, .serial = ++w->last_unit, .native_level = c->native_level};
     STR_COPY(u->name, c->name);
     return u;
 }

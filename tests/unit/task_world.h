@@ -9,7 +9,7 @@
 #include "task/task-entry.h"
 
 enum { CALLS_MAX = 64 };
-#define T0 INT64_C(1764000000000) /* 2025-11-24T16:00:00Z, a Monday */
+#define T0   INT64_C(1764000000000) /* 2025-11-24T16:00:00Z, a Monday */
 #define BOOT "boot-a"
 
 struct tw {
@@ -21,9 +21,9 @@ struct tw {
     struct task_self self;
     struct task_env env;
     struct log_sink sink;
-    int64_t wall_ms; /* of entries */
-    bool refuses;    /* what is proposed is not applied */
-    bool over;       /* of every node */
+    int64_t wall_ms;      /* of entries */
+    bool refuses;         /* what is proposed is not applied */
+    bool over;            /* of every node */
     struct error may_run; /* of every node */
     struct apply_result last;
     unsigned proposed, serial;
@@ -129,8 +129,8 @@ static int tw_start(struct tw *w, const char *name, const char *node)
 
 static inline int tw_end(struct tw *w, const char *name, enum task_result result, bool by_leader)
 {
-    struct task_end n = {.result = result, .by_leader = by_leader, .exit_code = result == TASK_FAILED ? 3 : 0,
-                         .output = "bye"};
+    struct task_end n = {
+        .result = result, .by_leader = by_leader, .exit_code = result == TASK_FAILED ? 3 : 0, .output = "bye"};
     struct buf b = {0};
     STR_COPY(n.name, name);
     n.run = tw_row(w, name).run;
@@ -172,15 +172,14 @@ static int tw_setup(void **state)
     w->local = task_local_new();
     w->wall_ms = T0;
     for (size_t i = 0; i < 3; i++) {
-        w->nodes[i] = (struct task_node){.native_level = 1, .present = true, .ready = true, .active = true,
-                                         .stays = true, .boot_id = BOOT};
+        w->nodes[i] = (struct task_node){
+            .native_level = 1, .present = true, .ready = true, .active = true, .stays = true, .boot_id = BOOT};
         snprintf(w->nodes[i].name, sizeof w->nodes[i].name, "n%zu", i + 1);
     }
-    w->v = (struct task_view){.nodes = w->nodes, .n = 3, .fl = 1, .now_ms = 1000, .wall_ms = T0,
-                              .is_over = tw_is_over, .ctx = w};
+    w->v = (struct task_view){
+        .nodes = w->nodes, .n = 3, .fl = 1, .now_ms = 1000, .wall_ms = T0, .is_over = tw_is_over, .ctx = w};
     w->self = (struct task_self){.node = "n1", .boot_id = BOOT, .level = 1, .may_start = true, .quorate = true};
-    w->env = (struct task_env){.ctx = w, .propose = tw_propose, .call = tw_call, .new_uuid = tw_uuid,
-                               .log = &w->sink};
+    w->env = (struct task_env){.ctx = w, .propose = tw_propose, .call = tw_call, .new_uuid = tw_uuid, .log = &w->sink};
     *state = w;
     return 0;
 }

@@ -17,8 +17,13 @@ static bool has(char **argv, const char *what)
 static void test_argv(void **state)
 {
     (void)state;
-    struct task_call c = {.verb = TASK_CALL_START, .name = "dedup", .run = {{1}}, .command = "/usr/sbin/dedup",
-                          .node = "n1", .level = 2, .timeout_ms = 90500};
+    struct task_call c = {.verb = TASK_CALL_START,
+                          .name = "dedup",
+                          .run = {{1}},
+                          .command = "/usr/sbin/dedup",
+                          .node = "n1",
+                          .level = 2,
+                          .timeout_ms = 90500};
     static const char arguments[] = "-r\0\0$HOME \"x\" %i;\0/srv/vm";
     memcpy(c.arguments, arguments, sizeof arguments);
     c.arguments_len = sizeof arguments;

@@ -6,7 +6,8 @@
 
 static bool journal_says(const struct tw *w, const char *text)
 {
-    TABLES_FOREACH (w->t, TABLE_EVENT, row) {
+    TABLES_FOREACH(w->t, TABLE_EVENT, row)
+    {
         struct cluster_event e;
         if (cluster_event_decode(row.value, &e) == 0 && strstr(e.text, text))
             return true;
@@ -43,10 +44,14 @@ static void test_checks(void **state)
         int64_t timeout_ms;
         int code;
     } cases[] = {
-        {"/usr/sbin/dedup", 60000, 0},         {"dedup", 60000, ERR_USAGE},
-        {"/usr/../dedup", 60000, ERR_USAGE},   {"/usr/sbin/", 60000, ERR_USAGE},
-        {"/usr/sbin/a b", 60000, ERR_USAGE},   {"/usr/$HOME", 60000, ERR_USAGE},
-        {"/usr/sbin/dedup", 999, ERR_USAGE},   {"/usr/sbin/dedup", INT64_C(604800000) + 1, ERR_USAGE},
+        {"/usr/sbin/dedup", 60000, 0},
+        {"dedup", 60000, ERR_USAGE},
+        {"/usr/../dedup", 60000, ERR_USAGE},
+        {"/usr/sbin/", 60000, ERR_USAGE},
+        {"/usr/sbin/a b", 60000, ERR_USAGE},
+        {"/usr/$HOME", 60000, ERR_USAGE},
+        {"/usr/sbin/dedup", 999, ERR_USAGE},
+        {"/usr/sbin/dedup", INT64_C(604800000) + 1, ERR_USAGE},
         {"/", 60000, ERR_USAGE},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
@@ -99,6 +104,35 @@ static void test_run(void **state)
     assert_int_equal(k.last_ended_ms - k.last_started_ms, 5000);
     assert_true(journal_says(w, "failed on n1 with code 3: bye"));
     assert_int_equal(tw_end(w, "dedup", TASK_DONE, false), ERR_AGAIN);
+}
+
+static size_t n_events(const struct tw *w)
+{
+    return tables_count(w->t, TABLE_EVENT);
+}
+
+static void run_to(struct tw *w, enum task_result result)
+{
+    assert_int_equal(tw_start(w, "dedup", "n1"), 0);
+    assert_int_equal(tw_note(w, "dedup", TASK_NOTE_CLAIM), 0);
+    assert_int_equal(tw_end(w, "dedup", result, false), 0);
+}
+
+static void test_told_when_it_changes(void **state)
+{
+    struct tw *w = *state;
+    static const struct {
+        enum task_result result;
+        bool is_told;
+    } ends[] = {{TASK_DONE, false},     {TASK_DONE, false},      {TASK_FAILED, true}, {TASK_FAILED, false},
+                {TASK_TIMED_OUT, true}, {TASK_TIMED_OUT, false}, {TASK_DONE, true},   {TASK_LOST, true},
+                {TASK_LOST, true},      {TASK_DONE, true}};
+    tw_add(w, "dedup", "minutely", TASK_ANY);
+    for (size_t i = 0; i < sizeof ends / sizeof ends[0]; i++) {
+        size_t before = n_events(w);
+        run_to(w, ends[i].result);
+        assert_int_equal(n_events(w) - before, ends[i].is_told);
+    }
 }
 
 static void test_claim_is_checked_again(void **state)
@@ -202,9 +236,11 @@ static void test_malformed(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TW_TEST(test_definition),  TW_TEST(test_checks), TW_TEST(test_run),     TW_TEST(test_claim_is_checked_again),
-        TW_TEST(test_lost),        TW_TEST(test_remove), TW_TEST(test_blocked), TW_TEST(test_withdrawn_is_still_due),
-        TW_TEST(test_malformed),
+        TW_TEST(test_definition), TW_TEST(test_checks),
+        TW_TEST(test_run),        TW_TEST(test_claim_is_checked_again),
+        TW_TEST(test_lost),       TW_TEST(test_remove),
+        TW_TEST(test_blocked),    TW_TEST(test_withdrawn_is_still_due),
+        TW_TEST(test_malformed),  TW_TEST(test_told_when_it_changes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -167,16 +167,11 @@ static void test_clock_far_ahead(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TW_TEST(test_due_by_calendar),
-        TW_TEST(test_missed_is_done_once),
-        TW_TEST(test_not_everybody_may),
-        TW_TEST(test_native_level),
-        TW_TEST(test_any_level_is_not_blocked),
-        TW_TEST(test_spread),
-        TW_TEST(test_unclaimed_goes_elsewhere),
-        TW_TEST(test_claimed_waits_for_its_node),
-        TW_TEST(test_drain_is_told_once),
-        TW_TEST(test_clock_far_ahead),
+        TW_TEST(test_due_by_calendar),          TW_TEST(test_missed_is_done_once),
+        TW_TEST(test_not_everybody_may),        TW_TEST(test_native_level),
+        TW_TEST(test_any_level_is_not_blocked), TW_TEST(test_spread),
+        TW_TEST(test_unclaimed_goes_elsewhere), TW_TEST(test_claimed_waits_for_its_node),
+        TW_TEST(test_drain_is_told_once),       TW_TEST(test_clock_far_ahead),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
