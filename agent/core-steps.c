@@ -377,6 +377,9 @@ static void fill_unode(struct upgrade_node *u, const struct core *c, const struc
         .drain_skip = vms->skip,
     };
     u->ready = u->present && uuid_eq(&n->facts_replica, &n->replica);
+    struct task k;
+    if (n->state == NODE_DRAINING && task_is_on(db_tables(c->db), n->name, &k))
+        STR_COPY(u->task, k.d.name);
     STR_COPY(u->name, n->name);
     STR_COPY(u->address, n->address);
     STR_COPY(u->release, n->facts.release);

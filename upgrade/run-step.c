@@ -601,12 +601,13 @@ static bool is_home(const struct lead *c)
 static void wait_until_empty(const struct lead *c)
 {
     char remedy[JOURNAL_TEXT_MAX];
-    wait_for(c, "%s drains: %u virtual machines are left%s", c->s->node, c->n->vms_running,
-             c->n->present ? "" : ", and it is away");
+    bool has_task = c->n->task[0] != '\0';
+    wait_for(c, "%s drains: %u virtual machines are left%s%s%s", c->s->node, c->n->vms_running,
+             has_task ? ", and task " : "", c->n->task, c->n->present ? "" : ", and it is away");
     if (!c->n->present && is_overdue(c, WATCH_AWAY, verify_ms(c))) {
         snprintf(remedy, sizeof(remedy), "start %s, then %s", c->s->node, RETRY);
         fail_step(c, false, remedy, "%s is not present, and drains", c->s->node);
-    } else if (c->n->present && is_stalled(c, WATCH_MOVES, c->n->vms_running, UPGRADE_MOVES_DEADLINE_MS)) {
+    } else if (c->n->present && !has_task && is_stalled(c, WATCH_MOVES, c->n->vms_running, UPGRADE_MOVES_DEADLINE_MS)) {
         snprintf(remedy, sizeof(remedy), "clusterctl vm list, and move or stop what is on %s; then %s", c->s->node,
                  RETRY);
         fail_step(c, false, remedy, "%u virtual machines are left on %s, and none left it for %d minutes",

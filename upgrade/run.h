@@ -175,6 +175,7 @@ struct upgrade_node {
     bool is_leader;                /* of the database: leads the run */
     uint32_t vms_running, vms_here; /* owned by this node */
     uint32_t vms_away;              /* VMs whose home this is, elsewhere, and that could be moved home now */
+    char task[RUN_NAME_MAX];        /* it drains, and waits for this one, which ends by its own time-out; "": none */
     struct error home_blocked;      /* why one of these does not come, after attempts; code 0: nothing known */
     struct error drain_blocked;     /* code 0: no */
     struct error drain_skip;        /* a VM there wants its node's step skipped, and why; code 0: none does */

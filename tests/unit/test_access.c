@@ -22,6 +22,7 @@ enum { CLIENT_MS = 20000, VERBS_MAX = 128, NOT_LET_IN = -1, TICK_NS = 5 * 100000
 static const char *const reads[] = {
     "status",     "cluster.config.show", "node.list",    "node.show",      "vm.list",  "vm.show",
     "level.show", "upgrade.check",       "upgrade.plan", "upgrade.status", "upgrade.report", "job.list", "job.show",
+    "task.list",  "task.show",
     "events",     "quorum.show", "witness.show", "witness.test",
 };
 

@@ -553,6 +553,22 @@ static void test_slow_moves_are_no_stall(void **state)
     finish(w);
 }
 
+/* Nor is one that waits for a task, which has a time-out of its own. */
+static void test_drain_waits_for_a_task(void **state)
+{
+    struct world *w = *state;
+    w->fault.nothing_leaves = true;
+    assert_true(w_until_step(w, 0, STEP_DRAINING));
+    STR_COPY(w->nodes[2].task, "dedup");
+    for (int64_t until = w->now_ms + 2 * UPGRADE_MOVES_DEADLINE_MS; w->now_ms < until;)
+        w_tick(w);
+    assert_int_equal(w_run(w).state, RUN_RUNNING);
+    assert_non_null(strstr(upgrade_leader_waiting(w->l), "and task dedup"));
+    w->nodes[2].task[0] = '\0';
+    w->fault.nothing_leaves = false;
+    finish(w);
+}
+
 static void test_requests_are_not_a_flood(void **state)
 {
     struct world *w = *state;
@@ -1252,6 +1268,7 @@ int main(void)
         TEST(test_nobody_to_hand_over_to),
         cmocka_unit_test(test_resumed_while_it_is_to_be_evicted),
         TEST(test_slow_moves_are_no_stall),
+        TEST(test_drain_waits_for_a_task),
         TEST(test_requests_are_not_a_flood),
         TEST(test_upgraded_by_hand_is_skipped),
         TEST(test_left_out_is_told),
