@@ -182,8 +182,9 @@ static void check_together(const struct upgrade_view *v, const char *const *away
 void upgrade_check_together(const struct upgrade_view *v, const struct upgrade_options *o, struct json *f)
 {
     struct plan p;
+    struct error unused = {0};
     bool told[3] = {false};
-    if (o->max_unavailable < 2 || plan_make(v, o, &p, NULL) < 0)
+    if (o->max_unavailable < 2 || plan_make(v, o, &p, &unused) < 0) /* the plan says what is wrong with it */
         return;
     for (size_t i = p.n - p.n_open; i < p.n; i++) {
         const char *away[RUN_STEPS_MAX];

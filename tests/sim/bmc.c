@@ -85,7 +85,8 @@ static void installed(struct world *w, struct errand *j)
         return;
     }
     r->state = HOOK_DONE;
-    STR_COPY(s->release, r->target);
+    if (!w->wrong_image[r->node])
+        STR_COPY(s->release, r->target);
     if (!w->no_rejoin[r->node])
         s->first_boot_token = xstrdup(r->token);
     world_log(w, "BMC", "%s: %s is installed, it boots", s->name, r->target);

@@ -34,6 +34,7 @@
  *   slow-task TASK TIME               how long its program takes (10 s)
  *   fail-task TASK N                  so many runs of it fail
  *   fail-moves VM N | fail-rebuilds NODE N | slow-rebuilds NODE TIME | no-rejoin NODE | rejoin NODE
+ *   wrong-image NODE | right-image NODE   what is installed there is the release that it had
  *
  * CONDITION:
  *   run STATE | step NODE STATE | level N | leader NODE|none | settled
@@ -696,6 +697,8 @@ static void on_node(struct scenario *s, const struct words *c, size_t node)
         w->nodes[node].failing_copies = number_of(s, word(c, 2));
     else if (is(c, 0, "fail-fences"))
         w->failing_fences[node] = number_of(s, word(c, 2));
+    else if (is(c, 0, "wrong-image") || is(c, 0, "right-image"))
+        w->wrong_image[node] = is(c, 0, "wrong-image");
     else
         w->no_rejoin[node] = is(c, 0, "no-rejoin");
 }
@@ -770,6 +773,8 @@ static const struct command {
     {"slow-rebuilds", 3, true, do_on_node},
     {"no-rejoin", 2, true, do_on_node},
     {"rejoin", 2, true, do_on_node},
+    {"wrong-image", 2, true, do_on_node},
+    {"right-image", 2, true, do_on_node},
     {"partition", 4, true, do_partition},
     {"heal", 1, true, do_heal},
     {"guest-off", 2, true, do_guest_off},

@@ -16,3 +16,5 @@ struct sim_options {
 /* false: an invariant was violated; what and when has been printed. */
 bool dbsim_run(uint64_t seed, const struct sim_options *options);
 bool coresim_run(uint64_t seed, const struct sim_options *options);
+bool matrix_run(uint64_t number, const struct sim_options *options); /* 0 … matrix_count() - 1 */
+uint64_t matrix_count(void);

@@ -240,6 +240,7 @@ struct world {
     unsigned failing_rebuilds[WORLD_NODES_MAX]; /* that many of this node will fail */
     unsigned failing_fences[WORLD_NODES_MAX];   /* that many fence commands for it fail, and leave it on */
     bool no_rejoin[WORLD_NODES_MAX];
+    bool wrong_image[WORLD_NODES_MAX]; /* what is installed is what was there */
     int64_t rebuild_ms[WORLD_NODES_MAX]; /* how long its installation takes; 0: as usual */
     unsigned move_fails, hook_fails; /* of 1000 */
     unsigned slow_starts;            /* of 1000: the caller gives up, the domain starts all the same */

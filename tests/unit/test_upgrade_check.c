@@ -477,6 +477,14 @@ static void test_several_at_once(void **state)
     assert_int_equal(upgrade_check(w.t, &v, &o, &findings), 1);
     assert_string_equal(result_of(findings, "room", "n3"), "warn");
     json_free(findings);
+    o.order = "n9"; /* which the plan refuses */
+    assert_int_equal(upgrade_check(w.t, &v, &o, &findings), 0);
+    json_free(findings);
+    o.order = "n6,n5,n4,n3,n2,n1";
+    assert_int_equal(upgrade_check(w.t, &v, &o, &findings), 1);
+    assert_string_equal(result_of(findings, "room", "n3"), "warn");
+    json_free(findings);
+    o.order = NULL;
     v.votes_present = 3; /* of six, of which two are not here */
     v.in_place = true;
     upgrade_check(w.t, &v, &o, &findings);
