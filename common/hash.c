@@ -46,6 +46,35 @@ struct hash hash_of(const void *p, size_t n)
     return hash_sha256(&(struct slice){p, n}, 1);
 }
 
+struct hash hash_hmac(struct slice key, const struct slice *parts, size_t n_parts)
+{
+    enum { BLOCK = 64 };
+    uint8_t inner[BLOCK] = {0}, outer[BLOCK];
+    struct hash short_key = {0};
+    if (key.len > BLOCK) {
+        short_key = hash_of(key.p, key.len);
+        key = (struct slice){short_key.b, HASH_SIZE};
+    }
+    if (key.len > 0)
+        memcpy(inner, key.p, key.len);
+    for (size_t i = 0; i < BLOCK; i++) {
+        outer[i] = inner[i] ^ 0x5c;
+        inner[i] ^= 0x36;
+    }
+    struct slice *all = xcalloc(n_parts + 1, sizeof(*all));
+    all[0] = (struct slice){inner, BLOCK};
+    for (size_t i = 0; i < n_parts; i++)
+        all[i + 1] = parts[i];
+    struct hash h = hash_sha256(all, n_parts + 1);
+    free(all);
+    struct slice last[] = {{outer, BLOCK}, {h.b, HASH_SIZE}};
+    h = hash_sha256(last, 2);
+    explicit_bzero(inner, sizeof(inner));
+    explicit_bzero(outer, sizeof(outer));
+    explicit_bzero(&short_key, sizeof(short_key));
+    return h;
+}
+
 bool hash_eq(const struct hash *a, const struct hash *b)
 {
     return memcmp(a->b, b->b, HASH_SIZE) == 0;

@@ -11,6 +11,8 @@ struct hash {
 };
 struct hash hash_sha256(const struct slice *parts, size_t n_parts); /* of the concatenation */
 struct hash hash_of(const void *p, size_t n);
+/* HMAC-SHA-256 (RFC 2104) of the concatenation; a key of any length. */
+struct hash hash_hmac(struct slice key, const struct slice *parts, size_t n_parts);
 bool hash_eq(const struct hash *a, const struct hash *b);
 /* Sum and difference mod 2^256 (little endian): an order-free hash of a set of rows. */
 void hash_add(struct hash *acc, const struct hash *h);

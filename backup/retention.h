@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Which points of a virtual machine are kept, and what becomes of the others. Pure: points in, actions out.
+ *
+ * Kept are the newest `last`; and of each of the newest `daily` days that have one, the newest point; so for `weekly`
+ * (weeks begin on Monday), `monthly` and `yearly`, all in UTC. With every count 0 everything is kept. The newest point is
+ * always kept.
+ *
+ * A point that is not kept
+ *   - is deleted if no other point that stays has its data behind it;
+ *   - is folded into the one point that does, if folding is allowed;
+ *   - else stays: it is needed. A prune never breaks a chain. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct retention_rule {
+    uint32_t last, daily, weekly, monthly, yearly;
+    bool fold;
+};
+
+/* In ascending order of their sequence. */
+struct retention_point {
+    uint32_t sequence;
+    uint32_t base; /* sequence of the point whose images lie behind its own; 0: none */
+    int64_t created_ms;
+};
+
+enum retention_action { RETENTION_KEEP = 1, RETENTION_NEEDED, RETENTION_DELETE, RETENTION_FOLD };
+
+struct retention_verdict {
+    enum retention_action action;
+    uint32_t other; /* NEEDED: a point that needs it; FOLD: the one it is folded into */
+};
+
+/* n verdicts. They are carried out in ascending order for FOLD, and in descending order for DELETE. */
+void retention_plan(const struct retention_rule *rule, const struct retention_point *points, size_t n,
+                    struct retention_verdict *ret);

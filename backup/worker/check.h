@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What belongs to a point, checked against its document. ERR_MALFORMED: damage, *e says of what. */
+#pragma once
+
+#include "backup/worker/worker.h"
+
+int check_manifest(const struct points *p, const struct point *point, const char *disk, struct slice key,
+                   struct manifest **ret, struct error *e);
+/* LAYOUT_DOMAIN, LAYOUT_NVRAM: its bytes; ERR_NO_OBJECT: the point has none. */
+int check_file(const struct points *p, const struct point *point, enum layout_kind kind, size_t max, struct buf *ret,
+               struct error *e);
+/* All of the point but what it stands on. */
+int check_point(const struct points *p, const struct point *point, struct slice key, struct error *e);

@@ -1,0 +1,184 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "backup/worker/worker.h"
+
+enum { FILES_MAX = 500000 };
+
+static int by_sequence(const void *a, const void *b)
+{
+    const struct point *x = a, *y = b;
+    return x->sequence < y->sequence ? -1 : x->sequence > y->sequence;
+}
+
+static int load_document(const struct points *p, struct slice key, struct point *point)
+{
+    AUTO(buf_done) struct buf b = {0};
+    struct layout_name name = layout_name(LAYOUT_REFPOINT, NULL, point->sequence);
+    struct error why = {0};
+    int err = folder_read(&p->folder, name.s, REFPOINT_SIZE_MAX, &b, &why);
+    struct refpoint *ref = xcalloc(1, sizeof(*ref));
+    if (!err)
+        err = refpoint_decode(buf_slice(&b), key, ref, &why);
+    if (!err && ref->sequence != point->sequence)
+        err = error_set(&why, ERR_MALFORMED, "it is that of another point");
+    if (!err) {
+        point->ref = ref;
+        return 0;
+    }
+    free(ref);
+    error_set(&point->damage, err, "%s/%s: %s", p->folder.path, name.s, why.text);
+    error_set_remedy(&point->damage, "restore another point, and make a full backup");
+    return err;
+}
+
+/* The images of a point stand on those of one other, or on none. */
+static void load_base(const struct points *p, struct point *point)
+{
+    for (size_t i = 0; point->ref && i < point->ref->n_disks; i++) {
+        struct image *image = NULL;
+        struct layout_name name = layout_name(LAYOUT_IMAGE, point->ref->disks[i].name, point->sequence);
+        struct layout_file behind;
+        struct error why = {0};
+        if (image_open(&p->folder, name.s, &image, &why) < 0) {
+            if (point->damage.code == 0)
+                point->damage = why;
+        } else if (layout_parse(image->header.backing, &behind)) {
+            point->base = behind.sequence;
+        }
+        image_free(image);
+    }
+}
+
+static int load(struct points *p, char **names, size_t n, struct slice key)
+{
+    for (size_t i = 0; i < n; i++) {
+        struct layout_file f;
+        if (!layout_parse(names[i], &f))
+            continue;
+        if (f.sequence >= p->next)
+            p->next = f.sequence + 1;
+        if (f.kind != LAYOUT_REFPOINT)
+            continue;
+        p->list = xrealloc(p->list, p->n + 1, sizeof(*p->list));
+        p->list[p->n++] = (struct point){.sequence = f.sequence};
+    }
+    if (p->n > 0)
+        qsort(p->list, p->n, sizeof(*p->list), by_sequence);
+    for (size_t i = 0; i < p->n; i++)
+        if (load_document(p, key, &p->list[i]) == 0)
+            load_base(p, &p->list[i]);
+    return 0;
+}
+
+/* An image that stays because another one, or a point that cannot be read, may need it. */
+static bool may_be_needed(const struct points *p, const struct layout_file *f)
+{
+    for (size_t i = 0; i < p->n; i++)
+        if (p->list[i].damage.code != 0 || p->list[i].base == f->sequence)
+            return f->kind == LAYOUT_IMAGE || f->kind == LAYOUT_MANIFEST;
+    return false;
+}
+
+/* What writers that were killed left: .partial, and files of a number without a document. */
+static int remove_rests(const struct points *p, char **names, size_t n, struct error *e)
+{
+    for (size_t i = 0; i < n; i++) {
+        struct layout_file f;
+        size_t len = strlen(names[i]), suffix = strlen(LAYOUT_PARTIAL);
+        bool rest = len > suffix && str_eq(names[i] + len - suffix, LAYOUT_PARTIAL);
+        if (!rest && layout_parse(names[i], &f))
+            rest = !points_by_sequence(p, f.sequence) && !may_be_needed(p, &f);
+        int err = rest ? folder_remove(&p->folder, names[i], e) : 0;
+        if (err)
+            return err;
+    }
+    return 0;
+}
+
+int points_open(const struct repository *r, const char *vm, bool alone, bool create, struct points *ret,
+                struct error *e)
+{
+    struct points p = {.folder = {.fd = -1}, .lock = -1, .next = 1};
+    char **names = NULL;
+    size_t n = 0;
+    if (!layout_vm_ok(vm))
+        return error_set(e, ERR_USAGE, "'%s' is no name of a virtual machine", vm);
+    int err = folder_open(&r->folder, vm, create, &p.folder, e);
+    if (err)
+        return err == ERR_NOT_FOUND
+                   ? error_set(e, ERR_NO_OBJECT, "%s holds nothing of the virtual machine %s", r->folder.path, vm)
+                   : err;
+    err = folder_lock(&p.folder, alone, &p.lock, e);
+    if (!err)
+        err = folder_list(&p.folder, FILES_MAX, &names, &n, e);
+    if (!err)
+        err = load(&p, names, n, buf_slice(&r->key));
+    if (!err && alone)
+        err = remove_rests(&p, names, n, e);
+    folder_list_free(names, n);
+    if (err) {
+        points_done(&p);
+        return err;
+    }
+    *ret = p;
+    return 0;
+}
+
+void points_done(struct points *p)
+{
+    for (size_t i = 0; i < p->n; i++)
+        free(p->list[i].ref);
+    free(p->list);
+    p->list = NULL;
+    p->n = 0;
+    closep(&p->lock);
+    folder_done(&p->folder);
+}
+
+const struct point *points_by_sequence(const struct points *p, uint32_t sequence)
+{
+    for (size_t i = 0; i < p->n; i++)
+        if (p->list[i].sequence == sequence)
+            return &p->list[i];
+    return NULL;
+}
+
+int points_find(const struct points *p, const char *which, const struct point **ret, struct error *e)
+{
+    for (size_t i = p->n; i-- > 0;) {
+        const struct point *point = &p->list[i];
+        bool latest = str_eq(which, "latest");
+        if (!latest && !(point->ref && str_eq(uuid_str(&point->ref->uuid).s, which)))
+            continue;
+        if (point->damage.code != 0) {
+            if (e)
+                *e = point->damage;
+            return point->damage.code;
+        }
+        *ret = point;
+        return 0;
+    }
+    error_set(e, ERR_NO_OBJECT, "%s has no point %s", p->folder.path, which);
+    error_set_remedy(e, "see which there are: ringmaster-backup list");
+    return ERR_NO_OBJECT;
+}
+
+int points_delete(const struct points *p, uint32_t sequence, struct error *e)
+{
+    char **names = NULL;
+    size_t n = 0;
+    int err = folder_remove(&p->folder, layout_name(LAYOUT_REFPOINT, NULL, sequence).s, e);
+    if (!err)
+        err = folder_sync(&p->folder, e);
+    if (!err)
+        err = folder_list(&p->folder, FILES_MAX, &names, &n, e);
+    for (size_t i = 0; !err && i < n; i++) {
+        struct layout_file f;
+        if (layout_parse(names[i], &f) && f.sequence == sequence)
+            err = folder_remove(&p->folder, names[i], e);
+    }
+    folder_list_free(names, n);
+    return err ? err : folder_sync(&p->folder, e);
+}

@@ -1,0 +1,177 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* prune, synthesize: older points go, and the newer ones restore as before.
+ *
+ * Folding of point P into the one point C that stands on it, disk by disk: an image with the contents of C's and P's
+ * takes the place of C's image, in one rename; C's manifest says the same of both. P goes when no disk of C needs it any
+ * more. A writer that is killed in between leaves C on P for the disks that were not folded yet. */
+#include "backup/worker/check.h"
+
+static int fold_images(const struct points *p, const struct refpoint_disk *d, const struct point *from,
+                       const struct point *into, struct slice key, struct image *images[2], struct error *e)
+{
+    struct manifest *want = NULL, *below = NULL;
+    struct layout_file f;
+    uint64_t bytes;
+    const char *behind = images[1]->header.backing;
+    struct replay r = {.images = (const struct image *const *)images,
+                       .n_images = 2,
+                       .raw_fd = -1,
+                       .progress = {.work = "fold", .object = d->name}};
+    int err = check_manifest(p, into, d->name, key, &want, e);
+    if (!err && behind[0] != '\0') {
+        const struct point *below_point = layout_parse(behind, &f) ? points_by_sequence(p, f.sequence) : NULL;
+        err = below_point && below_point->ref
+                  ? check_manifest(p, below_point, d->name, key, &below, e)
+                  : error_set(e, ERR_MALFORMED, "point %u stands on a point that is damaged", from->sequence);
+    }
+    r.want = want;
+    r.below = below;
+    if (!err)
+        err = image_create(&p->folder, images[0]->name.s, want->header.disk_bytes, behind[0] ? behind : NULL, &r.image,
+                           e);
+    if (!err)
+        err = replay_run(&r, e);
+    if (!err)
+        err = image_finish(r.image, &bytes, e);
+    image_writer_free(r.image);
+    manifest_free(below);
+    manifest_free(want);
+    return err;
+}
+
+static int fold_disk(const struct points *p, const struct refpoint_disk *d, const struct point *from,
+                     const struct point *into, struct slice key, struct error *e)
+{
+    struct image *images[2] = {NULL, NULL};
+    struct layout_name below = layout_name(LAYOUT_IMAGE, d->name, from->sequence);
+    int err = image_open(&p->folder, layout_name(LAYOUT_IMAGE, d->name, into->sequence).s, &images[0], e);
+    /* Folded before, or full from the beginning: it does not need the older one. */
+    if (!err && str_eq(images[0]->header.backing, below.s)) {
+        err = image_open(&p->folder, below.s, &images[1], e);
+        for (size_t i = 0; !err && i < 2; i++)
+            err = image_check(images[i], e);
+        if (!err)
+            err = fold_images(p, d, from, into, key, images, e);
+    }
+    image_free(images[0]);
+    image_free(images[1]);
+    return err;
+}
+
+static int fold(const struct points *p, const struct point *from, const struct point *into, struct slice key,
+                struct error *e)
+{
+    int err = 0;
+    for (size_t i = 0; !err && i < into->ref->n_disks; i++)
+        err = fold_disk(p, &into->ref->disks[i], from, into, key, e);
+    return err ? err : points_delete(p, from->sequence, e);
+}
+
+/* What a point stands on is known of whole points alone. */
+static int refuse_damaged(const struct points *p, struct error *e)
+{
+    for (size_t i = 0; i < p->n; i++)
+        if (p->list[i].damage.code != 0) {
+            error_set(e, ERR_CONDITION, "point %u is damaged, so nobody knows what it needs: %s", p->list[i].sequence,
+                      p->list[i].damage.text);
+            error_set_remedy(e, "move its files elsewhere if it is of no use, then try again");
+            return ERR_CONDITION;
+        }
+    return 0;
+}
+
+static void say_verdict(const struct point *point, const struct retention_verdict *v)
+{
+    static const char *const names[] = {[RETENTION_KEEP] = "keep",
+                                        [RETENTION_NEEDED] = "needed",
+                                        [RETENTION_DELETE] = "delete",
+                                        [RETENTION_FOLD] = "fold"};
+    struct json *j = json_object_new();
+    json_set_str(j, "event", "verdict");
+    json_set_int(j, "sequence", point->sequence);
+    json_set_str(j, "point", uuid_str(&point->ref->uuid).s);
+    json_set_str(j, "verdict", names[v->action]);
+    json_set(j, "other", v->other ? json_int_new(v->other) : json_null_new());
+    say(j);
+}
+
+static int carry_out(const struct points *p, const struct retention_verdict *v, struct slice key, struct error *e)
+{
+    int err = 0;
+    for (size_t i = p->n; !err && i-- > 0;)
+        if (v[i].action == RETENTION_DELETE)
+            err = points_delete(p, p->list[i].sequence, e);
+    for (size_t i = 0; !err && i < p->n; i++)
+        if (v[i].action == RETENTION_FOLD)
+            err = fold(p, &p->list[i], points_by_sequence(p, v[i].other), key, e);
+    return err;
+}
+
+static int prune_points(const struct options *o, const struct points *p, struct slice key, struct error *e)
+{
+    int err = refuse_damaged(p, e);
+    if (err)
+        return err;
+    AUTO(freep) struct retention_point *points = xcalloc(p->n + 1, sizeof(*points));
+    AUTO(freep) struct retention_verdict *v = xcalloc(p->n + 1, sizeof(*v));
+    for (size_t i = 0; i < p->n; i++)
+        points[i] = (struct retention_point){p->list[i].sequence, p->list[i].base, p->list[i].ref->created_ms};
+    retention_plan(&o->keep, points, p->n, v);
+    for (size_t i = 0; i < p->n; i++)
+        say_verdict(&p->list[i], &v[i]);
+    return o->dry_run ? 0 : carry_out(p, v, key, e);
+}
+
+/* The oldest point on which exactly one other stands. */
+static int synthesize_points(const struct options *o, const struct points *p, struct slice key, struct error *e)
+{
+    int err = refuse_damaged(p, e);
+    for (size_t i = 0; !err && i < p->n; i++) {
+        struct retention_verdict v = {.action = RETENTION_FOLD};
+        size_t children = 0;
+        for (size_t k = 0; k < p->n; k++)
+            if (p->list[k].base == p->list[i].sequence) {
+                children++;
+                v.other = p->list[k].sequence;
+            }
+        if (p->list[i].base != 0 || children != 1)
+            continue;
+        say_verdict(&p->list[i], &v);
+        return o->dry_run ? 0 : fold(p, &p->list[i], points_by_sequence(p, v.other), key, e);
+    }
+    if (err)
+        return err;
+    return error_set(e, ERR_CONDITION, "%s has no full with exactly one increment on it", p->folder.path);
+}
+
+static int with_points(const struct options *o,
+                       int (*fn)(const struct options *, const struct points *, struct slice, struct error *),
+                       struct error *e)
+{
+    struct repository r;
+    struct points p;
+    if (!o->vm)
+        return error_set(e, ERR_USAGE, "it wants --vm");
+    int err = repository_open(o, &r, e);
+    if (err)
+        return err;
+    err = points_open(&r, o->vm, true, false, &p, e);
+    if (!err) {
+        err = fn(o, &p, buf_slice(&r.key), e);
+        points_done(&p);
+    }
+    repository_done(&r);
+    return err;
+}
+
+int verb_prune(const struct options *o, struct json **ret, struct error *e)
+{
+    (void)ret;
+    return with_points(o, prune_points, e);
+}
+
+int verb_synthesize(const struct options *o, struct json **ret, struct error *e)
+{
+    (void)ret;
+    return with_points(o, synthesize_points, e);
+}

@@ -1,0 +1,164 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* verify: each point by itself against its document and manifest, and what it leaves to the point below against that
+ * one's manifest: so every file is read once, however many points stand on it. list: the points as they are. */
+#include "backup/worker/check.h"
+
+enum { VMS_MAX = 100000 };
+
+struct tally {
+    size_t points, damaged;
+};
+
+static void say_point(const char *event, const char *vm, const struct point *point, const struct error *e)
+{
+    struct json *j = json_object_new();
+    json_set_str(j, "event", event);
+    json_set_str(j, "vm", vm);
+    json_set_int(j, "sequence", point->sequence);
+    json_set_str(j, "point", point->ref ? uuid_str(&point->ref->uuid).s : NULL);
+    if (e) {
+        json_set_str(j, "error", e->text);
+        json_set_str(j, "remedy", e->remedy);
+    }
+    say(j);
+}
+
+/* The points that this one needs, itself included, by their index. */
+static void mark_needed(const struct points *p, const struct point *point, bool *needed)
+{
+    for (size_t rounds = 0; point && rounds <= p->n; rounds++) {
+        needed[point - p->list] = true;
+        point = point->base ? points_by_sequence(p, point->base) : NULL;
+    }
+}
+
+static int verify_one(const struct points *p, size_t i, const bool *bad, struct slice key, struct error *e)
+{
+    const struct point *point = &p->list[i], *base = point->base ? points_by_sequence(p, point->base) : NULL;
+    if (point->damage.code != 0) {
+        *e = point->damage;
+        return e->code;
+    }
+    if (base && bad[base - p->list])
+        return error_set(e, ERR_MALFORMED, "it stands on point %u, which is damaged", base->sequence);
+    return check_point(p, point, key, e);
+}
+
+static int verify_points(const struct options *o, const struct repository *r, const char *vm, const struct points *p,
+                         struct tally *t, struct error *e)
+{
+    AUTO(freep) bool *bad = xcalloc(p->n + 1, sizeof(*bad)), *needed = xcalloc(p->n + 1, sizeof(*needed));
+    if (o->point) {
+        const struct point *point;
+        int err = points_find(p, o->point, &point, e);
+        if (err == ERR_NO_OBJECT)
+            return err;
+        if (err)
+            point = &p->list[p->n - 1];
+        mark_needed(p, point, needed);
+    }
+    for (size_t i = 0; i < p->n; i++) {
+        if (o->point && !needed[i])
+            continue;
+        struct error why = {0};
+        bad[i] = verify_one(p, i, bad, buf_slice(&r->key), &why) < 0;
+        t->points++;
+        t->damaged += bad[i];
+        say_point(bad[i] ? "damaged" : "verified", vm, &p->list[i], bad[i] ? &why : NULL);
+    }
+    return 0;
+}
+
+static int verify_vm(const struct options *o, const struct repository *r, const char *vm, struct tally *t,
+                     struct error *e)
+{
+    struct points p;
+    int err = points_open(r, vm, false, false, &p, e);
+    if (err)
+        return err;
+    err = verify_points(o, r, vm, &p, t, e);
+    points_done(&p);
+    return err;
+}
+
+/* Calls fn for the virtual machine that was asked for, or for each. */
+static int each_vm(const struct options *o, const struct repository *r,
+                   int (*fn)(const struct options *, const struct repository *, const char *, struct tally *,
+                             struct error *),
+                   struct tally *t, struct error *e)
+{
+    if (o->vm)
+        return fn(o, r, o->vm, t, e);
+    char **names;
+    size_t n;
+    int err = folder_list(&r->folder, VMS_MAX, &names, &n, e);
+    if (err)
+        return err;
+    for (size_t i = 0; !err && i < n; i++)
+        if (layout_vm_ok(names[i]) && folder_is(&r->folder, names[i]))
+            err = fn(o, r, names[i], t, e);
+    folder_list_free(names, n);
+    return err;
+}
+
+int verb_verify(const struct options *o, struct json **ret, struct error *e)
+{
+    struct repository r;
+    struct tally t = {0};
+    int err = repository_open(o, &r, e);
+    if (err)
+        return err;
+    err = each_vm(o, &r, verify_vm, &t, e);
+    repository_done(&r);
+    if (err)
+        return err;
+    if (t.damaged > 0) {
+        error_set(e, ERR_FAILED, "%zu of %zu points are damaged", t.damaged, t.points);
+        error_set_remedy(e, "make a full backup: ringmaster-backup export --engine full");
+        return ERR_FAILED;
+    }
+    *ret = json_object_new();
+    json_set_int(*ret, "points", (int64_t)t.points);
+    return 0;
+}
+
+static int list_vm(const struct options *o, const struct repository *r, const char *vm, struct tally *t,
+                   struct error *e)
+{
+    (void)o;
+    struct points p;
+    int err = points_open(r, vm, false, false, &p, e);
+    if (err)
+        return err;
+    for (size_t i = 0; i < p.n; i++) {
+        const struct point *point = &p.list[i];
+        if (!point->ref) {
+            say_point("damaged", vm, point, &point->damage);
+            continue;
+        }
+        struct json *j = json_object_new();
+        json_set_str(j, "event", "point");
+        json_set(j, "stands_on", point->base ? json_int_new(point->base) : json_null_new());
+        json_set(j, "point", refpoint_json(point->ref));
+        say(j);
+    }
+    t->points += p.n;
+    points_done(&p);
+    return 0;
+}
+
+int verb_list(const struct options *o, struct json **ret, struct error *e)
+{
+    struct repository r;
+    struct tally t = {0};
+    int err = repository_open(o, &r, e);
+    if (err)
+        return err;
+    err = each_vm(o, &r, list_vm, &t, e);
+    repository_done(&r);
+    if (err)
+        return err;
+    *ret = json_object_new();
+    json_set_int(*ret, "points", (int64_t)t.points);
+    return 0;
+}

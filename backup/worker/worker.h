@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* ringmaster-backup, the worker: one process for one piece of work on a repository. What it says is a JSON object on
+ * each line of its output, the last one {"event":"done",…} or {"event":"error",…}; an error is on its error output in
+ * words, too. Exit status: as clusterctl's (common/err.h). */
+#pragma once
+
+#include "backup/engine.h"
+#include "backup/io/image.h"
+#include "backup/io/manifest-file.h"
+#include "backup/io/nbd.h"
+#include "backup/refpoint.h"
+#include "backup/retention.h"
+
+/* ---- options */
+
+struct disk_option {
+    char name[LAYOUT_DISK_MAX];
+    const char *value;    /* export: NBD URI; restore: the file to make */
+    const char *bitmap;   /* NULL: none */
+    bool bitmap_lost;     /* there was one, QEMU ended without storing it */
+    struct uuid tracking; /* nil: that of the reference, else a new one */
+};
+
+struct options {
+    const char *repository, *key_file, *vm, *domain_xml, *nvram, *note, *engine, *format;
+    const char *point; /* restore, verify: UUID or "latest"; export: UUID */
+    struct uuid parent;
+    bool application, dry_run;
+    uint64_t reserve_bytes, limit_bytes; /* to be left free; a second, 0: no limit */
+    struct retention_rule keep;
+    struct disk_option disks[REFPOINT_DISKS_MAX];
+    size_t n_disks;
+};
+int options_parse(int argc, char **argv, struct options *ret, struct error *e);
+
+/* ---- what it says */
+
+void say(struct json *line); /* takes it over */
+struct progress {
+    const char *work, *object; /* "export", "restore", "verify", "fold"; the disk */
+    uint64_t total_bytes;
+    int64_t last_ms;
+};
+/* At most every half second. */
+void progress_at(struct progress *p, uint64_t done_bytes, uint64_t disk_position);
+int64_t clock_ms(void);
+int64_t wall_ms(void);
+struct uuid uuid_random(void);
+
+/* ---- the repository */
+
+struct repository {
+    struct folder folder;
+    struct buf key; /* a secret */
+};
+int repository_create(const struct options *o, struct error *e);
+int repository_open(const struct options *o, struct repository *ret, struct error *e);
+void repository_done(struct repository *r);
+
+/* Points of one virtual machine, under the folder's lock. */
+struct point {
+    struct refpoint *ref; /* NULL: its document is damaged, `damage` says how */
+    uint32_t sequence;
+    uint32_t base; /* sequence of the point that its images stand on; 0: on none */
+    struct error damage;
+};
+struct points {
+    struct folder folder;
+    int lock;
+    struct point *list; /* ascending */
+    size_t n;
+    uint32_t next; /* a number that no file has */
+};
+/* alone: for writing; rests of killed writers are removed. create: make the folder. ERR_NO_OBJECT, ERR_AGAIN. */
+int points_open(const struct repository *r, const char *vm, bool alone, bool create, struct points *ret,
+                struct error *e);
+void points_done(struct points *p);
+/* By UUID, or "latest"; ERR_NO_OBJECT, and the damage of a point that is damaged. */
+int points_find(const struct points *p, const char *which, const struct point **ret, struct error *e);
+const struct point *points_by_sequence(const struct points *p, uint32_t sequence); /* NULL: none */
+/* Reference first, then its files. Nothing may stand on it. */
+int points_delete(const struct points *p, uint32_t sequence, struct error *e);
+
+/* ---- replay.c: images through their manifest to somewhere */
+
+struct replay {
+    const struct image *const *images; /* the newest first */
+    size_t n_images;
+    const struct manifest *want;
+    /* What the images do not have must be as here; NULL: zeros. */
+    const struct manifest *below;
+    int raw_fd;                 /* -1: none */
+    struct image_writer *image; /* NULL: none */
+    struct progress progress;
+};
+/* Every block is checked before it is written. ERR_MALFORMED: damage, *e says of which file. */
+int replay_run(struct replay *r, struct error *e);
+
+/* ---- verbs: 0 or ERR_…, and *ret, what "done" says besides (may stay NULL) */
+
+int verb_init(const struct options *o, struct json **ret, struct error *e);
+int verb_export(const struct options *o, struct json **ret, struct error *e);
+int verb_rescan(const struct options *o, struct json **ret, struct error *e);
+int verb_restore(const struct options *o, struct json **ret, struct error *e);
+int verb_verify(const struct options *o, struct json **ret, struct error *e);
+int verb_list(const struct options *o, struct json **ret, struct error *e);
+int verb_synthesize(const struct options *o, struct json **ret, struct error *e);
+int verb_prune(const struct options *o, struct json **ret, struct error *e);
