@@ -23,7 +23,7 @@ enum bitmap_state {
 
 /* Of one disk. */
 struct engine_facts {
-    bool has_reference;       /* the point is in the repository, and this disk with the same tracking id in it */
+    bool has_reference; /* the point is in the repository, and this disk with the same tracking id in it */
     bool reference_is_damaged;
     bool asked_full;
     bool asked_rescan;

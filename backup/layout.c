@@ -8,9 +8,8 @@
 static const struct {
     const char *first, *suffix; /* first NULL: the disk's name */
 } kinds[] = {
-    [LAYOUT_IMAGE] = {NULL, ".qcow2"},          [LAYOUT_MANIFEST] = {NULL, ".manifest"},
-    [LAYOUT_DOMAIN] = {"domain", ".xml"},       [LAYOUT_NVRAM] = {"nvram", ".bin"},
-    [LAYOUT_REFPOINT] = {"refpoint", ".json"},
+    [LAYOUT_IMAGE] = {NULL, ".qcow2"},  [LAYOUT_MANIFEST] = {NULL, ".manifest"},   [LAYOUT_DOMAIN] = {"domain", ".xml"},
+    [LAYOUT_NVRAM] = {"nvram", ".bin"}, [LAYOUT_REFPOINT] = {"refpoint", ".json"},
 };
 
 static bool letter_or_digit(char c)

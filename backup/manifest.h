@@ -13,8 +13,8 @@
  *                       n digests, in the order of the blocks
  *   trailer, 32 bytes   HMAC-SHA-256, by the repository's key, over the header and the SHA-256 of each page
  *
- * A digest is the first 16 bytes of the SHA-256 of a block; what the last block lacks counts as zeros. In memory sixteen
- * zero bytes stand for a block of zeros.
+ * A digest is the first 16 bytes of the SHA-256 of a block; what the last block lacks counts as zeros. In memory
+ * sixteen zero bytes stand for a block of zeros.
  *
  * A reader takes each page's SHA-256 while it checks the trailer, and compares it again whenever it reads that page:
  * nothing is believed that was not covered by the trailer. */
@@ -33,7 +33,7 @@ enum {
     MANIFEST_PAGE_SIZE_MAX = 4 + MANIFEST_BITS_SIZE + MANIFEST_PAGE_BLOCKS * MANIFEST_DIGEST,
 };
 #define MANIFEST_PAGE_BYTES ((uint64_t)MANIFEST_BLOCK * MANIFEST_PAGE_BLOCKS) /* of the disk: 512 MiB */
-#define MANIFEST_DISK_MAX (UINT64_C(1) << 46)                                 /* 64 TiB */
+#define MANIFEST_DISK_MAX   (UINT64_C(1) << 46)                               /* 64 TiB */
 
 struct manifest_header {
     struct uuid point, tracking;

@@ -7,7 +7,8 @@
  *
  * Clusters of 64 KiB, refcounts of 16 bits, each 1; no snapshots, bitmaps, compression, encryption, external data file,
  * no feature bits. An L2 entry is 0 (what the backing file has; zeros without one), 1 (zeros) or bit 63 with the offset
- * of a data cluster. The backing file is a plain name in the same folder, of format qcow2, and of the same virtual size.
+ * of a data cluster. The backing file is a plain name in the same folder, of format qcow2, and of the same virtual
+ * size.
  *
  * The header extension 0x524d5344 ("RMSD", 32 bytes) is the SHA-256 over cluster 0 with these 32 bytes zero, and the
  * SHA-256 of each L2 table in the order of the disk, of the L1 table, of the refcount blocks and of the refcount table
@@ -26,8 +27,8 @@ enum {
     QCOW2_REFCOUNTS = QCOW2_CLUSTER / 2, /* of a refcount block */
 };
 #define QCOW2_DISK_MAX (UINT64_C(1) << 46)
-#define QCOW2_ZERO UINT64_C(1)
-#define QCOW2_COPIED (UINT64_C(1) << 63)
+#define QCOW2_ZERO     UINT64_C(1)
+#define QCOW2_COPIED   (UINT64_C(1) << 63)
 
 struct qcow2_header {
     uint64_t disk_bytes; /* a multiple of 512, 1…QCOW2_DISK_MAX */
@@ -54,8 +55,8 @@ uint32_t qcow2_l1_entries(uint64_t disk_bytes);
 /* Fills cluster 0. */
 void qcow2_header_encode(const struct qcow2_header *h, uint8_t ret[QCOW2_CLUSTER]);
 
-/* Cluster 0 of a file of that many bytes. 0; ERR_CONDITION: an image that could lead a reader elsewhere or asks for what
- * no image of a repository has, *e says what; ERR_MALFORMED: damaged, or made by something else. */
+/* Cluster 0 of a file of that many bytes. 0; ERR_CONDITION: an image that could lead a reader elsewhere or asks for
+ * what no image of a repository has, *e says what; ERR_MALFORMED: damaged, or made by something else. */
 int qcow2_header_decode(struct slice cluster, uint64_t file_bytes, struct qcow2_header *ret, struct error *e);
 
 /* An L2 or L1 entry of a data or table cluster: its offset, or 0 if it is none within the file. */

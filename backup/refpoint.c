@@ -125,7 +125,8 @@ static int decode_disk(const struct json *j, struct refpoint_disk *ret, struct e
         return bad(e, "size of a disk");
     if (!get_engine(j, d.engine) || !get_text(j, "reason", d.reason, sizeof(d.reason)))
         return bad(e, "engine of a disk");
-    if (!get_size(j, "read_bytes", INT64_MAX, &d.read_bytes) || !get_size(j, "stored_bytes", INT64_MAX, &d.stored_bytes))
+    if (!get_size(j, "read_bytes", INT64_MAX, &d.read_bytes) ||
+        !get_size(j, "stored_bytes", INT64_MAX, &d.stored_bytes))
         return bad(e, "count of a disk's bytes");
     *ret = d;
     return 0;

@@ -56,8 +56,8 @@ static void keep(const struct retention_rule *rule, const struct retention_point
 {
     bool all = !rule->last && !rule->daily && !rule->weekly && !rule->monthly && !rule->yearly;
     for (size_t i = 0; i < n; i++)
-        ret[i] = (struct retention_verdict){
-            all || i + 1 == n || n - i <= rule->last ? RETENTION_KEEP : RETENTION_DELETE, 0};
+        ret[i] =
+            (struct retention_verdict){all || i + 1 == n || n - i <= rule->last ? RETENTION_KEEP : RETENTION_DELETE, 0};
     keep_periods(rule->daily, day_of, points, n, ret);
     keep_periods(rule->weekly, week_of, points, n, ret);
     keep_periods(rule->monthly, month_of, points, n, ret);

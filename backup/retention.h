@@ -2,8 +2,8 @@
 /* Which points of a virtual machine are kept, and what becomes of the others. Pure: points in, actions out.
  *
  * Kept are the newest `last`; and of each of the newest `daily` days that have one, the newest point; so for `weekly`
- * (weeks begin on Monday), `monthly` and `yearly`, all in UTC. With every count 0 everything is kept. The newest point is
- * always kept.
+ * (weeks begin on Monday), `monthly` and `yearly`, all in UTC. With every count 0 everything is kept. The newest point
+ * is always kept.
  *
  * A point that is not kept
  *   - is deleted if no other point that stays has its data behind it;

@@ -18,5 +18,6 @@ dist_man_MANS += man/clusterctl-vm.8
 dist_man_MANS += man/clusterctl-witness.8
 dist_man_MANS += man/ringmasterd.8
 dist_man_MANS += man/ringmaster.conf.5
+dist_man_MANS += man/ringmaster-backup.7
 dist_man_MANS += man/ringmaster-quorum.7
 dist_man_MANS += man/ringmaster-upgrade.7

@@ -5,6 +5,7 @@ include tests/unit/local.mk
 include tests/witness/local.mk
 include tests/chaos/local.mk
 include tests/faults/local.mk
+include tests/backup/local.mk
 include tests/executors/local.mk
 include tests/fuzz/local.mk
 include tests/sim/local.mk

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Files of one folder of a repository, by plain names below an open descriptor: no path is walked twice.
  *
- * A file gets its name only when it is whole and on disk: folder_create() makes NAME.partial, folder_publish() syncs it,
- * renames it and syncs the folder. A sync that fails is an error of the work, which must then be given up: what is on
- * disk is unknown. */
+ * A file gets its name only when it is whole and on disk: folder_create() makes NAME.partial, folder_publish() syncs
+ * it, renames it and syncs the folder. A sync that fails is an error of the work, which must then be given up: what is
+ * on disk is unknown. */
 #pragma once
 
 #include <stdbool.h>
@@ -31,8 +31,8 @@ int folder_error(const struct folder *f, const char *name, const char *doing, in
 int folder_open_file(const struct folder *f, const char *name, int *ret_fd, uint64_t *ret_bytes, struct error *e);
 int folder_read(const struct folder *f, const char *name, size_t max, struct buf *ret, struct error *e);
 
-/* NAME.partial, empty, mode 0600; what a killed writer left there goes. flags: 0 or O_DIRECT, which is dropped where the
- * file system has none (*ret_direct). */
+/* NAME.partial, empty, mode 0600; what a killed writer left there goes. flags: 0 or O_DIRECT, which is dropped where
+ * the file system has none (*ret_direct). */
 int folder_create(const struct folder *f, const char *name, int flags, int *ret_fd, bool *ret_direct, struct error *e);
 /* fsync, rename over what is there, fsync of the folder. Does not close the descriptor. */
 int folder_publish(const struct folder *f, const char *name, int fd, struct error *e);

@@ -17,7 +17,7 @@ enum {
     ALLOCATION_ZERO = 2, /* NBD_STATE_ZERO */
     BITMAP_DIRTY = 1,
 };
-#define ALLOCATION "base:allocation"
+#define ALLOCATION       "base:allocation"
 #define STATUS_BYTES_MAX (UINT64_C(1) << 30)
 
 struct nbd {
@@ -115,7 +115,7 @@ uint64_t nbd_read_bytes(const struct nbd *n)
 struct status {
     const struct nbd *nbd;
     struct extents *zeros, *clean;
-    uint64_t end;               /* of the question */
+    uint64_t end;                /* of the question */
     uint64_t zeros_to, clean_to; /* how far the answers reach */
 };
 
@@ -162,8 +162,8 @@ int nbd_extents(struct nbd *n, uint64_t offset, uint64_t bytes, struct extents *
     while (offset < end) {
         uint64_t ask = end - offset < STATUS_BYTES_MAX ? end - offset : STATUS_BYTES_MAX;
         struct status s = {n, ret_zeros, ret_clean, offset + ask, offset, offset};
-        if (nbd_block_status(n->handle, ask, offset, (nbd_extent_callback){.callback = on_extents, .user_data = &s}, 0) <
-            0)
+        if (nbd_block_status(n->handle, ask, offset, (nbd_extent_callback){.callback = on_extents, .user_data = &s},
+                             0) < 0)
             return nbd_failed(e, "ask for the extents of", n->uri);
         uint64_t reached = s.end;
         if (n->has_allocation && s.zeros_to < reached)

@@ -14,8 +14,8 @@ int nbd_open(const char *uri, const char *bitmap, struct nbd **ret, struct error
 void nbd_free(struct nbd *n); /* NULL is accepted; after all lanes were closed */
 
 uint64_t nbd_bytes(const struct nbd *n);
-bool nbd_has_bitmap(const struct nbd *n);   /* the one that was named is offered */
-unsigned nbd_lanes(const struct nbd *n);    /* connections that the server takes */
+bool nbd_has_bitmap(const struct nbd *n);     /* the one that was named is offered */
+unsigned nbd_lanes(const struct nbd *n);      /* connections that the server takes */
 uint64_t nbd_read_bytes(const struct nbd *n); /* asked for through all lanes so far */
 
 /* Of [offset, offset + bytes): where it reads as zeros, and (with a bitmap) where nothing was written. */

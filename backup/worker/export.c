@@ -90,7 +90,8 @@ static int need_room(const struct export_disk *x, uint64_t more, struct error *e
     int err = folder_room(x->folder, &room, e);
     if (err || room >= x->options->reserve_bytes + more)
         return err;
-    error_set(e, ERR_CONDITION, "%s has room for %llu MiB, this backup of %s needs %llu MiB and %llu MiB are to stay free",
+    error_set(e, ERR_CONDITION,
+              "%s has room for %llu MiB, this backup of %s needs %llu MiB and %llu MiB are to stay free",
               x->folder->path, (unsigned long long)room >> 20, x->disk->name, (unsigned long long)more >> 20,
               (unsigned long long)x->options->reserve_bytes >> 20);
     error_set_remedy(e, "make room (ringmaster-backup prune), or let it use more: --reserve");

@@ -15,9 +15,11 @@ static const struct {
     int (*run)(const struct options *o, struct json **ret, struct error *e);
 } verbs[] = {
     {"init", "REPOSITORY --key-file FILE", verb_init},
-    {"export", "REPOSITORY --key-file FILE --vm VM --disk NAME=URI… [--bitmap NAME=BITMAP]… [--parent UUID]", verb_export},
+    {"export", "REPOSITORY --key-file FILE --vm VM --disk NAME=URI… [--bitmap NAME=BITMAP]… [--parent UUID]",
+     verb_export},
     {"rescan", "REPOSITORY --key-file FILE --vm VM --disk NAME=URI…", verb_rescan},
-    {"restore", "REPOSITORY --key-file FILE --vm VM [--point UUID] --disk NAME=FILE… [--format raw|qcow2]", verb_restore},
+    {"restore", "REPOSITORY --key-file FILE --vm VM [--point UUID] --disk NAME=FILE… [--format raw|qcow2]",
+     verb_restore},
     {"verify", "REPOSITORY --key-file FILE [--vm VM [--point UUID]]", verb_verify},
     {"list", "REPOSITORY --key-file FILE [--vm VM]", verb_list},
     {"synthesize", "REPOSITORY --key-file FILE --vm VM [--dry-run]", verb_synthesize},

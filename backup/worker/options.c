@@ -155,7 +155,8 @@ static int take(struct options *o, enum option_id id, const char *text, struct e
     case OPT_POINT: o->point = text; return 0;
     case OPT_ENGINE:
         o->engine = text;
-        return str_eq(text, "auto") || engine_by_name(text) ? 0 : bad(e, "--engine", text, "auto, bitmap, rescan or full");
+        return str_eq(text, "auto") || engine_by_name(text) ? 0
+                                                            : bad(e, "--engine", text, "auto, bitmap, rescan or full");
     case OPT_CONSISTENCY:
         o->application = str_eq(text, "application");
         return o->application || str_eq(text, "crash") ? 0 : bad(e, "--consistency", text, "application or crash");

@@ -14,9 +14,9 @@ struct segment {
     uint32_t page;
     bool open;
     struct manifest_digest want[MANIFEST_PAGE_BLOCKS];
-    uint64_t entries[QCOW2_TABLE];  /* where the blocks lie, resolved through the images */
-    uint16_t image[QCOW2_TABLE];    /* of the block, where entries has a cluster */
-    uint64_t written[QCOW2_TABLE];  /* the L2 table of the image that is made */
+    uint64_t entries[QCOW2_TABLE]; /* where the blocks lie, resolved through the images */
+    uint16_t image[QCOW2_TABLE];   /* of the block, where entries has a cluster */
+    uint64_t written[QCOW2_TABLE]; /* the L2 table of the image that is made */
 };
 
 struct run {

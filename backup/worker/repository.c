@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* repository.json: {"ringmaster-repository":1,"key":"…"}, the key's HMAC of a fixed text: another key is told at once. */
+/* repository.json: {"ringmaster-repository":1,"key":"…"}, the key's HMAC of a fixed text: another key is told at once.
+ */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>

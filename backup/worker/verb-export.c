@@ -14,12 +14,12 @@ struct work {
     struct refpoint ref;
 };
 
-/* The bitmaps began at --parent. Without one, or when it is not here, the newest point is what a rescan compares with. */
+/* The bitmaps began at --parent. Without one, or when it is not here, the newest point is what a rescan compares with.
+ */
 static void find_reference(struct work *w)
 {
     const struct options *o = w->o;
-    if (!uuid_is_nil(&o->parent) &&
-        points_find(&w->points, uuid_str(&o->parent).s, &w->reference, NULL) == 0)
+    if (!uuid_is_nil(&o->parent) && points_find(&w->points, uuid_str(&o->parent).s, &w->reference, NULL) == 0)
         return;
     w->reference_is_another = true;
     for (size_t i = w->points.n; i-- > 0 && !w->reference;)

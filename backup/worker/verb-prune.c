@@ -2,8 +2,8 @@
 /* prune, synthesize: older points go, and the newer ones restore as before.
  *
  * Folding of point P into the one point C that stands on it, disk by disk: an image with the contents of C's and P's
- * takes the place of C's image, in one rename; C's manifest says the same of both. P goes when no disk of C needs it any
- * more. A writer that is killed in between leaves C on P for the disks that were not folded yet. */
+ * takes the place of C's image, in one rename; C's manifest says the same of both. P goes when no disk of C needs it
+ * any more. A writer that is killed in between leaves C on P for the disks that were not folded yet. */
 #include "backup/worker/check.h"
 
 static int fold_images(const struct points *p, const struct refpoint_disk *d, const struct point *from,

@@ -5,6 +5,8 @@
 
 unit_tests =
 unit_tests += tests/unit/test_access
+unit_tests += tests/unit/test_backup_formats
+unit_tests += tests/unit/test_backup_rules
 unit_tests += tests/unit/test_buf
 unit_tests += tests/unit/test_cluster_apply
 unit_tests += tests/unit/test_cluster_step

@@ -1,0 +1,213 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Which engine, what of the disk is read, which points are kept. */
+#include "tests/unit/unit.h"
+
+#include "backup/engine.h"
+#include "backup/extents.h"
+#include "backup/manifest.h"
+#include "backup/retention.h"
+#include "common/prng.h"
+
+static void expect(struct engine_facts f, const char *engine, const char *reason)
+{
+    struct engine_choice c = engine_choose(&f);
+    assert_string_equal(c.engine->name, engine);
+    assert_string_equal(c.reason, reason);
+}
+
+static void test_engine(void **state)
+{
+    (void)state;
+    struct engine_facts good = {
+        .has_reference = true, .disk_bytes = 512, .reference_bytes = 512, .bitmap = BITMAP_GOOD};
+    expect(good, "bitmap", "");
+    struct engine_facts f = good;
+    f.bitmap = BITMAP_INCONSISTENT;
+    expect(f, "rescan", "bitmap inconsistent after a crash");
+    f.bitmap = BITMAP_MISSING;
+    expect(f, "rescan", "bitmap missing");
+    f.bitmap = BITMAP_NONE;
+    expect(f, "rescan", "no bitmap");
+    f.bitmap = BITMAP_FOREIGN;
+    expect(f, "rescan", "the bitmap began at a point that the repository does not have");
+    f = good;
+    f.asked_rescan = true;
+    expect(f, "rescan", "asked for");
+    f = good;
+    f.has_reference = false;
+    expect(f, "full", "no reference");
+    f = good;
+    f.reference_is_damaged = true;
+    expect(f, "full", "the reference point is damaged");
+    f = good;
+    f.reference_bytes = 1024;
+    expect(f, "full", "the disk was resized from 1024 to 512 bytes");
+    f = good;
+    f.asked_full = true;
+    expect(f, "full", "asked for");
+    assert_non_null(engine_by_name("rescan"));
+    assert_null(engine_by_name("tracker"));
+}
+
+enum { B = MANIFEST_BLOCK };
+
+static void test_plan(void **state)
+{
+    (void)state;
+    struct extents zeros = {0}, clean = {0};
+    uint8_t plan[4];
+    uint64_t disk = 3 * B + 512;
+    extents_plan(&zeros, &clean, 0, 4, disk, plan); /* nothing is known: everything is read */
+    for (size_t i = 0; i < 4; i++)
+        assert_int_equal(plan[i], PLAN_READ);
+    extents_add(&zeros, 0, B - 1);
+    extents_add(&zeros, 2 * B, B + 512); /* to the disk's end, inside of a block */
+    extents_add(&clean, 0, 2 * B - 1);
+    extents_add(&clean, 3 * B, 512);
+    extents_plan(&zeros, &clean, 0, 4, disk, plan);
+    assert_int_equal(plan[0], PLAN_KEEP);
+    assert_int_equal(plan[1], PLAN_READ); /* its last byte is dirty */
+    assert_int_equal(plan[2], PLAN_ZERO); /* dirty, and a hole */
+    assert_int_equal(plan[3], PLAN_KEEP);
+    extents_plan(&zeros, NULL, 0, 4, disk, plan);
+    assert_int_equal(plan[0], PLAN_READ); /* not all of it is zeros */
+    assert_int_equal(plan[3], PLAN_ZERO);
+    extents_plan(&zeros, &clean, 2 * B, 2, disk, plan);
+    assert_int_equal(plan[0], PLAN_ZERO);
+    assert_int_equal(plan[1], PLAN_KEEP);
+    extents_done(&zeros);
+    extents_done(&clean);
+}
+
+/* Beside a reference that looks at every byte (a unit of 512). */
+static void test_plan_random(void **state)
+{
+    (void)state;
+    enum { UNITS = 6 * B / 512 };
+    struct prng r = prng_new(7);
+    for (int round = 0; round < 300; round++) {
+        bool zero[UNITS] = {0}, same[UNITS] = {0};
+        struct extents zeros = {0}, clean = {0};
+        uint32_t n_units = 1 + (uint32_t)prng_below(&r, UNITS);
+        for (uint32_t at = 0; at < n_units;) {
+            uint32_t n = 1 + (uint32_t)prng_below(&r, 200);
+            bool z = prng_below(&r, 2), s = prng_below(&r, 2);
+            n = n < n_units - at ? n : n_units - at;
+            for (uint32_t i = at; i < at + n; i++) {
+                zero[i] = z;
+                same[i] = s;
+            }
+            if (z)
+                extents_add(&zeros, at * 512ull, n * 512ull);
+            if (s)
+                extents_add(&clean, at * 512ull, n * 512ull);
+            at += n;
+        }
+        uint64_t disk = n_units * 512ull;
+        uint32_t blocks = (uint32_t)manifest_blocks(disk);
+        uint8_t plan[6];
+        extents_plan(&zeros, &clean, 0, blocks, disk, plan);
+        for (uint32_t b = 0; b < blocks; b++) {
+            bool all_zero = true, all_same = true;
+            for (uint32_t i = b * (B / 512); i < (b + 1) * (B / 512) && i < n_units; i++) {
+                all_zero &= zero[i];
+                all_same &= same[i];
+            }
+            assert_int_equal(plan[b], all_same ? PLAN_KEEP : all_zero ? PLAN_ZERO : PLAN_READ);
+        }
+        extents_done(&zeros);
+        extents_done(&clean);
+    }
+}
+
+enum { DAY = 86400000 };
+
+static void test_retention_chain(void **state)
+{
+    (void)state;
+    struct retention_point p[5];
+    struct retention_verdict v[5];
+    for (uint32_t i = 0; i < 5; i++)
+        p[i] = (struct retention_point){i + 1, i, (int64_t)i * DAY}; /* each on the one before */
+    retention_plan(&(struct retention_rule){0}, p, 5, v);
+    for (size_t i = 0; i < 5; i++)
+        assert_int_equal(v[i].action, RETENTION_KEEP);
+    retention_plan(&(struct retention_rule){.last = 2}, p, 5, v);
+    for (size_t i = 0; i < 3; i++)
+        assert_int_equal(v[i].action, RETENTION_NEEDED);
+    assert_int_equal(v[2].other, 4);
+    retention_plan(&(struct retention_rule){.last = 2, .fold = true}, p, 5, v);
+    for (size_t i = 0; i < 3; i++) {
+        assert_int_equal(v[i].action, RETENTION_FOLD);
+        assert_int_equal(v[i].other, i + 2);
+    }
+    p[3].base = 0; /* a new full: the first three are needed by nobody */
+    retention_plan(&(struct retention_rule){.last = 2, .fold = true}, p, 5, v);
+    for (size_t i = 0; i < 3; i++)
+        assert_int_equal(v[i].action, RETENTION_DELETE);
+    p[3].base = 1;
+    p[4].base = 1; /* two stand on the first: it cannot be folded */
+    retention_plan(&(struct retention_rule){.last = 2, .fold = true}, p, 5, v);
+    assert_int_equal(v[0].action, RETENTION_NEEDED);
+    assert_int_equal(v[1].action, RETENTION_DELETE);
+}
+
+static void test_retention_periods(void **state)
+{
+    (void)state;
+    enum { N = 400 };
+    struct retention_point p[N];
+    struct retention_verdict v[N];
+    for (uint32_t i = 0; i < N; i++) /* two a day, from Thursday 1 January 1970 */
+        p[i] = (struct retention_point){i + 1, 0, (int64_t)i * DAY / 2};
+    struct retention_rule rule = {.daily = 7, .weekly = 4, .monthly = 3};
+    retention_plan(&rule, p, N, v);
+    size_t kept = 0;
+    for (size_t i = 0; i < N; i++)
+        kept += v[i].action == RETENTION_KEEP;
+    /* Day 199 is a Sunday, 19 July: days 193…199, Sundays 192, 185, 178, and 30 June, 31 May. */
+    assert_int_equal(kept, 7 + 3 + 2);
+    assert_int_equal(v[2 * 199 + 1].action, RETENTION_KEEP);
+    assert_int_equal(v[2 * 199].action, RETENTION_DELETE);
+    assert_int_equal(v[2 * 192 + 1].action, RETENTION_KEEP);
+    assert_int_equal(v[2 * 180 + 1].action, RETENTION_KEEP);
+    assert_int_equal(v[2 * 150 + 1].action, RETENTION_KEEP);
+}
+
+/* Whatever the rule: what a point that stays stands on stays, or is folded into what stays. */
+static void test_retention_never_breaks(void **state)
+{
+    (void)state;
+    struct prng r = prng_new(11);
+    for (int round = 0; round < 2000; round++) {
+        struct retention_point p[12];
+        struct retention_verdict v[12];
+        size_t n = 1 + prng_below(&r, 12);
+        for (uint32_t i = 0; i < n; i++)
+            p[i] = (struct retention_point){i + 1, (uint32_t)prng_below(&r, i + 1), (int64_t)i * DAY};
+        struct retention_rule rule = {.last = 1 + (uint32_t)prng_below(&r, 4), .fold = prng_below(&r, 2)};
+        retention_plan(&rule, p, n, v);
+        assert_int_equal(v[n - 1].action, RETENTION_KEEP);
+        for (size_t i = 0; i < n; i++) {
+            if (v[i].action == RETENTION_DELETE || p[i].base == 0)
+                continue;
+            const struct retention_verdict *below = &v[p[i].base - 1];
+            assert_int_not_equal(below->action, RETENTION_DELETE);
+            if (below->action == RETENTION_FOLD)
+                assert_int_equal(below->other, i + 1);
+        }
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_engine),
+        cmocka_unit_test(test_plan),
+        cmocka_unit_test(test_plan_random),
+        cmocka_unit_test(test_retention_chain),
+        cmocka_unit_test(test_retention_periods),
+        cmocka_unit_test(test_retention_never_breaks),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
