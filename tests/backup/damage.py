@@ -187,6 +187,25 @@ def two_at_once(world):
         raise Broken("not all points are there")
 
 
+def foreign_bitmap(world):
+    """A bitmap that began at a point which is not here says nothing of the changes since another one."""
+    other = world.copy()
+    disk = Disk(world.folder, "vdb", "qcow2", 4 << 20)
+    disk.io("write -P 1 0 1M")
+    with disk.export() as uri:
+        other.run("export", "--vm", VM, "--disk", f"vdb={uri}")
+    disk.io("write -P 2 0 64k")
+    disk.checkpoint()  # the bitmap begins after a change
+    bitmap, _ = disk.checkpoint()
+    for parent in ([], ["--parent", "00000000-0000-4000-8000-000000000001"]):
+        with disk.export(bitmap) as uri:
+            told = other.run("export", "--vm", VM, "--disk", f"vdb={uri}", "--bitmap", f"vdb={bitmap}", *parent)
+        if told.data["engine"] != "rescan":
+            raise Broken(f"a bitmap of another point was used: {told.data['engine']}")
+        if other.restored(VM, "vdb", told.data["uuid"], world.folder) != contents(disk.path, "qcow2", world.folder):
+            raise Broken("a change is missing")
+
+
 def overwrite_and_room(world):
     target = world.folder / "there.raw"
     target.write_text("mine")
@@ -207,7 +226,7 @@ def main():
     with workplace() as folder:
         world = World(folder)
         for case in (lambda w: flipped_bits(w, random.Random(seed)), cut_and_missing, hostile, other_points, two_at_once,
-                     overwrite_and_room):
+                     foreign_bitmap, overwrite_and_room):
             try:
                 case(world)
             except Broken as broken:

@@ -3,7 +3,7 @@
 EXTRA_DIST += tests/mutations tests/sim/many-seeds.py
 
 # What is linked anew for a mutation, or runs unmutated beside it.
-mutation_programs = tests/sim/ringmaster-sim tests/faults/faults-node $(unit_tests)
+mutation_programs = tests/sim/ringmaster-sim tests/faults/faults-node ringmaster-backup $(unit_tests)
 .PHONY: check-mutations check-seeds check-long
 check-mutations: $(mutation_programs)
 	$(AM_V_at)$(AM_TESTS_ENVIRONMENT) $(top_srcdir)/tests/mutations/run
