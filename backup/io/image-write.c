@@ -2,7 +2,9 @@
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/fs.h>
 #include <pthread.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "backup/io/image.h"
@@ -100,6 +102,28 @@ int image_append(struct image_writer *w, const struct iovec *iov, int n_iov, uin
     }
     *ret_offset = offset;
     return 0;
+}
+
+/* The last that were taken. */
+static void give_back(struct image_writer *w, uint64_t offset)
+{
+    pthread_mutex_lock(&w->mutex);
+    w->used = offset / QCOW2_CLUSTER;
+    pthread_mutex_unlock(&w->mutex);
+}
+
+int image_clone(struct image_writer *w, int fd, uint64_t offset, uint64_t bytes, uint64_t *ret_offset, struct error *e)
+{
+    uint64_t target = take_clusters(w, bytes / QCOW2_CLUSTER);
+    struct file_clone_range range = {.src_fd = fd, .src_offset = offset, .src_length = bytes, .dest_offset = target};
+    if (ioctl(w->fd, FICLONERANGE, &range) == 0) {
+        *ret_offset = target;
+        return 0;
+    }
+    if (errno == ENOSPC || errno == EDQUOT || errno == EIO)
+        return write_error(w, e);
+    give_back(w, target);
+    return ERR_CONDITION;
 }
 
 /* Of whole clusters; remembers the digest for the structure's. */

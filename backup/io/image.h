@@ -17,6 +17,9 @@ int image_create(const struct folder *f, const char *name, uint64_t disk_bytes, 
                  struct image_writer **ret, struct error *e);
 /* Appends whole clusters from aligned memory; *ret_offset is where the first one lies. From any thread. */
 int image_append(struct image_writer *w, const struct iovec *iov, int n_iov, uint64_t *ret_offset, struct error *e);
+/* The same of clusters of another file of the same file system, by reference. ERR_CONDITION, without *e: the file
+ * system has no such thing, nothing was appended. */
+int image_clone(struct image_writer *w, int fd, uint64_t offset, uint64_t bytes, uint64_t *ret_offset, struct error *e);
 /* The L2 table number `index`: in ascending order, by one thread at a time; those that are all zero may be left out. */
 int image_table(struct image_writer *w, uint32_t index, const uint64_t entries[QCOW2_TABLE], struct error *e);
 /* Everything that is not data, and publication under the name. */

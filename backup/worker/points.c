@@ -145,24 +145,31 @@ const struct point *points_by_sequence(const struct points *p, uint32_t sequence
     return NULL;
 }
 
+const struct point *points_lookup(const struct points *p, const char *which)
+{
+    if (str_eq(which, "latest"))
+        return p->n > 0 ? &p->list[p->n - 1] : NULL;
+    for (size_t i = 0; i < p->n; i++)
+        if (p->list[i].ref && str_eq(uuid_str(&p->list[i].ref->uuid).s, which))
+            return &p->list[i];
+    return NULL;
+}
+
 int points_find(const struct points *p, const char *which, const struct point **ret, struct error *e)
 {
-    for (size_t i = p->n; i-- > 0;) {
-        const struct point *point = &p->list[i];
-        bool latest = str_eq(which, "latest");
-        if (!latest && !(point->ref && str_eq(uuid_str(&point->ref->uuid).s, which)))
-            continue;
-        if (point->damage.code != 0) {
-            if (e)
-                *e = point->damage;
-            return point->damage.code;
-        }
-        *ret = point;
-        return 0;
+    const struct point *point = points_lookup(p, which);
+    if (!point) {
+        error_set(e, ERR_NO_OBJECT, "%s has no point %s", p->folder.path, which);
+        error_set_remedy(e, "see which there are: ringmaster-backup list");
+        return ERR_NO_OBJECT;
     }
-    error_set(e, ERR_NO_OBJECT, "%s has no point %s", p->folder.path, which);
-    error_set_remedy(e, "see which there are: ringmaster-backup list");
-    return ERR_NO_OBJECT;
+    if (point->damage.code != 0) {
+        if (e)
+            *e = point->damage;
+        return point->damage.code;
+    }
+    *ret = point;
+    return 0;
 }
 
 int points_delete(const struct points *p, uint32_t sequence, struct error *e)

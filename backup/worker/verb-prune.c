@@ -16,6 +16,7 @@ static int fold_images(const struct points *p, const struct refpoint_disk *d, co
     struct replay r = {.images = (const struct image *const *)images,
                        .n_images = 2,
                        .raw_fd = -1,
+                       .clone = true,
                        .progress = {.work = "fold", .object = d->name}};
     int err = check_manifest(p, into, d->name, key, &want, e);
     if (!err && behind[0] != '\0') {

@@ -49,12 +49,9 @@ static int verify_points(const struct options *o, const struct repository *r, co
 {
     AUTO(freep) bool *bad = xcalloc(p->n + 1, sizeof(*bad)), *needed = xcalloc(p->n + 1, sizeof(*needed));
     if (o->point) {
-        const struct point *point;
-        int err = points_find(p, o->point, &point, e);
-        if (err == ERR_NO_OBJECT)
-            return err;
-        if (err)
-            point = &p->list[p->n - 1];
+        const struct point *point = points_lookup(p, o->point);
+        if (!point)
+            return points_find(p, o->point, &point, e);
         mark_needed(p, point, needed);
     }
     for (size_t i = 0; i < p->n; i++) {

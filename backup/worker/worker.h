@@ -75,7 +75,9 @@ struct points {
 int points_open(const struct repository *r, const char *vm, bool alone, bool create, struct points *ret,
                 struct error *e);
 void points_done(struct points *p);
-/* By UUID, or "latest"; ERR_NO_OBJECT, and the damage of a point that is damaged. */
+/* By UUID, or "latest"; NULL: none. It may be damaged. */
+const struct point *points_lookup(const struct points *p, const char *which);
+/* The same; ERR_NO_OBJECT, and the damage of a point that is damaged. */
 int points_find(const struct points *p, const char *which, const struct point **ret, struct error *e);
 const struct point *points_by_sequence(const struct points *p, uint32_t sequence); /* NULL: none */
 /* Reference first, then its files. Nothing may stand on it. */
@@ -91,9 +93,12 @@ struct replay {
     const struct manifest *below;
     int raw_fd;                 /* -1: none */
     struct image_writer *image; /* NULL: none */
+    /* Into the image by reference, where the file system can: then the data are not read, and so not checked; what was
+     * damaged stays damaged, and found by the manifest. */
+    bool clone;
     struct progress progress;
 };
-/* Every block is checked before it is written. ERR_MALFORMED: damage, *e says of which file. */
+/* Every block is checked before it is written, unless it is cloned. ERR_MALFORMED: damage, *e says of which file. */
 int replay_run(struct replay *r, struct error *e);
 
 /* ---- verbs: 0 or ERR_…, and *ret, what "done" says besides (may stay NULL) */
