@@ -45,7 +45,7 @@ def work(folder):
             lines = [line for line in log.read_text().splitlines() if "FICLONERANGE" in line]
             if not lines or not all(line.endswith("= 0") for line in lines):
                 raise Broken(f"nothing was taken over by reference: {lines[:3]}")
-            if "1048576, " in log.read_text():
+            if any("pread64" in line and " 1048576, " in line for line in log.read_text().splitlines()):
                 raise Broken("data were read")
         repository.run("verify")
         image = repository.image(VM, "vda", 3)

@@ -42,6 +42,8 @@ static void test_engine(void **state)
     f = good;
     f.reference_bytes = 1024;
     expect(f, "full", "the disk was resized from 1024 to 512 bytes");
+    f.disk_bytes = 2048;
+    expect(f, "full", "the disk was resized from 1024 to 2048 bytes");
     f = good;
     f.asked_full = true;
     expect(f, "full", "asked for");
