@@ -58,7 +58,7 @@ int folder_error(const struct folder *f, const char *name, const char *doing, in
 {
     error_set(e, ERR_IO, "cannot %s %s/%s: %s", doing, f->path, name, strerror(saved_errno));
     if (saved_errno == ENOSPC || saved_errno == EDQUOT)
-        error_set_remedy(e, "make room in the repository (ringmaster-backup prune), then try again");
+        error_set_remedy(e, "make room there (in a repository: ringmaster-backup prune), then try again");
     else if (saved_errno == EROFS || saved_errno == EACCES || saved_errno == EPERM)
         error_set_remedy(e, "mount the repository for writing, for this user, then try again");
     else
