@@ -6,6 +6,7 @@ Exit status: 0, 1, 77 (skipped)."""
 
 import random
 import shutil
+import signal
 import struct
 import subprocess
 import sys
@@ -164,19 +165,22 @@ def other_points(world):
 
 
 def two_at_once(world):
-    """The slow one is written at 256 KiB a second; the other is told to wait; then both are there."""
+    """The first is stopped in its midst; the others are told to wait; then both are there."""
     other = world.copy()
     with world.disk.export() as uri:
         argv = [str(WORKER), "export", str(other.path), "--key-file", str(other.key), "--reserve", "0", "--vm", VM,
                 "--disk", f"vda={uri}", "--engine", "full"]
-        slow = subprocess.Popen([*argv, "--limit", str(256 << 10)], stdout=subprocess.PIPE, text=True)
+        slow = subprocess.Popen([*argv, "--limit", str(1 << 20)], stdout=subprocess.PIPE, text=True)
         slow.stdout.readline()  # the engine: it holds the lock
+        slow.send_signal(signal.SIGSTOP)
         second = subprocess.run(argv, capture_output=True, text=True, timeout=60)
         if second.returncode != AGAIN:
+            slow.kill()
             raise Broken(f"a second writer ended with {second.returncode}: {second.stderr}")
         for verb in ("verify", "prune", "synthesize"):
             if other.run(verb, "--vm", VM, check=False).status != AGAIN:
                 raise Broken(f"{verb} went on under a writer")
+        slow.send_signal(signal.SIGCONT)
         slow.stdout.read()
         if slow.wait() != 0:
             raise Broken("the first writer failed")
