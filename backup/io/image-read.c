@@ -144,7 +144,7 @@ int image_check(const struct image *i, struct error *e)
 {
     AUTO(buf_done) struct buf digests = {0};
     struct qcow2_tail t = qcow2_tail_of(i->header.disk_bytes, i->header.l1_offset / QCOW2_CLUSTER);
-    uint64_t used;
+    uint64_t used = 0;
     int err = check_tables(i, &digests, &used, e);
     if (!err)
         err = digest_range(i, t.l1, t.l1_clusters, &digests, e);
