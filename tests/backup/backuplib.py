@@ -75,12 +75,14 @@ class Disk:
 
     def crash(self, *commands):
         """The program that writes is killed after its writes: a bitmap in use is inconsistent then."""
-        argv = ["qemu-io", "-f", self.fmt, *(word for c in (*commands, "flush", "length", "sleep 100000")
-                                             for word in ("-c", c)), str(self.path)]
-        process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, bufsize=1)
+        argv = ["stdbuf", "-oL", "qemu-io", "-f", self.fmt,
+                *(word for c in (*commands, "flush", "length", "sleep 100000") for word in ("-c", c)), str(self.path)]
+        process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
         for line in process.stdout:
-            if "wrote" not in line and "ops;" not in line and "bytes" not in line:
+            if not any(word in line for word in ("wrote", "discard", "ops;")):
                 break  # the length, so all is flushed
+        if process.poll() is not None:
+            raise Broken("qemu-io was over before it was killed")
         process.send_signal(signal.SIGKILL)
         process.wait()
         process.stdout.close()
