@@ -465,22 +465,6 @@ int vm_place(const struct tables *t, const struct vm_nodes *nodes, const struct 
 
 /* ---- a whole node ---------------------------------------------------------------------------------------------- */
 
-/* What each node has left, in one pass; the caller frees. */
-static uint64_t *free_everywhere(const struct tables *t, const struct vm_nodes *nodes)
-{
-    uint64_t *kib = xcalloc(nodes->n ? nodes->n : 1, sizeof(kib[0]));
-    struct vm v = {0};
-    for (size_t i = 0; i < nodes->n; i++)
-        kib[i] = nodes->nodes[i].memory_kib;
-    for (const char *after = NULL; vm_next(t, after, &v); after = v.name) {
-        const char *at = v.op == VM_OP_MIGRATE ? v.target : v.node;
-        const struct vm_node *n = v.state == VM_RUNNING || v.op != VM_OP_NONE ? vm_nodes_find(nodes, at) : NULL;
-        if (n)
-            kib[n - nodes->nodes] -= v.memory_kib < kib[n - nodes->nodes] ? v.memory_kib : kib[n - nodes->nodes];
-    }
-    return kib;
-}
-
 /* Those of a node that a drain would have to find a place for; *e: of one for which it would not look. The caller frees
  * both lists. */
 static int list_leaving(const struct tables *t, const struct vm_nodes *nodes, const char *node, struct vm **ret_vms,
@@ -532,8 +516,22 @@ int vm_can_leave(const struct tables *t, const struct vm_nodes *nodes, const cha
 
 /* ---- the canary ------------------------------------------------------------------------------------------------ */
 
-static bool can_be_canary(const struct vm_nodes *nodes, const struct vm *v, const struct vm_node *target,
-                          uint64_t free_kib, struct error *e)
+/* Has that node room for it beside what is there, and on its way there? */
+static bool has_room_for(const struct vm_stock *s, const struct vm_nodes *nodes, const struct vm *v,
+                         const struct vm_node *target)
+{
+    AUTO(freep) struct vm_node *list = xmemdup(nodes->nodes, nodes->n * sizeof(list[0]));
+    struct vm_nodes only = *nodes;
+    struct vm_placing q = {.v = v};
+    only.nodes = list;
+    for (size_t i = 0; i < nodes->n; i++)
+        list[i].accepts = list[i].accepts && &nodes->nodes[i] == target;
+    place(s, &only, &q, 1, 1);
+    return q.target != NULL;
+}
+
+static bool can_be_canary(const struct vm_stock *s, const struct vm_nodes *nodes, const struct vm *v,
+                          const struct vm_node *target, struct error *e)
 {
     const struct vm_node *owner = vm_nodes_find(nodes, v->node);
     if (v->state != VM_RUNNING || v->op != VM_OP_NONE || owner == target)
@@ -542,10 +540,9 @@ static bool can_be_canary(const struct vm_nodes *nodes, const struct vm *v, cons
         return false; /* it could not come back */
     if (vm_can_migrate(v, target, e))
         return false;
-    if (v->memory_kib <= free_kib)
+    if (has_room_for(s, nodes, v, target))
         return true;
-    error_set(e, ERR_CONDITION, "%s has no %" PRIu64 " MiB left for VM %s", target->name, v->memory_kib / 1024,
-              v->name);
+    error_set(e, ERR_CONDITION, "%s has no room for VM %s", target->name, v->name);
     return false;
 }
 
@@ -564,11 +561,11 @@ int vm_find_canary(const struct tables *t, const struct vm_nodes *nodes, const c
     struct error why = {0};
     if (!target)
         return error_set(e, ERR_NO_OBJECT, "there is no node %s", node);
-    AUTO(freep) uint64_t *kib = free_everywhere(t, nodes);
+    struct vm_stock *s = vm_stock_new(t, nodes);
     for (const char *after = NULL; vm_next(t, after, &v); after = v.name)
-        if (can_be_canary(nodes, &v, target, kib[target - nodes->nodes], &why) &&
-            (!best.name[0] || is_better_canary(&v, &best, node)))
+        if ((!best.name[0] || is_better_canary(&v, &best, node)) && can_be_canary(s, nodes, &v, target, &why))
             best = v;
+    vm_stock_free(s);
     if (best.name[0]) {
         str_copy(ret_vm, VM_NAME_MAX, best.name);
         return 0;

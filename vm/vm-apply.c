@@ -754,6 +754,12 @@ static int64_t crash_backoff_ms(uint32_t crashes)
     return ms < VM_CRASH_BACKOFF_MAX_MS ? ms : VM_CRASH_BACKOFF_MAX_MS;
 }
 
+bool vm_is_due(const struct vm *v, int64_t wall_ms)
+{
+    int64_t left_ms = v->due_ms - wall_ms;
+    return left_ms <= 0 || left_ms > crash_backoff_ms(v->crashes);
+}
+
 /* Its QEMU ended, which no guest does: it is started again, later each time, and at last no more. */
 static void crashed(const struct apply *a, struct vm *v)
 {

@@ -88,6 +88,9 @@ struct vm {
     char error[JOURNAL_TEXT_MAX]; /* of the last operation; empty: it went well */
 };
 
+/* Its back-off is over, or longer than it can be: a clock that was set makes nobody wait. */
+bool vm_is_due(const struct vm *v, int64_t wall_ms);
+
 void vm_encode(const struct vm *v, struct buf *b);
 int vm_decode(struct slice value, struct vm *ret);
 int vm_get(const struct tables *t, const char *name, struct vm *ret);                       /* 0, ERR_NO_OBJECT */

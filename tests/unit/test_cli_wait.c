@@ -172,6 +172,11 @@ static void test_run_ends(void **state)
         const char *text;
     } ends[] = {
         {RUN_IN("awaiting-raise", ""), 0, "next: clusterctl level raise\n"},
+        {RUN_IN("awaiting-raise", ",\"left_out\":[{\"node\":\"n2\",\"text\":\"vm1 stays\",\"keeps_level\":true,"
+                                  "\"remedy\":\"stop vm1\"}]"),
+         0, "next: stop vm1\n"},
+        {RUN_IN("awaiting-raise", ",\"left_out\":[{\"node\":\"n2\",\"keeps_level\":false}]"), 0,
+         "next: clusterctl level raise\n"},
         {RUN_IN("done", ""), 0, "done: upgrade to trixie is done"},
         {RUN_IN("cancelled", ""), 1, "clusterctl: the upgrade was cancelled\n"},
         {RUN_IN("paused-error", ",\"error\":\"n2 did not come back\",\"remedy\":\"look at n2\""), 1,

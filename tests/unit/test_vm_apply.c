@@ -520,6 +520,9 @@ static void test_crashes(void **state)
         assert_int_equal(v.owed, VM_OWED_START);
         assert_int_equal(v.crashes, i);
         assert_int_equal(v.due_ms, v.changed_ms + wait_ms);
+        assert_false(vm_is_due(&v, v.changed_ms));
+        assert_true(vm_is_due(&v, v.due_ms));
+        assert_true(vm_is_due(&v, v.changed_ms - 3600 * 1000)); /* whoever wrote it had a clock an hour ahead */
         assert_true(v.wanted);
         assert_int_equal(world_op(&w, again), 0);
         world_end(&w, "vm1", VM_REPORT_STARTED);
