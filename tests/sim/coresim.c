@@ -638,9 +638,7 @@ static bool take_along(struct play *p, const struct run *r)
 static void drive_run(struct play *p, const struct run *r)
 {
     struct world *w = p->w;
-    if (take_along(p, r))
-        return;
-    if (resume_left_over(p, r) || decide(p, r))
+    if (resume_left_over(p, r) || take_along(p, r) || decide(p, r))
         return;
     if (r->state == RUN_PAUSED && world_chance(w, 300)) {
         ask(p, "upgrade.resume", NULL);

@@ -523,6 +523,7 @@ void guest_off(struct world *w, const char *name)
     if (d->out.serial != 0)
         end_migration(w, node, d, &e);
     d->state = VM_DOMAIN_OFF;
+    world_guest(w, name)->killed += world_stop_is_drain(w, name); /* as if that had been heard: it comes back */
     world_guest(w, name)->is_off_unseen = true;
     world_guest(w, name)->off_in = world_start_under_way(w, name);
     changed(w, node);
