@@ -48,7 +48,7 @@ has_said() { # in the cluster's journal: how often
     many() { [ "$(has_said ': upgrades ')" -ge 1 ] && echo yes; }
     eventually 180 yes many
     ctl n1 upgrade abort --yes
-    eventually 420 cancelled run_state
+    eventually 900 cancelled run_state
     node=$(cat "$BATS_FILE_TMPDIR/node")
     "$lab" exec "$node" -- sh -c '. /etc/os-release; [ "$VERSION_CODENAME" = trixie ]'
     eventually 30 "['$node'] None" answers n1 "[n['name'] for n in d['nodes'] if n['release'] == 'trixie'], d['run']['error']" status
