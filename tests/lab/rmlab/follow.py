@@ -1,5 +1,6 @@
 """Watch a cluster whose nodes go away one after the other: every question is put
-to whichever node answers with a quorum."""
+to whichever node has a quorum. One that was evicted answers, too, with what it
+last knew."""
 
 import json
 
@@ -10,7 +11,7 @@ BAD = ("paused-error", "cancelled", "paused")
 
 
 def ask(node, *words):
-    """data of an answer that came from a node with quorum, or None."""
+    """data of a node's answer, or None."""
     try:
         done = enter.run(node, ["clusterctl", *words, "--output", "json"], check=False, timeout=20)
         answer = json.loads(done.stdout)
@@ -20,10 +21,10 @@ def ask(node, *words):
 
 
 def status(nodes):
-    """(node, its status), from the first that answers; (None, None): nobody does."""
+    """(node, its status), from the first that has a quorum; (None, None): none has."""
     for node in nodes:
         data = ask(node, "status")
-        if data:
+        if data and data["quorum"]["quorate"]:
             return node, data
     return None, None
 
