@@ -24,7 +24,7 @@ def status(nodes):
     """(node, its status), from the first that has a quorum; (None, None): none has."""
     for node in nodes:
         data = ask(node, "status")
-        if data and data["quorum"]["quorate"]:
+        if data and (data.get("quorum") or {}).get("quorate"):  # a new node is in no cluster
             return node, data
     return None, None
 
