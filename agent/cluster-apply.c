@@ -374,6 +374,11 @@ static void drained(struct apply *a, struct node *n)
 
 static void resume(struct apply *a, struct node *n, bool failback)
 {
+    if (a->gate->is_rebuilt(a->gate->ctx, n->name)) {
+        error_set(a->err, ERR_CONDITION, "node %s is being rebuilt: it is resumed when that is done", n->name);
+        error_set_remedy(a->err, "clusterctl upgrade status");
+        return;
+    }
     if (n->quarantined_ms > a->e->time_ms) {
         forget_failures(n);
         note(a, n->name, "its quarantine is lifted");

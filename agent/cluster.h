@@ -155,6 +155,7 @@ struct cluster_gate {
     bool (*is_mixed)(void *ctx);
     size_t (*vms_running_on)(void *ctx, const char *node);
     size_t (*vms_on)(void *ctx, const char *node);
+    bool (*is_rebuilt)(void *ctx, const char *node); /* an upgrade replaces its operating system just now */
     void (*facts_changed)(void *ctx, const char *node, const struct host_facts *f, int64_t time_ms);
     void (*slot_removed)(void *ctx, const char *node, int64_t time_ms);
     void (*formed)(void *ctx, const struct host_facts *f); /* the first node: sets the level */

@@ -46,6 +46,11 @@ static size_t gate_vms_on(void *ctx, const char *node)
     return vm_count_on(ctx, node, false);
 }
 
+static bool gate_is_rebuilt(void *ctx, const char *node)
+{
+    return step_rebuilds(ctx, node);
+}
+
 static void gate_facts_changed(void *ctx, const char *node, const struct host_facts *f, int64_t time_ms)
 {
     level_member_set(ctx, node, level_range_of(f->qemu_version, f->libvirt_version), time_ms);
@@ -76,6 +81,7 @@ static void apply_cluster(struct tables *t, const struct entry *e, struct apply_
         .is_mixed = gate_is_mixed,
         .vms_running_on = gate_vms_running_on,
         .vms_on = gate_vms_on,
+        .is_rebuilt = gate_is_rebuilt,
         .facts_changed = gate_facts_changed,
         .slot_removed = gate_slot_removed,
         .formed = gate_formed,

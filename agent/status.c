@@ -285,17 +285,23 @@ struct json *status_tasks_json(const struct core *c)
 
 static void health_of_task(struct health *h, const struct core *c, const struct task *k)
 {
-    char remedy[ERROR_REMEDY_MAX];
+    char remedy[ERROR_REMEDY_MAX], lost[ERROR_REMEDY_MAX];
     const char *name = k->d.name;
     struct node n = {0};
     snprintf(remedy, sizeof remedy, "clusterctl task show %s", name);
+    snprintf(lost, sizeof lost, "start %s; if it is lost: clusterctl node evict %s --keep-slot --force", k->node,
+             k->node);
     if (k->state == TASK_IDLE && k->blocked)
         health_add(h, WARNING, "TASK_BLOCKED", name, "clusterctl level raise, when all nodes are upgraded",
                    "task %s is blocked until the level is raised: no member's platform is that of the level", name);
     else if (k->state == TASK_RUNNING && !is_here(c, k->node))
-        health_add(h, WARNING, "TASK_UNKNOWN", name, "start that node; if it is lost: clusterctl node evict it",
+        health_add(h, WARNING, "TASK_UNKNOWN", name, lost,
                    "task %s ran on %s, which is away: it is not begun elsewhere before that node is back or fenced",
                    name, k->node);
+    else if (k->state == TASK_IDLE && task_is_late(k, c->wall_ms))
+        health_add(h, WARNING, "TASK_DUE", name,
+                   "clusterctl node list: one must be online and active, and such as the task's affinity asks for",
+                   "task %s is due, and no node takes it", name);
     else if (k->result > TASK_DONE)
         health_add(h, WARNING, "TASK_FAILED", name, remedy, "the last run of task %s, on %s, is %s%s%s", name,
                    k->last_node, task_result_name(k->result), k->output[0] ? ": " : "", k->output);

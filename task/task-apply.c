@@ -98,6 +98,7 @@ static void apply_start(const struct apply *a)
     k.run = a->e->request_id;
     STR_COPY(k.node, s.node);
     STR_COPY(k.boot_id, s.boot_id);
+    k.started_ms = a->e->time_ms;
     task_put(a->t, &k);
 }
 
@@ -109,15 +110,15 @@ static void to_idle(struct task *k)
     k->started_ms = 0;
 }
 
-/* What was due before is done by this run, however often it was. */
+/* What was due when the leader asked for it is done by this run, however often it was. */
 static void claim(const struct apply *a, struct task *k, const struct task_note *n)
 {
     if (a->gate->may_run(a->gate->ctx, k->node, k->boot_id, k->d.affinity == TASK_NATIVE_LEVEL, a->err))
         return;
     k->state = TASK_RUNNING;
     k->claim = n->claim;
+    k->after_ms = k->started_ms;
     k->started_ms = a->e->time_ms;
-    k->after_ms = a->e->time_ms;
     if (k->requested)
         EVENT(a, EVENT_INFO, k, "task %s: runs on %s, by hand", k->d.name, k->node);
     k->requested = false;
@@ -234,7 +235,6 @@ static void end_run(const struct apply *a, struct task *k, const struct task_end
     STR_COPY(k->output, n->output);
     k->runs++;
     k->failures += n->result != TASK_DONE;
-    k->after_ms = a->e->time_ms > k->after_ms ? a->e->time_ms : k->after_ms;
     to_idle(k);
     task_put(a->t, k);
 }

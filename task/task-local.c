@@ -8,7 +8,7 @@
  *      agent of this node only looks, and reports as lost what it does not find.
  *   L2 START begins before until_ms or never; nothing is claimed or begun without a quorum.
  *   L3 cut off (self->fence): all tasks' programs on this host are ended, whatever the rows say, and again after a
- *      START that was under way then. */
+ *      START that was under way then. What was claimed and not begun then never begins. */
 #include <stdio.h>
 
 #include "task/task.h"
@@ -27,6 +27,7 @@ struct watch {
 struct task_local {
     struct watch watches[TASKS_MAX];
     bool is_fencing, is_clear; /* all are ended, and nothing was begun since */
+    int64_t stop_ms;           /* they are not told to end before that */
     uint64_t stop_call;
 };
 
@@ -185,13 +186,17 @@ static void step_watch(struct watch *w, const struct tables *t, const struct tas
         let_go(w, env);
 }
 
-static void step_fence(struct task_local *l, const struct task_self *self, const struct task_env *env)
+static void step_fence(struct task_local *l, const struct task_self *self, int64_t now_ms, const struct task_env *env)
 {
     struct task_call c = {.verb = TASK_CALL_STOP_ALL};
     if (self->fence != l->is_fencing)
         l->is_clear = false;
     l->is_fencing = self->fence;
-    if (self->fence && !l->is_clear && !l->stop_call)
+    if (!self->fence)
+        return;
+    for (size_t i = 0; i < TASKS_MAX; i++)
+        l->watches[i].begun = true;
+    if (!l->is_clear && !l->stop_call && now_ms >= l->stop_ms)
         l->stop_call = env->call(env->ctx, &c);
 }
 
@@ -199,7 +204,7 @@ void task_local_step(struct task_local *l, const struct tables *t, const struct 
                      const struct task_env *env)
 {
     struct task k;
-    step_fence(l, self, env);
+    step_fence(l, self, now_ms, env);
     if (self->fence || !self->boot_id[0])
         return;
     for (size_t i = 0; i < TASKS_MAX; i++)
@@ -245,11 +250,13 @@ static void take_start_error(struct watch *w, const struct error *e, const struc
 static void take(struct watch *w, const struct task_outcome *o, const struct task_env *env)
 {
     bool is_last = w->verb == TASK_CALL_FORGET || w->verb == TASK_CALL_STOP;
-    if (is_last && !o->error.code)
-        w->name[0] = '\0';
-    else if (w->verb == TASK_CALL_START && o->error.code)
+    if (o->error.code && w->verb == TASK_CALL_START)
         take_start_error(w, &o->error, env);
-    else if (!is_last && !o->error.code)
+    else if (o->error.code)
+        log_warn(env->log, "task %s: %s -> it is tried again", w->name, o->error.text);
+    else if (is_last)
+        w->name[0] = '\0';
+    else
         take_unit(w, o);
 }
 
@@ -261,8 +268,10 @@ bool task_local_outcome(struct task_local *l, int64_t now_ms, uint64_t id, const
         l->is_clear = !o->error.code;
         for (size_t i = 0; i < TASKS_MAX; i++)
             l->is_clear = l->is_clear && !(l->watches[i].call && l->watches[i].verb == TASK_CALL_START);
-        if (o->error.code)
+        if (o->error.code) {
+            l->stop_ms = now_ms + TASK_STOP_MS;
             log_error(env->log, "tasks: %s", o->error.text);
+        }
         return true;
     }
     for (size_t i = 0; i < TASKS_MAX; i++) {

@@ -92,18 +92,20 @@ static const struct task_node *place(const struct tables *t, const struct task *
     return best;
 }
 
-static void start(const struct tables *t, const struct task *k, const struct task_view *v, const struct task_env *env)
+/* False: no node may take it now. */
+static bool start(const struct tables *t, const struct task *k, const struct task_view *v, const struct task_env *env)
 {
     const struct task_node *n = place(t, k, v);
     struct task_start s = {0};
     struct buf b = {0};
     if (!n)
-        return;
+        return false;
     STR_COPY(s.name, k->d.name);
     STR_COPY(s.node, n->name);
     STR_COPY(s.boot_id, n->boot_id);
     task_entry_start(&s, &b);
-    env->propose(env->ctx, ENTRY_TASK_START, &b, "task-start"); /* one at a time: the next one sees where this went */
+    env->propose(env->ctx, ENTRY_TASK_START, &b, "task-start");
+    return true;
 }
 
 /* ---- what is under way ---- */
@@ -139,7 +141,8 @@ static void watch_run(const struct task *k, struct wait *w, const struct task_vi
     }
 }
 
-static void step_idle(const struct tables *t, const struct task *k, const struct task_view *v,
+/* May a run be asked for? True: one was. */
+static bool step_idle(const struct tables *t, const struct task *k, const struct task_view *v, bool may_start,
                       const struct task_env *env)
 {
     bool blocked = is_blocked(k, v);
@@ -147,8 +150,9 @@ static void step_idle(const struct tables *t, const struct task *k, const struct
         note(env, k, blocked ? TASK_NOTE_BLOCKED : TASK_NOTE_UNBLOCKED);
     else if (k->after_ms > v->wall_ms + TASK_CLOCK_MS)
         note(env, k, TASK_NOTE_CLOCK);
-    else if (!blocked && task_is_due(k, v->wall_ms))
-        start(t, k, v, env);
+    else if (may_start && !blocked && task_is_due(k, v->wall_ms))
+        return start(t, k, v, env);
+    return false;
 }
 
 void task_leader_step(struct task_leader *l, const struct tables *t, const struct task_view *v,
@@ -156,6 +160,7 @@ void task_leader_step(struct task_leader *l, const struct tables *t, const struc
 {
     struct task k;
     size_t i = 0;
+    bool may_start = true; /* one at a time: the next one sees where this one went */
     for (bool more = task_next(t, NULL, &k); more && i < TASKS_MAX; more = task_next(t, k.d.name, &k)) {
         struct wait *w = &l->waits[i++];
         if (!uuid_eq(&w->run, &k.run))
@@ -165,6 +170,6 @@ void task_leader_step(struct task_leader *l, const struct tables *t, const struc
         else if (k.state == TASK_RUNNING)
             watch_run(&k, w, v, env);
         else
-            step_idle(t, &k, v, env);
+            may_start = !step_idle(t, &k, v, may_start, env) && may_start;
     }
 }

@@ -221,6 +221,12 @@ bool task_is_due(const struct task *k, int64_t wall_ms)
     return k->requested || (task_next_ms(k, &next_ms) == 0 && next_ms <= wall_ms);
 }
 
+bool task_is_late(const struct task *k, int64_t wall_ms)
+{
+    int64_t next_ms;
+    return task_next_ms(k, &next_ms) == 0 && next_ms + TASK_LATE_MS <= wall_ms;
+}
+
 int64_t task_left_ms(const struct task *k, int64_t wall_ms)
 {
     int64_t left_ms = k->started_ms + k->d.timeout_ms - wall_ms;

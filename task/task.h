@@ -28,7 +28,7 @@
 #include "common/log.h"
 #include "task/port.h"
 
-enum { TASKS_MAX = 64, TASK_NODE_MAX = 64, TASK_TIMEOUT_MS = 3600 * 1000, TASK_TIMEOUT_MAX_MS = 7 * 86400 * 1000 };
+enum { TASKS_MAX = 64, TASK_NODE_MAX = 64, TASK_LATE_MS = 60000, TASK_TIMEOUT_MS = 3600 * 1000, TASK_TIMEOUT_MAX_MS = 7 * 86400 * 1000 };
 
 enum task_affinity { TASK_ANY = 1, TASK_NATIVE_LEVEL = 2 };
 enum task_state { TASK_IDLE = 0, TASK_STARTING = 1, TASK_RUNNING = 2 };
@@ -60,7 +60,7 @@ struct task { /* TABLE_TASK, key: its name */
     struct uuid run, claim;
     char node[TASK_NODE_MAX];
     char boot_id[UUID_STR_SIZE];
-    int64_t started_ms; /* claimed */
+    int64_t started_ms; /* UTC. STARTING: asked for, by the leader's clock; RUNNING: claimed */
     /* Of the last run that ended. */
     enum task_result result;
     char last_node[TASK_NODE_MAX];
@@ -79,6 +79,7 @@ int task_next_ms(const struct task *k, int64_t *ret_ms);
 /* RUNNING: how long at most; where the clocks do not agree, all of its time-out. */
 int64_t task_left_ms(const struct task *k, int64_t wall_ms);
 bool task_is_due(const struct task *k, int64_t wall_ms);
+bool task_is_late(const struct task *k, int64_t wall_ms); /* due by its calendar for TASK_LATE_MS */
 /* A claimed run of some task is, or may be, on that node. ret (may be NULL): its row. */
 bool task_is_on(const struct tables *t, const char *node, struct task *ret);
 struct json *task_json(const struct task *k, int64_t wall_ms);
@@ -173,7 +174,7 @@ struct task_self {
     bool fence;       /* cut off: whatever runs here is ended */
     int64_t until_ms; /* what is asked for now must not begin later; 0: no limit */
 };
-enum { TASK_BEGIN_MS = 10000, TASK_LOOK_MS = 1000, TASK_LOOK_LATER_MS = 5000 };
+enum { TASK_BEGIN_MS = 10000, TASK_LOOK_MS = 1000, TASK_LOOK_LATER_MS = 5000, TASK_STOP_MS = 500 };
 struct task_local;
 struct task_local *task_local_new(void);
 void task_local_free(struct task_local *l);

@@ -267,6 +267,7 @@ enum {
     WATCH_AWAY,
     WATCH_DRAIN,
     WATCH_MOVES,
+    WATCH_TASK,
     WATCH_RETURN,
     WATCH_HOME,
     WATCH_CANARY_MOVE,
@@ -607,7 +608,12 @@ static void wait_until_empty(const struct lead *c)
     if (!c->n->present && is_overdue(c, WATCH_AWAY, verify_ms(c))) {
         snprintf(remedy, sizeof(remedy), "start %s, then %s", c->s->node, RETRY);
         fail_step(c, false, remedy, "%s is not present, and drains", c->s->node);
-    } else if (c->n->present && !has_task && is_stalled(c, WATCH_MOVES, c->n->vms_running, UPGRADE_MOVES_DEADLINE_MS)) {
+    } else if (c->n->present && has_task) {
+        if (!is_overdue(c, WATCH_TASK, UPGRADE_TASK_DEADLINE_MS))
+            return;
+        snprintf(remedy, sizeof(remedy), "clusterctl task show %s; then %s", c->n->task, RETRY);
+        fail_step(c, false, remedy, "task %s does not end on %s", c->n->task, c->s->node);
+    } else if (c->n->present && is_stalled(c, WATCH_MOVES, c->n->vms_running, UPGRADE_MOVES_DEADLINE_MS)) {
         snprintf(remedy, sizeof(remedy), "clusterctl vm list, and move or stop what is on %s; then %s", c->s->node,
                  RETRY);
         fail_step(c, false, remedy, "%u virtual machines are left on %s, and none left it for %d minutes",

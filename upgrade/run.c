@@ -492,6 +492,13 @@ bool step_is_on(const struct tables *t, const char *node)
     return run_current(t, &r) == 0 && step_of_node(t, &r, node, &s) == 0;
 }
 
+bool step_rebuilds(const struct tables *t, const char *node)
+{
+    struct run r;
+    struct step s;
+    return run_current(t, &r) == 0 && step_of_node(t, &r, node, &s) == 0 && s.state == STEP_REBUILDING;
+}
+
 void step_op_id(const struct step *s, char ret[HOOK_OP_ID_MAX])
 {
     snprintf(ret, HOOK_OP_ID_MAX, "%s-%03u-%u", uuid_str(&s->run).s, s->position, s->attempt);

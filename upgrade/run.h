@@ -147,6 +147,7 @@ bool run_is_partial(const struct tables *t, const struct run *r, struct error *r
 bool step_keeps_level(const struct tables *t, const struct step *s);
 bool run_forbids_raise(const struct tables *t, struct error *ret);
 bool step_is_on(const struct tables *t, const char *node); /* a step of the current run is under way there */
+bool step_rebuilds(const struct tables *t, const char *node); /* that node is being rebuilt, in place or as an image */
 void step_op_id(const struct step *s, char ret[HOOK_OP_ID_MAX]); /* [a-z0-9-] from run, position and attempt */
 /* {id, target, state, direction: "forward"|"back", rolled_back, approve_each, max_unavailable, awaits_approval: node or
  * null, canary: null or {node, result, vm, from, move, text}, started_by, created, changed, ended, error, remedy,
@@ -295,6 +296,8 @@ enum {
                                                    * and of waiting for what a recheck found */
     UPGRADE_MOVES_DEADLINE_MS = 45 * 60 * 1000, /* without a VM that leaves, or comes: three attempts at a move may take
                                                  * ten minutes each */
+    UPGRADE_TASK_DEADLINE_MS = (7 * 86400 + 600) * 1000, /* a drain that waits for a task: the longest time-out of one,
+                                                          * and ten minutes to end it */
     UPGRADE_REBUILD_ATTEMPTS_MAX = 2,
     UPGRADE_BACKOFF_MAX_MS = 60 * 1000, /* between calls of a hook that could not be run */
     UPGRADE_REFUSALS_MAX = 5,      /* of START, one after the other, before the step fails; the operation id stays */

@@ -167,6 +167,26 @@ static int run(const struct task_call *c, struct error *e)
     return error_set(e, ERR_FAILED, "systemd does not run %s: %s", c->command, why);
 }
 
+/* FORGET, and STOP: another run's unit stays. */
+static int stop(const struct task_call *c, struct error *e)
+{
+    char unit[128], mark[160];
+    struct unit_result r = {0};
+    unit_of(c->name, unit, sizeof unit);
+    mark_of(c, mark, sizeof mark);
+    int err = unit_result(unit, &r, e);
+    return err || !r.loaded || !str_eq(r.description, mark) ? err : unit_forget(unit, e);
+}
+
+/* systemd-run refused, or was not heard to the end: what it began nevertheless does not run on. */
+static int take_back(const struct task_call *c, struct error *e)
+{
+    struct error why = {0};
+    if (stop(c, &why))
+        return error_set(e, ERR_TIMEOUT, "systemd does not say whether %s runs: %s", c->command, why.text);
+    return e->code;
+}
+
 static int start(const struct task_call *c, struct task_outcome *o)
 {
     char unit[128];
@@ -185,18 +205,7 @@ static int start(const struct task_call *c, struct task_outcome *o)
         return error_set(&o->error, ERR_AGAIN, "it is too late to begin");
     err = run(c, &o->error);
     o->unit = err ? TASK_UNIT_NONE : TASK_UNIT_RUNNING;
-    return err;
-}
-
-/* FORGET, and STOP: another run's unit stays. */
-static int stop(const struct task_call *c, struct task_outcome *o)
-{
-    char unit[128], mark[160];
-    struct unit_result r = {0};
-    unit_of(c->name, unit, sizeof unit);
-    mark_of(c, mark, sizeof mark);
-    int err = unit_result(unit, &r, &o->error);
-    return err || !r.loaded || !str_eq(r.description, mark) ? err : unit_forget(unit, &o->error);
+    return err == ERR_FAILED ? take_back(c, &o->error) : err;
 }
 
 /* Where the slice is not there, none was ever begun. */
@@ -221,7 +230,7 @@ void runner_call(const struct task_call *call, struct task_outcome *ret)
     case TASK_CALL_START: err = start(call, &o); break;
     case TASK_CALL_LOOK: err = look(call, &o); break;
     case TASK_CALL_STOP:
-    case TASK_CALL_FORGET: err = stop(call, &o); break;
+    case TASK_CALL_FORGET: err = stop(call, &o.error); break;
     case TASK_CALL_STOP_ALL: err = stop_all(&o); break;
     }
     if (!err)

@@ -161,6 +161,10 @@ static void run_vm(struct world *w, unsigned number, unsigned node)
     STR_COPY(start.name, facts.name);
     vm_entry_op(&start, &b);
     struct vm_report r = {.op_id = apply(w, ENTRY_VM_OP, &b), .claim = number + 1ULL};
+    struct vm row;
+    if (vm_get(w->t, facts.name, &row) != 0)
+        die(facts.name, &(struct error){.text = "is not there"});
+    r.epoch = row.epoch;
     STR_COPY(r.name, facts.name);
     STR_COPY(r.node, host.hostname);
     STR_COPY(r.boot_id, host.boot_id);

@@ -31,5 +31,6 @@ tests_bench_etcd_load_CPPFLAGS = $(AM_CPPFLAGS) $(NGHTTP2_CFLAGS)
 tests_bench_etcd_load_LDADD = $(NGHTTP2_LIBS)
 endif
 
-TESTS += tests/bench/test_frame.py
-EXTRA_DIST += tests/bench/bench tests/bench/fence_bench_bmc tests/bench/rmbench tests/bench/test_frame.py tests/bench/README.md
+TESTS += tests/bench/test_frame.py tests/bench/test_large_node.py
+EXTRA_DIST += tests/bench/bench tests/bench/fence_bench_bmc tests/bench/rmbench tests/bench/test_frame.py tests/bench/README.md \
+	tests/bench/test_large_node.py

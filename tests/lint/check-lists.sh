@@ -11,6 +11,6 @@ while IFS= read -r file; do
     grep -qxF -- "$file" <<< "$named" && continue
     echo "$file: is in no local.mk"
     failures=$((failures + 1))
-done < <(find agent backup cli common tests/fuzz tests/unit tests/sim upgrade vm witness -name '*.[ch]' -o -name '*.def' | sort)
+done < <(find agent backup cli common task tests/fuzz tests/unit tests/sim upgrade vm witness -name '*.[ch]' -o -name '*.def' | sort)
 [[ $files -gt 0 && $failures -eq 0 ]] || exit 1
 echo "$files files are listed"

@@ -12,6 +12,7 @@ dist_check_SCRIPTS += tests/lint/check-metrics.sh
 dist_check_SCRIPTS += tests/lint/check-schemas.sh
 dist_check_SCRIPTS += tests/lint/check-completion.sh
 dist_check_SCRIPTS += tests/lint/check-packages.sh
+dist_check_SCRIPTS += tests/lint/check-mutations.sh
 TESTS += $(dist_check_SCRIPTS)
 EXTRA_DIST += tests/lint/mixed-mode.rules-test.yml
 EXTRA_DIST += tests/lint/validate-answers.py

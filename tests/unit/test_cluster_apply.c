@@ -16,7 +16,7 @@ struct world {
     struct error err;
     struct uuid request; /* of the newest entry */
     /* what the other rooms say */
-    bool mixed;
+    bool mixed, is_rebuilt;
     int refuse_join;
     size_t running, vms;
     unsigned n_facts, n_removed, n_formed;
@@ -87,10 +87,16 @@ static int level_of_setting(void *ctx, const char *name, const char *value, stru
     return is_later ? error_set(e, ERR_CONDITION, "sparse save images need functional level 2") : 0;
 }
 
+static bool is_rebuilt(void *ctx, const char *node)
+{
+    (void)node;
+    return ((struct world *)ctx)->is_rebuilt;
+}
+
 static int apply_bytes(struct world *w, enum entry_kind kind, struct slice payload)
 {
     const struct cluster_gate gate = {.ctx = w, .join_check = join_check, .is_mixed = is_mixed,
-                                      .vms_running_on = vms_running_on, .vms_on = vms_on,
+                                      .vms_running_on = vms_running_on, .vms_on = vms_on, .is_rebuilt = is_rebuilt,
                                       .facts_changed = facts_changed, .slot_removed = slot_removed, .formed = formed,
                                       .setting_check = level_of_setting};
     struct entry e = {.term = 1, .index = ++w->index, .kind = (uint16_t)kind, .level = 1, .time_ms = w->now,
@@ -536,6 +542,19 @@ static void test_resume_while_draining(void **ctx)
     assert_int_equal(state(w, "n2"), NODE_ACTIVE);
     assert_int_equal(job_state(w, &drain, JOB_DRAIN), JOB_CANCELLED);
     assert_no_change(w, ADMIN(w, NODE_DRAINED, "n2")); /* it came late */
+}
+
+static void test_no_resume_while_it_is_rebuilt(void **ctx)
+{
+    struct world *w = *ctx;
+    admit_n2(w);
+    ADMIN(w, NODE_DRAIN, "n2");
+    ADMIN(w, NODE_DRAINED, "n2");
+    w->is_rebuilt = true;
+    assert_int_equal(ADMIN(w, NODE_RESUME, "n2"), ERR_CONDITION);
+    assert_int_equal(state(w, "n2"), NODE_PAUSED);
+    w->is_rebuilt = false;
+    assert_int_equal(ADMIN(w, NODE_RESUME, "n2"), 0);
 }
 
 static void test_failback(void **ctx)
@@ -1013,6 +1032,7 @@ int main(void)
         TEST(test_old_tokens_go),
         TEST(test_drain_and_resume),
         TEST(test_resume_while_draining),
+        TEST(test_no_resume_while_it_is_rebuilt),
         TEST(test_failback),
         TEST(test_drain_ends_a_failback),
         TEST(test_verbs_that_the_state_refuses),

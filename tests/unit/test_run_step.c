@@ -569,6 +569,20 @@ static void test_drain_waits_for_a_task(void **state)
     finish(w);
 }
 
+/* Nor for ever, where that task does not end by itself. */
+static void test_drain_waits_for_a_task_so_long(void **state)
+{
+    struct world *w = *state;
+    w->fault.nothing_leaves = true;
+    assert_true(w_until_step(w, 0, STEP_DRAINING));
+    STR_COPY(w->nodes[2].task, "dedup");
+    for (int64_t until = w->now_ms + UPGRADE_TASK_DEADLINE_MS + 60000;
+         w->now_ms < until && w_run(w).state == RUN_RUNNING;)
+        w_tick(w);
+    assert_int_equal(w_run(w).state, RUN_PAUSED_ERROR);
+    assert_non_null(strstr(w_run(w).remedy, "clusterctl task show dedup"));
+}
+
 static void test_requests_are_not_a_flood(void **state)
 {
     struct world *w = *state;
@@ -1269,6 +1283,7 @@ int main(void)
         cmocka_unit_test(test_resumed_while_it_is_to_be_evicted),
         TEST(test_slow_moves_are_no_stall),
         TEST(test_drain_waits_for_a_task),
+        TEST(test_drain_waits_for_a_task_so_long),
         TEST(test_requests_are_not_a_flood),
         TEST(test_upgraded_by_hand_is_skipped),
         TEST(test_left_out_is_told),

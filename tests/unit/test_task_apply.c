@@ -84,11 +84,13 @@ static void test_run(void **state)
     assert_int_equal(tw_row(w, "dedup").state, TASK_STARTING);
     assert_int_equal(tw_row(w, "dedup").after_ms, T0); /* not done yet */
     assert_int_equal(tw_start(w, "dedup", "n2"), ERR_AGAIN);
+    w->wall_ms += 2000; /* what becomes due between the two is not done by this run */
     assert_int_equal(tw_note(w, "dedup", TASK_NOTE_CLAIM), 0);
     struct task k = tw_row(w, "dedup");
     assert_int_equal(k.state, TASK_RUNNING);
     assert_string_equal(k.node, "n1");
     assert_int_equal(k.after_ms, T0 + 3600000);
+    assert_int_equal(k.started_ms, T0 + 3602000);
     assert_int_equal(tw_note(w, "dedup", TASK_NOTE_CLAIM), ERR_AGAIN); /* once */
     assert_int_equal(tw_note(w, "dedup", TASK_NOTE_WITHDRAWN), ERR_AGAIN);
     assert_int_equal(tw_note(w, "dedup", TASK_NOTE_REQUEST), ERR_CONDITION);

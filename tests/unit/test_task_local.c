@@ -218,7 +218,9 @@ static void test_fence(void **state)
     assert_int_equal(tw_last_verb(w), TASK_CALL_STOP_ALL);
     tw_outcome(w, &stuck);
     assert_false(task_local_is_clear(w->local));
-    tw_local(w, 500);
+    tw_local(w, TASK_STOP_MS - 1);
+    assert_int_equal(w->n_calls, 3); /* not in a loop */
+    tw_local(w, 1);
     tw_outcome(w, &gone);
     assert_true(task_local_is_clear(w->local));
     tw_local(w, 500);
@@ -226,6 +228,26 @@ static void test_fence(void **state)
     w->self.fence = false;
     tw_local(w, 500);
     assert_false(task_local_is_clear(w->local));
+}
+
+/* Its claim was committed as the node was cut off: the rest of the cluster has waited, and may take it for lost. */
+static void test_fence_before_the_start(void **state)
+{
+    struct tw *w = *state;
+    tw_add(w, "dedup", "", TASK_ANY);
+    tw_start(w, "dedup", "n1");
+    tw_local(w, 0);
+    w->self.fence = true;
+    tw_local(w, 0);
+    tw_outcome(w, &gone);
+    w->self.fence = false;
+    for (int i = 0; i < 2; i++) {
+        tw_local(w, TASK_LOOK_MS);
+        assert_int_equal(tw_last_verb(w), TASK_CALL_LOOK);
+        tw_outcome(w, &gone);
+    }
+    tw_local(w, 0);
+    assert_int_equal(tw_row(w, "dedup").result, TASK_LOST);
 }
 
 /* Whatever the rows say: they may be old, and there may be none. */
@@ -261,6 +283,7 @@ int main(void)
         TW_TEST(test_others_are_none_of_its_business),
         TW_TEST(test_orphan_is_stopped),
         TW_TEST(test_fence),
+        TW_TEST(test_fence_before_the_start),
         TW_TEST(test_fence_without_rows),
         TW_TEST(test_evicted),
     };

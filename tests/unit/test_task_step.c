@@ -34,6 +34,10 @@ static void test_missed_is_done_once(void **state)
     tw_lead(w, 5 * 60000);
     tw_end(w, "dedup", TASK_DONE, false);
     tw_lead(w, 1000);
+    assert_int_equal(tw_row(w, "dedup").state, TASK_STARTING); /* for the five minutes */
+    tw_note(w, "dedup", TASK_NOTE_CLAIM);
+    tw_end(w, "dedup", TASK_DONE, false);
+    tw_lead(w, 1000);
     assert_int_equal(tw_row(w, "dedup").state, TASK_IDLE);
 }
 
@@ -102,9 +106,11 @@ static void test_spread(void **state)
         tw_add(w, names[i], "", TASK_ANY);
         tw_note(w, names[i], TASK_NOTE_REQUEST);
     }
-    tw_lead(w, 500);
-    for (size_t i = 0; i < 4; i++)
+    for (size_t i = 0; i < 4; i++) { /* one at a time, each where the others are not */
+        tw_lead(w, 500);
+        assert_int_equal(w->proposed, i + 1);
         assert_string_equal(tw_row(w, names[i]).node, nodes[i]);
+    }
 }
 
 static void test_unclaimed_goes_elsewhere(void **state)

@@ -8,6 +8,7 @@ from . import build
 from .frame import Spec, Unmeasured, row_of
 
 HELPER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "large_node.py")
+NODES, VMS = 64, 8000
 INVOCATIONS = 15
 NOTE = "one agent without quorum: the other 63 nodes are away; a round is one invocation of clusterctl"
 
@@ -25,7 +26,8 @@ def measure_rows(rows, names):
         raise Unmeasured("it needs root: a node is made in namespaces")
     build.program("big-cluster")
     done = subprocess.run(["unshare", "--mount", "--net", "--propagation", "private", "--", "/usr/bin/python3", "-B",
-                           HELPER, str(build.folder()), str(INVOCATIONS), *(spec.name for spec in wanted)],
+                           HELPER, str(build.folder()), *map(str, (NODES, VMS, INVOCATIONS)),
+                           *(spec.name for spec in wanted)],
                           capture_output=True, text=True, timeout=300)
     try:
         found = json.loads(done.stdout)

@@ -1,7 +1,7 @@
 """Runs in a mount and network namespace of its own (agent_status.py makes it): a node whose database knows many others
 and thousands of virtual machines, and that reaches none of them. The real agent serves it, the real clusterctl asks.
 
-Its arguments: the build, how many rounds, the rows. Prints {row: [milliseconds]} as JSON, or {"error": why}."""
+Its arguments: the build, how many nodes, virtual machines and rounds, the rows. Prints {row: [milliseconds]} as JSON, or {"error": why}."""
 
 import json
 import os
@@ -9,7 +9,6 @@ import subprocess
 import sys
 import time
 
-NODES, VMS = 64, 8000
 NO_QUORUM = 106
 START_S = 30
 
@@ -67,17 +66,17 @@ def wait_agent(ctl, agent):
     raise Failed("the agent did not serve the database")
 
 
-def check(ctl):
+def check(ctl, nodes, vms):
     code, data = answer(ctl, "status")
-    if code != NO_QUORUM or len(data["nodes"]) != NODES or data["vm_counts"]["total"] != VMS:
-        raise Failed(f"status ({code}) does not tell of {NODES} nodes and {VMS} virtual machines")
+    if code != NO_QUORUM or len(data["nodes"]) != nodes or data["vm_counts"]["total"] != vms:
+        raise Failed(f"status ({code}) does not tell of {nodes} nodes and {vms} virtual machines")
     code, data = answer(ctl, "upgrade", "plan", "--target", "trixie")
     steps = data["plan"]["steps"]
-    if len(steps) != NODES:
-        raise Failed(f"the plan ({code}) does not have {NODES} steps")
+    if len(steps) != nodes:
+        raise Failed(f"the plan ({code}) does not have {nodes} steps")
     placed = sum(move["to"] is not None for step in steps for move in step["outlook"]["moves"])
-    if placed != VMS:
-        raise Failed(f"the plan has a place for {placed} of {VMS} virtual machines")
+    if placed != vms:
+        raise Failed(f"the plan has a place for {placed} of {vms} virtual machines")
 
 
 def took_ms(expected, *argv):
@@ -104,15 +103,15 @@ def measure(ctl, rounds, rows):
     return found
 
 
-def main(build, rounds, rows):
+def main(build, nodes, vms, rounds, rows):
     ctl = f"{build}/clusterctl"
     make_node()
-    must(f"{build}/tests/bench/big-cluster", str(NODES), str(VMS))
+    must(f"{build}/tests/bench/big-cluster", str(nodes), str(vms))
     agent = subprocess.Popen([f"{build}/ringmasterd", "--foreground"], stdin=subprocess.DEVNULL,
                              stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         wait_agent(ctl, agent)
-        check(ctl)
+        check(ctl, nodes, vms)
         return measure(ctl, rounds, rows)
     finally:
         agent.terminate()
@@ -121,6 +120,6 @@ def main(build, rounds, rows):
 
 if __name__ == "__main__":
     try:
-        print(json.dumps(main(sys.argv[1], int(sys.argv[2]), sys.argv[3:])))
+        print(json.dumps(main(sys.argv[1], *map(int, sys.argv[2:5]), sys.argv[5:])))
     except (Failed, OSError, KeyError, subprocess.TimeoutExpired) as why:
         print(json.dumps({"error": str(why) or type(why).__name__}))

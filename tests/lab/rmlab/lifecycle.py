@@ -4,7 +4,7 @@ import os
 import shutil
 
 from . import (agent_build, bmc, cgroup, cluster, enter, guest_image, guests, images,
-               network, node, paths, procs, repository, state, supervisor, witness)
+               network, node, paths, procs, reflink, repository, state, supervisor, witness)
 from .shell import LabError, locked, phase, run, say, tail, wait_until, warn
 
 LOGGED_UNITS = ("ringmasterd", "corosync", "libvirtd")
@@ -47,6 +47,9 @@ def up(options):
 def bring_up(nodes, kind, options):
     with phase("network"):
         network.build(nodes)
+    if options.reflink:
+        with phase("shared storage on xfs"):
+            reflink.mount()
     guests.create_all()
     witness.prepare(kind)
     for folder in (paths.BMC, repository.place()):
@@ -136,6 +139,7 @@ def clear():
     witness.end()
     network.destroy(nodes)
     unmount_below(paths.STATE)
+    reflink.remove()
     for folder in (paths.STATE / "nodes", paths.STATE / "agent", paths.SHARED,
                    paths.BMC, repository.place(), witness.place()):
         remove_tree(folder)

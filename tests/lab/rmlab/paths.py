@@ -29,6 +29,7 @@ def lab_prefix():
 STATE_FILE = STATE / "lab.json"
 LOCK = STATE / "lock"
 SHARED = STATE / "shared"
+SHARED_IMAGE = STATE / "shared.xfs"  # of a lab whose shared storage has a file system of its own
 BMC = STATE / "bmc"
 
 

@@ -1,0 +1,99 @@
+#!/usr/bin/env bats
+# A cluster task through a rolling upgrade: a real deduplication of the shared storage, native to its level. The tests
+# stand on each other, in order.
+
+load lab
+
+setup_file() {
+    lab_up --vms 1 --reflink
+    mkdir "$shared/data"
+    # Equal by content, and by nothing else.
+    head -c 8M /dev/urandom > "$shared/data/a"
+    cp --reflink=never "$shared/data/a" "$shared/data/b"
+    ctl n1 task add dedup --command /usr/sbin/duperemove --argument -dr --argument /shared/data --affinity native-level
+}
+
+teardown_file() {
+    lab_down n1 n2 n3
+}
+
+shared=${LAB_STATE:-/var/lib/ringmaster-lab}/shared
+
+blocks_shared() { # of two files: do all their blocks lie at the same places?
+    if [ "$(places "$1")" = "$(places "$2")" ]; then echo all; else echo "not all"; fi
+}
+
+places() { # of a file's extents
+    sync
+    filefrag -b4096 -v "$shared/data/$1" | sed -n 's/^ *[0-9]*: *\([0-9]*\)\.\. *\([0-9]*\): *\([0-9]*\)\.\. *\([0-9]*\):.*/\1 \2 \3/p' | grep .
+}
+
+last_run() {
+    answers n1 "d['task']['runs'], d['task']['state'], d['task']['last']['result'], d['task']['last']['exit_code']" \
+        task show dedup
+}
+
+ran_on() {
+    answers n1 "d['task']['last']['node']" task show dedup
+}
+
+runs=0
+run_once() { # on one of these nodes
+    runs=$(answers n1 "d['task']['runs']" task show dedup)
+    ctl n1 task run dedup
+    eventually 60 "$((runs + 1)) idle done 0" last_run
+    [[ " $* " == *" $(ran_on) "* ]]
+}
+
+native() { # nodes whose native level is the functional level
+    answers n1 "' '.join(n['name'] for n in d['nodes'] if n['level'] == d['level']['committed'])" status
+}
+
+awaits() { # the node that is to be approved
+    answers n1 "d['run']['awaits_approval']" upgrade status
+}
+
+@test "it runs on one node, and the two files share their blocks" {
+    [ "$(blocks_shared a b)" = "not all" ]
+    run_once n1 n2 n3
+    [ "$(blocks_shared a b)" = all ]
+    cmp "$shared/data/a" "$shared/data/b"
+}
+
+@test "in mixed mode it moves on to the nodes that are not upgraded yet" {
+    local node next
+    ctl n1 upgrade start --target trixie --approve-each --yes
+    for k in 1 2; do
+        eventually 60 True answers n1 "bool(d['run']['awaits_approval'])" upgrade status
+        node=$(awaits)
+        ctl n1 upgrade approve "$node"
+        eventually 240 True answers n1 \
+            "d['run']['awaits_approval'] not in (None, '$node')" upgrade status
+        eventually 30 $((3 - k)) eval 'native | wc -w'
+        [[ " $(native) " != *" $node "* ]]
+        cp --reflink=never "$shared/data/a" "$shared/data/c$k"
+        run_once $(native)
+        [ "$(blocks_shared a c$k)" = all ]
+    done
+}
+
+@test "no node of its level is left: it is blocked until the level is raised, and says so" {
+    ctl n1 upgrade approve "$(awaits)"
+    eventually 240 awaiting-raise answers n1 "d['run']['state']" upgrade status
+    eventually 30 "blocked blocked until the level is raised" answers n1 \
+        "d['task']['state'] + ' ' + d['task']['why']" task show dedup
+    run ctl n1 task run dedup
+    echo "$output"
+    [ "$status" -eq 113 ]
+    [[ $output == *"level raise"* ]]
+    [ "$(answers n1 "[h['severity'] for h in d['health'] if h['code'] == 'TASK_BLOCKED']" status)" = "['warning']" ]
+}
+
+@test "the level is raised: it goes on" {
+    ctl n1 level raise --yes --wait=60
+    eventually 30 idle answers n1 "d['task']['state']" task show dedup
+    cp --reflink=never "$shared/data/a" "$shared/data/d"
+    run_once n1 n2 n3
+    [ "$(blocks_shared a d)" = all ]
+    "$lab" verify-guests
+}
