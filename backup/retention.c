@@ -64,6 +64,14 @@ static void keep(const struct retention_rule *rule, const struct retention_point
     keep_periods(rule->yearly, year_of, points, n, ret);
 }
 
+bool retention_stands_on(const uint32_t *bases, size_t n, uint32_t sequence)
+{
+    for (size_t i = 0; i < n; i++)
+        if (bases[i] == sequence)
+            return true;
+    return false;
+}
+
 /* From the newest to the oldest: what stands on a point was judged before it. A point that is folded into another hands
  * what lies behind it on to that one, so it still counts as one that stays. */
 void retention_plan(const struct retention_rule *rule, const struct retention_point *points, size_t n,
@@ -75,7 +83,8 @@ void retention_plan(const struct retention_rule *rule, const struct retention_po
             continue;
         size_t children = 0;
         for (size_t k = i + 1; k < n; k++)
-            if (points[k].base == points[i].sequence && ret[k].action != RETENTION_DELETE) {
+            if (retention_stands_on(points[k].bases, points[k].n_bases, points[i].sequence) &&
+                ret[k].action != RETENTION_DELETE) {
                 children++;
                 ret[i].other = points[k].sequence;
             }

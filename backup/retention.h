@@ -7,7 +7,7 @@
  *
  * A point that is not kept
  *   - is deleted if no other point that stays has its data behind it;
- *   - is folded into the one point that does, if folding is allowed;
+ *   - is folded into the one point that does, if folding is allowed and no disk of another point needs it;
  *   - else stays: it is needed. A prune never breaks a chain. */
 #pragma once
 
@@ -23,9 +23,13 @@ struct retention_rule {
 /* In ascending order of their sequence. */
 struct retention_point {
     uint32_t sequence;
-    uint32_t base; /* sequence of the point whose images lie behind its own; 0: none */
+    /* Borrowed: of each disk the sequence of the older point whose image lies behind its own; 0: none. They differ where
+     * a disk is new or was resized, and where a fold was interrupted between two disks. */
+    const uint32_t *bases;
+    size_t n_bases;
     int64_t created_ms;
 };
+bool retention_stands_on(const uint32_t *bases, size_t n, uint32_t sequence);
 
 enum retention_action { RETENTION_KEEP = 1, RETENTION_NEEDED, RETENTION_DELETE, RETENTION_FOLD };
 

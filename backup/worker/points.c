@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -33,25 +34,39 @@ static int load_document(const struct points *p, struct slice key, struct point 
     return err;
 }
 
-/* The images of a point stand on those of one other, or on none. */
-static void load_base(const struct points *p, struct point *point)
+static int load_base(const struct points *p, const struct point *point, const struct refpoint_disk *d, uint32_t *ret,
+                     struct error *e)
 {
-    for (size_t i = 0; point->ref && i < point->ref->n_disks; i++) {
-        struct image *image = NULL;
-        struct layout_name name = layout_name(LAYOUT_IMAGE, point->ref->disks[i].name, point->sequence);
-        struct layout_file behind;
+    struct image *image = NULL;
+    struct layout_name name = layout_name(LAYOUT_IMAGE, d->name, point->sequence);
+    struct layout_file behind = {.sequence = 0};
+    int err = image_open(&p->folder, name.s, &image, e);
+    if (err)
+        return err;
+    const char *backing = image->header.backing;
+    if (image->header.disk_bytes != d->bytes)
+        err = error_set(e, ERR_MALFORMED, "%s/%s is of a disk of another size", p->folder.path, name.s);
+    else if (backing[0] != '\0' && (!layout_parse(backing, &behind) || behind.kind != LAYOUT_IMAGE ||
+                                    !str_eq(behind.disk, d->name) || behind.sequence >= point->sequence))
+        err = error_set(e, ERR_MALFORMED, "%s/%s stands on %s, which is no older image of this disk", p->folder.path,
+                        name.s, backing);
+    else
+        *ret = behind.sequence;
+    image_free(image);
+    return err;
+}
+
+/* The first damage is told. */
+static void load_bases(const struct points *p, struct point *point)
+{
+    for (size_t i = 0; i < point->ref->n_disks; i++) {
         struct error why = {0};
-        if (image_open(&p->folder, name.s, &image, &why) < 0) {
-            if (point->damage.code == 0)
-                point->damage = why;
-        } else if (layout_parse(image->header.backing, &behind)) {
-            point->base = behind.sequence;
-        }
-        image_free(image);
+        if (load_base(p, point, &point->ref->disks[i], &point->bases[i], &why) < 0 && point->damage.code == 0)
+            point->damage = why;
     }
 }
 
-static int load(struct points *p, char **names, size_t n, struct slice key)
+static void load(struct points *p, char **names, size_t n, struct slice key)
 {
     for (size_t i = 0; i < n; i++) {
         struct layout_file f;
@@ -68,15 +83,14 @@ static int load(struct points *p, char **names, size_t n, struct slice key)
         qsort(p->list, p->n, sizeof(*p->list), by_sequence);
     for (size_t i = 0; i < p->n; i++)
         if (load_document(p, key, &p->list[i]) == 0)
-            load_base(p, &p->list[i]);
-    return 0;
+            load_bases(p, &p->list[i]);
 }
 
 /* An image that stays because another one, or a point that cannot be read, may need it. */
 static bool may_be_needed(const struct points *p, const struct layout_file *f)
 {
     for (size_t i = 0; i < p->n; i++)
-        if (p->list[i].damage.code != 0 || p->list[i].base == f->sequence)
+        if (p->list[i].damage.code != 0 || point_stands_on(&p->list[i], f->sequence))
             return f->kind == LAYOUT_IMAGE || f->kind == LAYOUT_MANIFEST;
     return false;
 }
@@ -114,7 +128,7 @@ int points_open(const struct repository *r, const char *vm, bool alone, bool cre
     if (!err)
         err = folder_list(&p.folder, FILES_MAX, &names, &n, e);
     if (!err)
-        err = load(&p, names, n, buf_slice(&r->key));
+        load(&p, names, n, buf_slice(&r->key));
     if (!err && alone)
         err = remove_rests(&p, names, n, e);
     folder_list_free(names, n);
@@ -172,10 +186,20 @@ int points_find(const struct points *p, const char *which, const struct point **
     return 0;
 }
 
-int points_delete(const struct points *p, uint32_t sequence, struct error *e)
+bool point_stands_on(const struct point *point, uint32_t sequence)
+{
+    return retention_stands_on(point->bases, REFPOINT_DISKS_MAX, sequence);
+}
+
+int points_delete(struct points *p, uint32_t sequence, struct error *e)
 {
     char **names = NULL;
     size_t n = 0;
+    for (size_t i = 0; i < p->n; i++) {
+        assert(!point_stands_on(&p->list[i], sequence));
+        if (p->list[i].sequence == sequence)
+            memset(p->list[i].bases, 0, sizeof(p->list[i].bases)); /* what is gone needs nothing */
+    }
     int err = folder_remove(&p->folder, layout_name(LAYOUT_REFPOINT, NULL, sequence).s, e);
     if (!err)
         err = folder_sync(&p->folder, e);

@@ -172,7 +172,7 @@ static int export_all(struct work *w, struct error *e)
 }
 
 /* A number without a document is a rest: this writer's own goes at once. */
-static void remove_failed(const struct work *w)
+static void remove_failed(struct work *w)
 {
     if (w->ref.sequence > 0)
         (void)points_delete(&w->points, w->ref.sequence, NULL);

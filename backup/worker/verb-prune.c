@@ -3,7 +3,8 @@
  *
  * Folding of point P into the one point C that stands on it, disk by disk: an image with the contents of C's and P's
  * takes the place of C's image, in one rename; C's manifest says the same of both. P goes when no disk of C needs it
- * any more. A writer that is killed in between leaves C on P for the disks that were not folded yet. */
+ * any more. A writer that is killed in between leaves C on P for the disks that were not folded yet, and on what is
+ * behind P for the others: so what a point needs is known of each disk, and P is still folded into C alone. */
 #include "backup/worker/check.h"
 
 static int fold_images(const struct points *p, const struct refpoint_disk *d, const struct point *from,
@@ -46,26 +47,32 @@ static int fold_disk(const struct points *p, const struct refpoint_disk *d, cons
     struct image *images[2] = {NULL, NULL};
     struct layout_name below = layout_name(LAYOUT_IMAGE, d->name, from->sequence);
     int err = image_open(&p->folder, layout_name(LAYOUT_IMAGE, d->name, into->sequence).s, &images[0], e);
-    /* Folded before, or full from the beginning: it does not need the older one. */
-    if (!err && str_eq(images[0]->header.backing, below.s)) {
+    if (!err)
         err = image_open(&p->folder, below.s, &images[1], e);
-        for (size_t i = 0; !err && i < 2; i++)
-            err = image_check(images[i], e);
-        if (!err)
-            err = fold_images(p, d, from, into, key, images, e);
-    }
+    for (size_t i = 0; !err && i < 2; i++)
+        err = image_check(images[i], e);
+    if (!err)
+        err = fold_images(p, d, from, into, key, images, e);
     image_free(images[0]);
     image_free(images[1]);
     return err;
 }
 
-static int fold(const struct points *p, const struct point *from, const struct point *into, struct slice key,
-                struct error *e)
+/* A disk that was folded before, or is full, does not need the older one. */
+static int fold(struct points *p, const struct point *from, struct point *into, struct slice key, struct error *e)
 {
-    int err = 0;
-    for (size_t i = 0; !err && i < into->ref->n_disks; i++)
-        err = fold_disk(p, &into->ref->disks[i], from, into, key, e);
-    return err ? err : points_delete(p, from->sequence, e);
+    for (size_t i = 0; i < into->ref->n_disks; i++) {
+        if (into->bases[i] != from->sequence)
+            continue;
+        const struct refpoint_disk *d = &into->ref->disks[i], *below = refpoint_disk(from->ref, d->name);
+        int err = below ? fold_disk(p, d, from, into, key, e)
+                        : error_set(e, ERR_MALFORMED, "point %u has no disk %s, and point %u stands on it",
+                                    from->sequence, d->name, into->sequence);
+        if (err)
+            return err;
+        into->bases[i] = from->bases[below - from->ref->disks];
+    }
+    return points_delete(p, from->sequence, e);
 }
 
 /* What a point stands on is known of whole points alone. */
@@ -96,7 +103,12 @@ static void say_verdict(const struct point *point, const struct retention_verdic
     say(j);
 }
 
-static int carry_out(const struct points *p, const struct retention_verdict *v, struct slice key, struct error *e)
+static struct point *by_sequence(struct points *p, uint32_t sequence)
+{
+    return &p->list[points_by_sequence(p, sequence) - p->list];
+}
+
+static int carry_out(struct points *p, const struct retention_verdict *v, struct slice key, struct error *e)
 {
     int err = 0;
     for (size_t i = p->n; !err && i-- > 0;)
@@ -104,11 +116,11 @@ static int carry_out(const struct points *p, const struct retention_verdict *v, 
             err = points_delete(p, p->list[i].sequence, e);
     for (size_t i = 0; !err && i < p->n; i++)
         if (v[i].action == RETENTION_FOLD)
-            err = fold(p, &p->list[i], points_by_sequence(p, v[i].other), key, e);
+            err = fold(p, &p->list[i], by_sequence(p, v[i].other), key, e);
     return err;
 }
 
-static int prune_points(const struct options *o, const struct points *p, struct slice key, struct error *e)
+static int prune_points(const struct options *o, struct points *p, struct slice key, struct error *e)
 {
     int err = refuse_damaged(p, e);
     if (err)
@@ -116,29 +128,41 @@ static int prune_points(const struct options *o, const struct points *p, struct 
     AUTO(freep) struct retention_point *points = xcalloc(p->n + 1, sizeof(*points));
     AUTO(freep) struct retention_verdict *v = xcalloc(p->n + 1, sizeof(*v));
     for (size_t i = 0; i < p->n; i++)
-        points[i] = (struct retention_point){p->list[i].sequence, p->list[i].base, p->list[i].ref->created_ms};
+        points[i] = (struct retention_point){p->list[i].sequence, p->list[i].bases, p->list[i].ref->n_disks,
+                                             p->list[i].ref->created_ms};
     retention_plan(&o->keep, points, p->n, v);
     for (size_t i = 0; i < p->n; i++)
         say_verdict(&p->list[i], &v[i]);
     return o->dry_run ? 0 : carry_out(p, v, key, e);
 }
 
-/* The oldest point on which exactly one other stands. */
-static int synthesize_points(const struct options *o, const struct points *p, struct slice key, struct error *e)
+/* Than `but`; 0: on any at all. */
+static bool stands_on_another(const struct point *point, uint32_t but)
+{
+    for (size_t i = 0; i < point->ref->n_disks; i++)
+        if (point->bases[i] != 0 && point->bases[i] != but)
+            return true;
+    return false;
+}
+
+/* The oldest full on which exactly one other point stands; or the point whose fold into the one that stands on it was
+ * interrupted, so that this one stands on another, too. */
+static int synthesize_points(const struct options *o, struct points *p, struct slice key, struct error *e)
 {
     int err = refuse_damaged(p, e);
     for (size_t i = 0; !err && i < p->n; i++) {
         struct retention_verdict v = {.action = RETENTION_FOLD};
         size_t children = 0;
         for (size_t k = 0; k < p->n; k++)
-            if (p->list[k].base == p->list[i].sequence) {
+            if (point_stands_on(&p->list[k], p->list[i].sequence)) {
                 children++;
                 v.other = p->list[k].sequence;
             }
-        if (p->list[i].base != 0 || children != 1)
+        if (children != 1 || (stands_on_another(&p->list[i], 0) &&
+                              !stands_on_another(points_by_sequence(p, v.other), p->list[i].sequence)))
             continue;
         say_verdict(&p->list[i], &v);
-        return o->dry_run ? 0 : fold(p, &p->list[i], points_by_sequence(p, v.other), key, e);
+        return o->dry_run ? 0 : fold(p, &p->list[i], by_sequence(p, v.other), key, e);
     }
     if (err)
         return err;
@@ -146,7 +170,7 @@ static int synthesize_points(const struct options *o, const struct points *p, st
 }
 
 static int with_points(const struct options *o,
-                       int (*fn)(const struct options *, const struct points *, struct slice, struct error *),
+                       int (*fn)(const struct options *, struct points *, struct slice, struct error *),
                        struct error *e)
 {
     struct repository r;

@@ -23,24 +23,25 @@ static void say_point(const char *event, const char *vm, const struct point *poi
     say(j);
 }
 
-/* The points that this one needs, itself included, by their index. */
+/* The points that this one needs, itself included, by their index: what a point stands on is older. */
 static void mark_needed(const struct points *p, const struct point *point, bool *needed)
 {
-    for (size_t rounds = 0; point && rounds <= p->n; rounds++) {
-        needed[point - p->list] = true;
-        point = point->base ? points_by_sequence(p, point->base) : NULL;
-    }
+    needed[point - p->list] = true;
+    for (size_t i = p->n; i-- > 0;)
+        for (size_t k = i + 1; k < p->n && !needed[i]; k++)
+            needed[i] = needed[k] && point_stands_on(&p->list[k], p->list[i].sequence);
 }
 
 static int verify_one(const struct points *p, size_t i, const bool *bad, struct slice key, struct error *e)
 {
-    const struct point *point = &p->list[i], *base = point->base ? points_by_sequence(p, point->base) : NULL;
+    const struct point *point = &p->list[i];
     if (point->damage.code != 0) {
         *e = point->damage;
         return e->code;
     }
-    if (base && bad[base - p->list])
-        return error_set(e, ERR_MALFORMED, "it stands on point %u, which is damaged", base->sequence);
+    for (size_t k = 0; k < i; k++)
+        if (bad[k] && point_stands_on(point, p->list[k].sequence))
+            return error_set(e, ERR_MALFORMED, "it stands on point %u, which is damaged", p->list[k].sequence);
     return check_point(p, point, key, e);
 }
 
@@ -119,6 +120,16 @@ int verb_verify(const struct options *o, struct json **ret, struct error *e)
     return 0;
 }
 
+/* Each once: most points stand on one, or on none. */
+static struct json *stands_on_json(const struct point *point)
+{
+    struct json *j = json_array_new();
+    for (size_t i = 0; i < point->ref->n_disks; i++)
+        if (point->bases[i] != 0 && !retention_stands_on(point->bases, i, point->bases[i]))
+            json_append(j, json_int_new(point->bases[i]));
+    return j;
+}
+
 static int list_vm(const struct options *o, const struct repository *r, const char *vm, struct tally *t,
                    struct error *e)
 {
@@ -135,7 +146,7 @@ static int list_vm(const struct options *o, const struct repository *r, const ch
         }
         struct json *j = json_object_new();
         json_set_str(j, "event", "point");
-        json_set(j, "stands_on", point->base ? json_int_new(point->base) : json_null_new());
+        json_set(j, "stands_on", stands_on_json(point));
         json_set(j, "point", refpoint_json(point->ref));
         say(j);
     }

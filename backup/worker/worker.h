@@ -61,7 +61,8 @@ void repository_done(struct repository *r);
 struct point {
     struct refpoint *ref; /* NULL: its document is damaged, `damage` says how */
     uint32_t sequence;
-    uint32_t base; /* sequence of the point that its images stand on; 0: on none */
+    /* Of each disk, in the document's order: the sequence of the older point that its image stands on; 0: on none. */
+    uint32_t bases[REFPOINT_DISKS_MAX];
     struct error damage;
 };
 struct points {
@@ -80,8 +81,9 @@ const struct point *points_lookup(const struct points *p, const char *which);
 /* The same; ERR_NO_OBJECT, and the damage of a point that is damaged. */
 int points_find(const struct points *p, const char *which, const struct point **ret, struct error *e);
 const struct point *points_by_sequence(const struct points *p, uint32_t sequence); /* NULL: none */
+bool point_stands_on(const struct point *point, uint32_t sequence);
 /* Reference first, then its files. Nothing may stand on it. */
-int points_delete(const struct points *p, uint32_t sequence, struct error *e);
+int points_delete(struct points *p, uint32_t sequence, struct error *e);
 
 /* ---- replay.c: images through their manifest to somewhere */
 

@@ -7,6 +7,7 @@ a new point is there as a whole or not at all, and the next backup succeeds and 
 
 Exit status: 0, 1, 77 (skipped)."""
 
+import contextlib
 import random
 import re
 import shutil
@@ -21,75 +22,96 @@ sys.dont_write_bytecode = True
 from backuplib import LONG, SKIP, Broken, Disk, Repository, contents, need, workplace  # noqa: E402
 
 ERRORS = {"pwrite64": "ENOSPC", "pwritev": "ENOSPC", "openat": "ENOSPC", "mkdirat": "ENOSPC", "ftruncate": "EIO",
-          "fsync": "EIO", "renameat": "EIO", "unlinkat": "EIO", "pread64": "EIO"}
+          "fsync": "EIO", "linkat": "EIO", "renameat": "EIO", "unlinkat": "EIO", "pread64": "EIO"}
 SAMPLE, WORKERS, VM = 4, 2, "web"
-# PID call(FD<path> … or call(FD<path>, "name"
-LINE = re.compile(r'^(\d+) +([a-z0-9_]+)\((?:(?:\d+|AT_FDCWD)<([^>]*)>)?')
+# PID call(FD<path> … or call(FD<path>, "name", or linkat of a descriptor: linkat(AT_FDCWD, "/proc/…", FD<path>, "name"
+LINE = re.compile(r'^(\d+) +([a-z0-9_]+)\((?:AT_FDCWD(?:<[^>]*>)?, "/proc/[^"]*", )?(?:(?:\d+|AT_FDCWD)<([^>]*)>)?')
 
 
 class Work:
-    """Two points and a disk that changed since; the template is copied for each try."""
+    """Two points and disks that changed since; the template is copied for each try."""
+    DISKS = ("vda",)
+    STEPS = ()  # calls that are no sample: each of them is hurt, always
 
     def __init__(self, folder):
         self.folder = Path(folder)
         self.repository = Repository(folder, "template")
         self.repository.run("init")
-        self.disk = Disk(folder, "vda", "qcow2", 6 << 20)
-        self.truth, self.bitmap = {}, None
-        self.write("write -P 5 0 3M")
-        self.point(self.repository)
-        self.write("write -P 6 512k 300k", "write -z 2M 128k")
-        self.point(self.repository)
+        self.disks = [Disk(folder, name, "qcow2", 6 << 20) for name in self.DISKS]
+        self.truth, self.bitmaps = {}, {}
+        self.points()
         self.write("write -P 7 1M 200k", "write -P 8 5M 64k", "write -z 0 64k")
-        self.bitmap, _ = self.disk.checkpoint()
-        self.now = contents(self.disk.path, "qcow2", folder)
+        self.bitmaps = {disk.name: disk.checkpoint()[0] for disk in self.disks}
+        self.now = self.disks_now()
         self.prepare()
-        self.server = self.disk.export(self.bitmap, ("-e", "64"))
-        self.uri = self.server.__enter__()
+        self.servers = contextlib.ExitStack()
+        self.uris = self.serve(self.servers, self.bitmaps, ("-e", "64"))
 
     def close(self):
-        self.server.__exit__(None, None, None)
+        self.servers.close()
+
+    def points(self):
+        self.write("write -P 5 0 3M")
+        self.point()
+        self.write("write -P 6 512k 300k", "write -z 2M 128k")
+        self.point()
 
     def prepare(self):
         pass
 
     def write(self, *commands):
-        self.disk.io(*commands)
+        for number, disk in enumerate(self.disks):
+            disk.io(f"write -P {64 + number} 4M 64k", *commands)
 
-    def point(self, repository):
-        bitmap, _ = self.disk.checkpoint()
-        with self.disk.export(bitmap) as uri:
-            self.newest = repository.run("export", "--vm", VM, "--disk", f"vda={uri}").data["uuid"]
-        self.truth[self.newest] = contents(self.disk.path, "qcow2", self.folder)
+    def disks_now(self):
+        return {disk.name: contents(disk.path, "qcow2", self.folder) for disk in self.disks}
+
+    def serve(self, stack, bitmaps, extra=()):
+        """The words that name the exports."""
+        return [word for disk in self.disks for word in
+                ("--disk", f"{disk.name}={stack.enter_context(disk.export(bitmaps.get(disk.name), extra))}")]
+
+    def point(self, *words):
+        bitmaps = {disk.name: disk.checkpoint()[0] for disk in self.disks}
+        with contextlib.ExitStack() as stack:
+            uris = self.serve(stack, bitmaps)
+            self.newest = self.repository.run("export", "--vm", VM, *uris, *words).data["uuid"]
+        self.truth[self.newest] = self.disks_now()
+        return self.newest
 
     def words(self, place):
-        return ["export", "--vm", VM, "--disk", f"vda={self.uri}", "--bitmap", f"vda={self.bitmap}", "--parent",
-                self.newest]
+        bitmaps = [word for name, bitmap in self.bitmaps.items() for word in ("--bitmap", f"{name}={bitmap}")]
+        return ["export", "--vm", VM, *self.uris, *bitmaps, "--parent", self.newest]
 
     def stay(self):
         """Points that the work does not remove."""
         return dict(self.truth)
 
-    def check(self, place, repository, told):
+    def check_points(self, place, repository, stay):
         repository.run("verify")
         points = [p["point"]["uuid"] for p in repository.points(VM)]
-        for point, digest in self.stay().items():
-            if point not in points:
-                raise Broken("a point is gone")
+        if not set(stay) <= set(points):
+            raise Broken("a point is gone")
         for point in points:
-            if repository.restored(VM, "vda", point, place) != self.truth.get(point, self.now):
-                raise Broken("a point does not restore to what it was")
+            for disk, digest in self.truth.get(point, self.now).items():
+                if repository.restored(VM, disk, point, place) != digest:
+                    raise Broken("a point does not restore to what it was")
+        return points
+
+    def check(self, place, repository, told):
+        points = self.check_points(place, repository, self.stay())
         done = told.of("done") and told.of("done")[0]["data"]
         if done and done["uuid"] not in points:
             raise Broken("a point that was told is not there")
         self.check_next(place, repository)
 
     def check_next(self, place, repository):
-        data = repository.run("export", "--vm", VM, "--disk", f"vda={self.uri}").data
-        if data["disks"][0]["engine"] != "rescan":
-            raise Broken(f"the next backup was by {data['disks'][0]}")
-        if repository.restored(VM, "vda", data["uuid"], place) != self.now:
-            raise Broken("the next backup does not restore")
+        data = repository.run("export", "--vm", VM, *self.uris).data
+        if any(disk["engine"] != "rescan" for disk in data["disks"]):
+            raise Broken(f"the next backup was by {data['disks']}")
+        for disk, digest in self.now.items():
+            if repository.restored(VM, disk, data["uuid"], place) != digest:
+                raise Broken("the next backup does not restore")
         numbers = {f"{p['point']['sequence']:06}" for p in repository.points(VM)}
         for name in (path.name for path in (repository.path / VM).iterdir() if path.name != "lock"):
             if name.endswith(".partial") or not re.search(f"-({'|'.join(numbers)})\\.", name):
@@ -132,20 +154,57 @@ class Prune(Synthesize):
         return ["prune", "--vm", VM, "--keep-last", 1, "--fold"]
 
 
+class Fold(Work):
+    """Of a point of two disks into the one that stands on it, while another one keeps what is behind. Whatever was
+    folded by then, what is removed later on is what no disk needs."""
+    DISKS = ("vda", "vdb")
+    STEPS = ("linkat", "renameat", "unlinkat", "fsync")
+
+    def points(self):
+        self.write("write -P 5 0 3M")
+        full = self.point()
+        self.write("write -P 6 512k 300k", "write -z 2M 128k")
+        middle = self.point()
+        self.write("write -P 9 1M 64k")
+        self.branch = self.point("--parent", full)
+        self.write("write -P 10 5M 64k")
+        self.point("--parent", middle)
+
+    def words(self, place):
+        return ["prune", "--vm", VM, "--keep-last", 2, "--fold"]
+
+    def stay(self):
+        return [self.branch, self.newest]
+
+    def check(self, place, repository, told):
+        self.check_points(place, repository, self.stay())
+        for name, finish in (("pruned", False), ("finished", True)):
+            other = Repository(place, name)
+            other.key = repository.key
+            shutil.copytree(repository.path, other.path)
+            if finish:
+                other.run("synthesize", "--vm", VM, check=False)
+                self.check_points(place, other, [self.newest])
+            for fold in (["--fold"], []):
+                other.run("prune", "--vm", VM, "--keep-last", 1, *fold)
+                self.check_points(place, other, [self.newest])
+        self.check_next(place, repository)
+
+
 class Restore(Work):
     def words(self, place):
         return ["restore", "--vm", VM, "--disk", f"vda={place}/out.raw", "--format", "raw"]
 
     def check(self, place, repository, told):
         out = place / "out.raw"
-        if out.exists() and contents(out, "raw", place) != self.truth[self.newest]:
+        if out.exists() and contents(out, "raw", place) != self.truth[self.newest]["vda"]:
             raise Broken("a restore left a file that is not the disk")
         if told.of("done") and not out.exists():
             raise Broken("a restore is done without a file")
         super().check(place, repository, told)
 
 
-WORKS = {w.__name__.lower(): w for w in (Increment, Full, First, Synthesize, Prune, Restore)}
+WORKS = {w.__name__.lower(): w for w in (Increment, Full, First, Synthesize, Prune, Fold, Restore)}
 
 
 def attempt(work, name, *through):
@@ -210,7 +269,9 @@ def main():
                 errors = [(work, call, n, ERRORS[call]) for call, n in points]
                 total = len(jobs) + len(errors)
                 if not LONG:
+                    steps = [job for job in jobs if job[1] in work.STEPS]
                     jobs, errors = (prng.sample(x, min(SAMPLE, len(x))) for x in (jobs, errors))
+                    jobs = sorted({*jobs, *steps}, key=lambda job: job[1:])
                 with ThreadPoolExecutor(WORKERS) as pool:
                     bad = [e for e in pool.map(hurt, [*jobs, *errors]) if e]
             finally:

@@ -124,13 +124,20 @@ static void test_plan_random(void **state)
 
 enum { DAY = 86400000 };
 
+/* Points of one disk, point i on bases[i]. */
+static void points_of(const uint32_t *bases, size_t n, struct retention_point *ret)
+{
+    for (uint32_t i = 0; i < n; i++)
+        ret[i] = (struct retention_point){i + 1, &bases[i], 1, (int64_t)i * DAY};
+}
+
 static void test_retention_chain(void **state)
 {
     (void)state;
+    uint32_t bases[5] = {0, 1, 2, 3, 4}; /* each on the one before */
     struct retention_point p[5];
     struct retention_verdict v[5];
-    for (uint32_t i = 0; i < 5; i++)
-        p[i] = (struct retention_point){i + 1, i, (int64_t)i * DAY}; /* each on the one before */
+    points_of(bases, 5, p);
     retention_plan(&(struct retention_rule){0}, p, 5, v);
     for (size_t i = 0; i < 5; i++)
         assert_int_equal(v[i].action, RETENTION_KEEP);
@@ -143,15 +150,34 @@ static void test_retention_chain(void **state)
         assert_int_equal(v[i].action, RETENTION_FOLD);
         assert_int_equal(v[i].other, i + 2);
     }
-    p[3].base = 0; /* a new full: the first three are needed by nobody */
+    bases[3] = 0; /* a new full: the first three are needed by nobody */
     retention_plan(&(struct retention_rule){.last = 2, .fold = true}, p, 5, v);
     for (size_t i = 0; i < 3; i++)
         assert_int_equal(v[i].action, RETENTION_DELETE);
-    p[3].base = 1;
-    p[4].base = 1; /* two stand on the first: it cannot be folded */
+    bases[3] = bases[4] = 1; /* two stand on the first: it cannot be folded */
     retention_plan(&(struct retention_rule){.last = 2, .fold = true}, p, 5, v);
     assert_int_equal(v[0].action, RETENTION_NEEDED);
     assert_int_equal(v[1].action, RETENTION_DELETE);
+}
+
+/* The fold of point 2 into point 3 was interrupted between their disks. */
+static void test_retention_of_two_disks(void **state)
+{
+    (void)state;
+    static const uint32_t none[2], on_1[2] = {1, 1}, orders[2][2] = {{1, 2}, {2, 1}};
+    struct retention_verdict v[3];
+    for (size_t i = 0; i < 2; i++) {
+        struct retention_point p[3] = {{1, none, 2, 0}, {2, on_1, 2, 0}, {3, orders[i], 2, 0}};
+        retention_plan(&(struct retention_rule){.last = 1, .fold = true}, p, 3, v);
+        assert_int_equal(v[1].action, RETENTION_FOLD);
+        assert_int_equal(v[1].other, 3);
+        assert_int_equal(v[0].action, RETENTION_NEEDED); /* folded into point 2 it would be lost to point 3 */
+        assert_int_equal(v[0].other, 3);
+        p[1].bases = none;
+        retention_plan(&(struct retention_rule){.last = 1}, p, 3, v);
+        assert_int_equal(v[0].action, RETENTION_NEEDED);
+        assert_int_equal(v[1].action, RETENTION_NEEDED);
+    }
 }
 
 static void test_retention_periods(void **state)
@@ -161,7 +187,7 @@ static void test_retention_periods(void **state)
     struct retention_point p[N];
     struct retention_verdict v[N];
     for (uint32_t i = 0; i < N; i++) /* two a day, from Thursday 1 January 1970 */
-        p[i] = (struct retention_point){i + 1, 0, (int64_t)i * DAY / 2};
+        p[i] = (struct retention_point){i + 1, NULL, 0, (int64_t)i * DAY / 2};
     struct retention_rule rule = {.daily = 7, .weekly = 4, .monthly = 3};
     retention_plan(&rule, p, N, v);
     size_t kept = 0;
@@ -176,7 +202,7 @@ static void test_retention_periods(void **state)
     assert_int_equal(v[2 * 150 + 1].action, RETENTION_KEEP);
 }
 
-/* Whatever the rule: what a point that stays stands on stays, or is folded into what stays. */
+/* Whatever the rule: what a disk of a point that stays stands on stays, or is folded into that point alone. */
 static void test_retention_never_breaks(void **state)
 {
     (void)state;
@@ -184,19 +210,25 @@ static void test_retention_never_breaks(void **state)
     for (int round = 0; round < 2000; round++) {
         struct retention_point p[12];
         struct retention_verdict v[12];
+        uint32_t bases[12][3];
         size_t n = 1 + prng_below(&r, 12);
-        for (uint32_t i = 0; i < n; i++)
-            p[i] = (struct retention_point){i + 1, (uint32_t)prng_below(&r, i + 1), (int64_t)i * DAY};
+        for (uint32_t i = 0; i < n; i++) {
+            for (size_t d = 0; d < 3; d++)
+                bases[i][d] = (uint32_t)prng_below(&r, i + 1);
+            p[i] = (struct retention_point){i + 1, bases[i], 1 + prng_below(&r, 3), (int64_t)i * DAY};
+        }
         struct retention_rule rule = {.last = 1 + (uint32_t)prng_below(&r, 4), .fold = prng_below(&r, 2)};
         retention_plan(&rule, p, n, v);
         assert_int_equal(v[n - 1].action, RETENTION_KEEP);
         for (size_t i = 0; i < n; i++) {
-            if (v[i].action == RETENTION_DELETE || p[i].base == 0)
-                continue;
-            const struct retention_verdict *below = &v[p[i].base - 1];
-            assert_int_not_equal(below->action, RETENTION_DELETE);
-            if (below->action == RETENTION_FOLD)
-                assert_int_equal(below->other, i + 1);
+            for (size_t d = 0; d < p[i].n_bases && v[i].action != RETENTION_DELETE; d++) {
+                if (bases[i][d] == 0)
+                    continue;
+                const struct retention_verdict *below = &v[bases[i][d] - 1];
+                assert_int_not_equal(below->action, RETENTION_DELETE);
+                if (below->action == RETENTION_FOLD)
+                    assert_int_equal(below->other, i + 1);
+            }
         }
     }
 }
@@ -208,6 +240,7 @@ int main(void)
         cmocka_unit_test(test_plan),
         cmocka_unit_test(test_plan_random),
         cmocka_unit_test(test_retention_chain),
+        cmocka_unit_test(test_retention_of_two_disks),
         cmocka_unit_test(test_retention_periods),
         cmocka_unit_test(test_retention_never_breaks),
     };
