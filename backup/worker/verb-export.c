@@ -145,6 +145,23 @@ static int publish(struct work *w, struct error *e)
     return folder_install(&w->points.folder, layout_name(LAYOUT_REFPOINT, NULL, w->ref.sequence).s, buf_slice(&b), e);
 }
 
+static int choose_uuid(struct work *w, struct error *e)
+{
+    const char *asked = w->o->point;
+    if (!asked) {
+        w->ref.uuid = uuid_random();
+        return 0;
+    }
+    if (uuid_parse(asked, &w->ref.uuid) < 0 || uuid_is_nil(&w->ref.uuid))
+        return error_set(e, ERR_USAGE, "--point %.40s is no UUID", asked);
+    const struct point *there = points_lookup(&w->points, uuid_str(&w->ref.uuid).s);
+    if (!there)
+        return 0;
+    error_set(e, ERR_CONDITION, "%s has a point %s already, number %u", w->points.folder.path, asked, there->sequence);
+    error_set_remedy(e, "name another UUID, or leave --point out: then a new one is made");
+    return ERR_CONDITION;
+}
+
 static int export_all(struct work *w, struct error *e)
 {
     const struct options *o = w->o;
@@ -154,12 +171,10 @@ static int export_all(struct work *w, struct error *e)
     w->ref.application_consistent = o->application;
     STR_COPY(w->ref.vm, o->vm);
     STR_COPY(w->ref.note, o->note ? o->note : "");
-    if (!o->point)
-        w->ref.uuid = uuid_random();
-    else if (uuid_parse(o->point, &w->ref.uuid) < 0 || uuid_is_nil(&w->ref.uuid))
-        return error_set(e, ERR_USAGE, "--point %s is no UUID", o->point);
+    int err = choose_uuid(w, e);
+    if (err)
+        return err;
     find_reference(w);
-    int err = 0;
     for (size_t i = 0; !err && i < o->n_disks; i++) {
         err = export_one(w, &o->disks[i], &w->ref.disks[i], e);
         w->ref.n_disks += !err;

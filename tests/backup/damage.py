@@ -210,6 +210,16 @@ def foreign_bitmap(world):
             raise Broken("a change is missing")
 
 
+def uuid_twice(world):
+    with world.disk.export() as uri:
+        for uuid in (world.points[0], world.points[2].upper()):
+            told = world.repository.run("export", "--vm", VM, "--disk", f"vda={uri}", "--point", uuid, check=False)
+            if told.status != CONDITION or uuid not in told.stderr or "--point" not in told.stderr:
+                raise Broken(f"a second point of a UUID: {told.status} {told.stderr}")
+    if [p["point"]["uuid"] for p in world.repository.points(VM)] != world.points:
+        raise Broken("a second point of a UUID was made")
+
+
 def overwrite_and_room(world):
     target = world.folder / "there.raw"
     target.write_text("mine")
@@ -230,7 +240,7 @@ def main():
     with workplace() as folder:
         world = World(folder)
         for case in (lambda w: flipped_bits(w, random.Random(seed)), cut_and_missing, hostile, other_points, two_at_once,
-                     foreign_bitmap, overwrite_and_room):
+                     foreign_bitmap, uuid_twice, overwrite_and_room):
             try:
                 case(world)
             except Broken as broken:
