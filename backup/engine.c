@@ -23,6 +23,8 @@ static bool has_reference(const struct engine_facts *f, char *why_not)
         return no(why_not, "no reference");
     if (f->reference_is_damaged)
         return no(why_not, "the reference point is damaged");
+    if (f->cannot_carry)
+        return no(why_not, "%s", f->cannot_carry);
     if (f->disk_bytes != f->reference_bytes)
         return no(why_not, "the disk was resized from %" PRIu64 " to %" PRIu64 " bytes", f->reference_bytes,
                   f->disk_bytes);

@@ -25,6 +25,7 @@ enum bitmap_state {
 struct engine_facts {
     bool has_reference; /* the point is in the repository, and this disk with the same tracking id in it */
     bool reference_is_damaged;
+    const char *cannot_carry; /* why no image may stand on the reference's (backup/chain.h); NULL: one may */
     bool asked_full;
     bool asked_rescan;
     uint64_t disk_bytes, reference_bytes; /* now, and at the reference point */

@@ -3,6 +3,7 @@
 
 # L1, pure, and L2, ports: backup/*.c, backup/*.h:
 # libringmaster_core_a_SOURCES += backup/x.c backup/x.h
+libringmaster_core_a_SOURCES += backup/chain.c backup/chain.h
 libringmaster_core_a_SOURCES += backup/engine.c backup/engine.h
 libringmaster_core_a_SOURCES += backup/extents.c backup/extents.h
 libringmaster_core_a_SOURCES += backup/layout.c backup/layout.h

@@ -180,9 +180,9 @@ int image_chain_open(const struct folder *f, const char *name, struct image_chai
     STR_COPY(next.s, name);
     while (!err && next.s[0] != '\0') {
         struct image *i = NULL;
-        if (c.n == IMAGE_CHAIN_MAX)
-            err =
-                error_set(e, ERR_CONDITION, "%s/%s has more than %d images behind it", f->path, name, IMAGE_CHAIN_MAX);
+        if (c.n == LAYOUT_CHAIN_MAX)
+            err = error_set(e, ERR_CONDITION, "%s/%s is one of more than %d images behind each other", f->path, name,
+                            LAYOUT_CHAIN_MAX);
         else
             err = image_open(f, next.s, &i, e);
         if (err)

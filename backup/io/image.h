@@ -45,11 +45,9 @@ int image_read_table(const struct image *i, uint32_t index, uint64_t ret[QCOW2_T
 /* All that is not data: the structure's digest, and that every cluster is used exactly once. */
 int image_check(const struct image *i, struct error *e);
 
-enum { IMAGE_CHAIN_MAX = 1000 };
-
 /* An image and what lies behind it, the newest first. */
 struct image_chain {
-    struct image *list[IMAGE_CHAIN_MAX];
+    struct image *list[LAYOUT_CHAIN_MAX];
     size_t n;
 };
 int image_chain_open(const struct folder *f, const char *name, struct image_chain *ret, struct error *e);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* export, rescan: a new point of a virtual machine. Its disks first, then its configuration, its document last. */
 #include "agent/io/files.h"
+#include "backup/chain.h"
 #include "backup/worker/export.h"
 
 enum { CONFIG_MAX = 64 << 20 };
@@ -38,6 +39,20 @@ static enum bitmap_state bitmap_state(const struct work *w, const struct disk_op
     return nbd_has_bitmap(nbd) ? BITMAP_GOOD : BITMAP_MISSING;
 }
 
+/* May the disk's image stand on that of the reference, which has the disk? */
+static bool can_carry(const struct work *w, const struct refpoint_disk *old, char why_not[CHAIN_REASON_MAX])
+{
+    AUTO(freep) struct chain_image *images = xcalloc(w->points.n + 1, sizeof(*images));
+    for (size_t i = 0; i < w->points.n; i++) {
+        const struct point *point = &w->points.list[i];
+        const struct refpoint_disk *d = point->ref ? refpoint_disk(point->ref, old->name) : NULL;
+        images[i] = (struct chain_image){.sequence = point->sequence,
+                                         .base = d ? point->bases[d - point->ref->disks] : 0,
+                                         .damaged = !d || point->damage.code != 0 || d->bytes != old->bytes};
+    }
+    return chain_can_carry(images, w->points.n, w->reference->sequence, why_not);
+}
+
 /* Opens the reference's manifest where one is wanted. */
 static void choose(const struct work *w, struct export_disk *x)
 {
@@ -49,11 +64,13 @@ static void choose(const struct work *w, struct export_disk *x)
         .disk_bytes = nbd_bytes(x->nbd),
         .reference_bytes = old ? old->bytes : 0,
         .bitmap = bitmap_state(w, x->disk, x->nbd)};
+    char why_not[CHAIN_REASON_MAX] = "";
     if (f.has_reference) {
         struct layout_name name = layout_name(LAYOUT_MANIFEST, x->disk->name, w->reference->sequence);
         struct error why = {0};
         f.reference_is_damaged = manifest_open(&w->points.folder, name.s, x->key, &x->before, &why) < 0 ||
                                  !uuid_eq(&x->before->header.point, &w->reference->ref->uuid);
+        f.cannot_carry = can_carry(w, old, why_not) ? NULL : why_not;
         x->tracking = old->tracking;
     } else {
         x->tracking = uuid_is_nil(&x->disk->tracking) ? uuid_random() : x->disk->tracking;

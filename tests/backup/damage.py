@@ -210,6 +210,26 @@ def foreign_bitmap(world):
             raise Broken("a change is missing")
 
 
+def broken_chain(world):
+    """Nothing is written on top of what does not restore: damage below the reference makes the next point a full."""
+    def lose(path):
+        path.unlink()
+
+    def hurt(path):
+        put(path, 40, struct.pack(">Q", 1 << 50))
+
+    for what, damage in (("vda-000001.qcow2", lose), ("vda-000001.qcow2", hurt), ("vda-000002.qcow2", hurt),
+                         ("refpoint-000001.json", hurt), ("refpoint-000002.json", lose)):
+        other = world.copy()
+        damage(other.path / VM / what)
+        with world.disk.export() as uri:
+            data = other.run("export", "--vm", VM, "--disk", f"vda={uri}").data
+        if data["engine"] != "full" or "on which it would stand" not in data["disks"][0]["reason"]:
+            raise Broken(f"without {what} the next point was: {data['disks'][0]}")
+        if other.restored(VM, "vda", data["uuid"], world.folder) != world.truth:
+            raise Broken(f"without {what} the next point does not restore")
+
+
 def uuid_twice(world):
     with world.disk.export() as uri:
         for uuid in (world.points[0], world.points[2].upper()):
@@ -240,7 +260,7 @@ def main():
     with workplace() as folder:
         world = World(folder)
         for case in (lambda w: flipped_bits(w, random.Random(seed)), cut_and_missing, hostile, other_points, two_at_once,
-                     foreign_bitmap, uuid_twice, overwrite_and_room):
+                     foreign_bitmap, broken_chain, uuid_twice, overwrite_and_room):
             try:
                 case(world)
             except Broken as broken:

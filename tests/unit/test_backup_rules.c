@@ -2,8 +2,10 @@
 /* Which engine, what of the disk is read, which points are kept. */
 #include "tests/unit/unit.h"
 
+#include "backup/chain.h"
 #include "backup/engine.h"
 #include "backup/extents.h"
+#include "backup/layout.h"
 #include "backup/manifest.h"
 #include "backup/retention.h"
 #include "common/prng.h"
@@ -49,6 +51,35 @@ static void test_engine(void **state)
     expect(f, "full", "asked for");
     assert_non_null(engine_by_name("rescan"));
     assert_null(engine_by_name("tracker"));
+}
+
+static void test_chain(void **state)
+{
+    (void)state;
+    enum { MAX = LAYOUT_CHAIN_MAX };
+    struct chain_image *images = xcalloc(MAX, sizeof(*images));
+    char why_not[CHAIN_REASON_MAX] = "";
+    for (uint32_t i = 0; i < MAX; i++)
+        images[i] = (struct chain_image){.sequence = 2 * i + 2, .base = 2 * i}; /* the numbers between were pruned */
+    assert_true(chain_can_carry(images, MAX, images[0].sequence, why_not));
+    assert_true(chain_can_carry(images, MAX, images[MAX - 2].sequence, why_not));
+    assert_string_equal(why_not, "");
+    assert_false(chain_can_carry(images, MAX, images[MAX - 1].sequence, why_not));
+    assert_string_equal(why_not, "1000 images lie behind each other, and no more may");
+    images[5].damaged = true;
+    assert_false(chain_can_carry(images, MAX, images[8].sequence, why_not));
+    assert_string_equal(why_not, "point 12, on which it would stand, is damaged");
+    assert_true(chain_can_carry(images, MAX, images[4].sequence, why_not));
+    images[6].base = 0; /* a full: what is older is not behind it */
+    assert_true(chain_can_carry(images, MAX, images[8].sequence, why_not));
+    images[7].base = 13;
+    assert_false(chain_can_carry(images, MAX, images[8].sequence, why_not));
+    assert_string_equal(why_not, "point 13, on which it would stand, is not there");
+    assert_false(chain_can_carry(NULL, 0, 1, why_not));
+    struct engine_facts f = {.has_reference = true, .disk_bytes = 512, .reference_bytes = 512, .bitmap = BITMAP_GOOD};
+    f.cannot_carry = why_not;
+    expect(f, "full", "point 1, on which it would stand, is not there");
+    free(images);
 }
 
 enum { B = MANIFEST_BLOCK };
@@ -237,6 +268,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_engine),
+        cmocka_unit_test(test_chain),
         cmocka_unit_test(test_plan),
         cmocka_unit_test(test_plan_random),
         cmocka_unit_test(test_retention_chain),
