@@ -133,7 +133,7 @@ static struct layout_name partial_of(const char *name)
     return p;
 }
 
-int folder_create(const struct folder *f, const char *name, int flags, int *ret_fd, bool *ret_direct, struct error *e)
+int folder_create(const struct folder *f, const char *name, int flags, int *ret_fd, struct error *e)
 {
     struct layout_name partial = partial_of(name);
     int err = folder_remove(f, partial.s, e);
@@ -141,42 +141,81 @@ int folder_create(const struct folder *f, const char *name, int flags, int *ret_
         return err;
     int always = O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC;
     int fd = openat(f->fd, partial.s, always | flags, 0600);
-    bool direct = (flags & O_DIRECT) != 0;
-    if (fd < 0 && direct && errno == EINVAL) { /* it may have made the file all the same */
+    if (fd < 0 && (flags & O_DIRECT) && errno == EINVAL) { /* it may have made the file all the same */
         unlinkat(f->fd, partial.s, 0);
         fd = openat(f->fd, partial.s, always | (flags & ~O_DIRECT), 0600);
-        direct = false;
     }
     if (fd < 0)
         return folder_error(f, partial.s, "create", errno, e);
     *ret_fd = fd;
-    if (ret_direct)
-        *ret_direct = direct;
     return 0;
 }
 
-int folder_publish(const struct folder *f, const char *name, int fd, struct error *e)
+static bool is_file(const struct folder *f, const char *name, int fd)
+{
+    struct stat a, b;
+    return fstat(fd, &a) == 0 && fstatat(f->fd, name, &b, AT_SYMLINK_NOFOLLOW) == 0 && a.st_dev == b.st_dev &&
+           a.st_ino == b.st_ino;
+}
+
+static int lost(const struct folder *f, const char *partial, struct error *e)
+{
+    error_set(e, ERR_CONDITION, "%s/%s was removed or replaced by another program while it was written", f->path,
+              partial);
+    error_set_remedy(e, "see that nothing else writes there, then try again");
+    return ERR_CONDITION;
+}
+
+static int give_name(const struct folder *f, const char *name, int fd, struct error *e)
+{
+    char path[40];
+    snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+    if (linkat(AT_FDCWD, path, f->fd, name, AT_SYMLINK_FOLLOW) == 0)
+        return 0;
+    if (errno == ENOENT) /* the file has no name any more */
+        return lost(f, partial_of(name).s, e);
+    if (errno == EPERM || errno == EOPNOTSUPP || errno == ENOSYS) {
+        error_set(e, ERR_CONDITION, "%s lies on a file system that has no hard links", f->path);
+        error_set_remedy(e, "use one that has them, as ext4, XFS and NFS do");
+        return ERR_CONDITION;
+    }
+    if (errno != EEXIST)
+        return folder_error(f, name, "publish", errno, e);
+    error_set(e, ERR_CONDITION, "%s/%s is there already, and nothing is overwritten", f->path, name);
+    error_set_remedy(e, "name another file, or remove this one");
+    return ERR_CONDITION;
+}
+
+int folder_publish(const struct folder *f, const char *name, int fd, bool replace, struct error *e)
 {
     struct layout_name partial = partial_of(name);
     if (fsync(fd) < 0)
         return folder_error(f, partial.s, "sync", errno, e);
-    if (renameat(f->fd, partial.s, f->fd, name) < 0)
-        return folder_error(f, name, "publish", errno, e);
+    int err = 0;
+    if (!replace)
+        err = give_name(f, name, fd, e);
+    else if (!is_file(f, partial.s, fd))
+        err = lost(f, partial.s, e);
+    else if (renameat(f->fd, partial.s, f->fd, name) < 0)
+        err = folder_error(f, name, "publish", errno, e);
+    if (err)
+        return err;
+    folder_forget(f, name, fd);
     return folder_sync(f, e);
 }
 
 int folder_install(const struct folder *f, const char *name, struct slice bytes, struct error *e)
 {
     AUTO(closep) int fd = -1;
-    int err = folder_create(f, name, 0, &fd, NULL, e);
+    int err = folder_create(f, name, 0, &fd, e);
     if (err)
         return err;
     if (!write_at(fd, bytes.p, bytes.len, 0))
         err = folder_error(f, name, "write", errno, e);
     else
-        err = folder_publish(f, name, fd, e);
+        err = folder_publish(f, name, fd, false, e);
     if (err)
-        folder_forget(f, name);
+        folder_forget(f, name, fd);
     return err;
 }
 
@@ -187,9 +226,11 @@ int folder_remove(const struct folder *f, const char *name, struct error *e)
     return 0;
 }
 
-void folder_forget(const struct folder *f, const char *name)
+void folder_forget(const struct folder *f, const char *name, int fd)
 {
-    unlinkat(f->fd, partial_of(name).s, 0);
+    struct layout_name partial = partial_of(name);
+    if (is_file(f, partial.s, fd))
+        unlinkat(f->fd, partial.s, 0);
 }
 
 bool folder_is(const struct folder *f, const char *name)

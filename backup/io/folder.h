@@ -2,7 +2,8 @@
 /* Files of one folder of a repository, by plain names below an open descriptor: no path is walked twice.
  *
  * A file gets its name only when it is whole and on disk: folder_create() makes NAME.partial, folder_publish() syncs
- * it, renames it and syncs the folder. A sync that fails is an error of the work, which must then be given up: what is
+ * it, names it and syncs the folder. What gets the name is the very file that is open, even if another program has put
+ * its own at NAME.partial: no lock is held where a restore goes. A sync that fails is an error of the work, which must then be given up: what is
  * on disk is unknown. */
 #pragma once
 
@@ -32,16 +33,17 @@ int folder_open_file(const struct folder *f, const char *name, int *ret_fd, uint
 int folder_read(const struct folder *f, const char *name, size_t max, struct buf *ret, struct error *e);
 
 /* NAME.partial, empty, mode 0600; what a killed writer left there goes. flags: 0 or O_DIRECT, which is dropped where
- * the file system has none (*ret_direct). */
-int folder_create(const struct folder *f, const char *name, int flags, int *ret_fd, bool *ret_direct, struct error *e);
-/* fsync, rename over what is there, fsync of the folder. Does not close the descriptor. */
-int folder_publish(const struct folder *f, const char *name, int fd, struct error *e);
-/* All of it. */
+ * the file system has none. */
+int folder_create(const struct folder *f, const char *name, int flags, int *ret_fd, struct error *e);
+/* fsync, the name, fsync of the folder. Does not close the descriptor. replace: over what is there; else ERR_CONDITION
+ * if there is something, and it stays. */
+int folder_publish(const struct folder *f, const char *name, int fd, bool replace, struct error *e);
+/* All of it, where nothing has the name. */
 int folder_install(const struct folder *f, const char *name, struct slice bytes, struct error *e);
 /* Gone is success. The folder is not synced. */
 int folder_remove(const struct folder *f, const char *name, struct error *e);
-/* NAME.partial goes, if it is there. */
-void folder_forget(const struct folder *f, const char *name);
+/* NAME.partial goes, if it is still this file. */
+void folder_forget(const struct folder *f, const char *name, int fd);
 bool folder_is(const struct folder *f, const char *name); /* a folder, and no link to one */
 int folder_sync(const struct folder *f, struct error *e);
 

@@ -35,7 +35,7 @@ int image_create(const struct folder *f, const char *name, uint64_t disk_bytes, 
                  struct image_writer **ret, struct error *e)
 {
     int fd;
-    int err = folder_create(f, name, O_DIRECT, &fd, NULL, e);
+    int err = folder_create(f, name, O_DIRECT, &fd, e);
     if (err)
         return err;
     struct image_writer *w = xcalloc(1, sizeof(*w));
@@ -57,9 +57,9 @@ void image_writer_free(struct image_writer *w)
 {
     if (!w)
         return;
-    closep(&w->fd);
     if (!w->published)
-        folder_forget(&w->folder, w->name.s);
+        folder_forget(&w->folder, w->name.s, w->fd);
+    closep(&w->fd);
     pthread_mutex_destroy(&w->mutex);
     buf_done(&w->digests);
     free(w->l1);
@@ -175,7 +175,7 @@ static int write_refcounts(struct image_writer *w, const struct qcow2_tail *t, s
     return write_tables(w, table, t->table_clusters, t->table * QCOW2_CLUSTER, e);
 }
 
-int image_finish(struct image_writer *w, uint64_t *ret_file_bytes, struct error *e)
+int image_finish(struct image_writer *w, bool replace, struct error *e)
 {
     struct qcow2_tail t = qcow2_tail_of(w->header.disk_bytes, w->used);
     int err = write_l1(w, &t, e);
@@ -193,10 +193,7 @@ int image_finish(struct image_writer *w, uint64_t *ret_file_bytes, struct error 
     qcow2_header_encode(&w->header, cluster);
     if (!write_at(w->fd, cluster, QCOW2_CLUSTER, 0))
         return write_error(w, e);
-    err = folder_publish(&w->folder, w->name.s, w->fd, e);
-    if (err)
-        return err;
-    w->published = true;
-    *ret_file_bytes = t.end * QCOW2_CLUSTER;
-    return 0;
+    err = folder_publish(&w->folder, w->name.s, w->fd, replace, e);
+    w->published = !err;
+    return err;
 }

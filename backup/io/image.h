@@ -22,8 +22,8 @@ int image_append(struct image_writer *w, const struct iovec *iov, int n_iov, uin
 int image_clone(struct image_writer *w, int fd, uint64_t offset, uint64_t bytes, uint64_t *ret_offset, struct error *e);
 /* The L2 table number `index`: in ascending order, by one thread at a time; those that are all zero may be left out. */
 int image_table(struct image_writer *w, uint32_t index, const uint64_t entries[QCOW2_TABLE], struct error *e);
-/* Everything that is not data, and publication under the name. */
-int image_finish(struct image_writer *w, uint64_t *ret_file_bytes, struct error *e);
+/* Everything that is not data, and publication under the name. replace: as of folder_publish(). */
+int image_finish(struct image_writer *w, bool replace, struct error *e);
 /* Without finish: NAME.partial goes. NULL is accepted. */
 void image_writer_free(struct image_writer *w);
 

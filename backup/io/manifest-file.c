@@ -30,7 +30,7 @@ int manifest_create(const struct folder *f, const char *name, const struct manif
                     struct manifest_writer **ret, struct error *e)
 {
     int fd;
-    int err = folder_create(f, name, 0, &fd, NULL, e);
+    int err = folder_create(f, name, 0, &fd, e);
     if (err)
         return err;
     struct manifest_writer *w = xcalloc(1, sizeof(*w));
@@ -54,9 +54,9 @@ void manifest_writer_free(struct manifest_writer *w)
 {
     if (!w)
         return;
-    closep(&w->fd);
     if (!w->published)
-        folder_forget(&w->folder, w->name.s);
+        folder_forget(&w->folder, w->name.s, w->fd);
+    closep(&w->fd);
     free(w->pages);
     buf_done(&w->page);
     free(w);
@@ -77,7 +77,7 @@ int manifest_finish(struct manifest_writer *w, struct error *e)
     struct hash mac = manifest_hmac(w->key, w->head, w->pages, w->n_pages);
     int err = append(w, mac.b, HASH_SIZE, e);
     if (!err)
-        err = folder_publish(&w->folder, w->name.s, w->fd, e);
+        err = folder_publish(&w->folder, w->name.s, w->fd, false, e);
     w->published = !err;
     return err;
 }

@@ -218,7 +218,7 @@ static int run_all(struct run *run, struct error *e)
     if (!err)
         err = export_pages(run, e);
     if (!err)
-        err = image_finish(run->image, &run->x->file_bytes, e);
+        err = image_finish(run->image, false, e);
     return err ? err : manifest_finish(run->manifest, e);
 }
 

@@ -15,7 +15,7 @@ struct export_disk {
     struct manifest *before; /* at the reference point; NULL: none */
     struct engine_choice choice;
 
-    uint64_t read_bytes, stored_bytes, file_bytes; /* of a success */
+    uint64_t read_bytes, stored_bytes; /* of a success */
 };
 
 int export_disk(struct export_disk *x, struct error *e);

@@ -12,7 +12,6 @@ static int fold_images(const struct points *p, const struct refpoint_disk *d, co
 {
     struct manifest *want = NULL, *below = NULL;
     struct layout_file f;
-    uint64_t bytes;
     const char *behind = images[1]->header.backing;
     struct replay r = {.images = (const struct image *const *)images,
                        .n_images = 2,
@@ -34,7 +33,7 @@ static int fold_images(const struct points *p, const struct refpoint_disk *d, co
     if (!err)
         err = replay_run(&r, e);
     if (!err)
-        err = image_finish(r.image, &bytes, e);
+        err = image_finish(r.image, true, e);
     image_writer_free(r.image);
     manifest_free(below);
     manifest_free(want);

@@ -45,7 +45,7 @@ static int output_open(const char *path, struct output *ret, struct error *e)
 static int to_raw(struct replay *r, const struct output *t, struct error *e)
 {
     AUTO(closep) int fd = -1;
-    int err = folder_create(&t->folder, t->name.s, O_DIRECT, &fd, NULL, e);
+    int err = folder_create(&t->folder, t->name.s, O_DIRECT, &fd, e);
     if (err)
         return err;
     r->raw_fd = fd;
@@ -58,20 +58,19 @@ static int to_raw(struct replay *r, const struct output *t, struct error *e)
     if (!err && ftruncate(fd, (off_t)bytes) < 0)
         err = folder_error(&t->folder, t->name.s, "write", errno, e);
     if (!err)
-        err = folder_publish(&t->folder, t->name.s, fd, e);
+        err = folder_publish(&t->folder, t->name.s, fd, false, e);
     if (err)
-        folder_forget(&t->folder, t->name.s);
+        folder_forget(&t->folder, t->name.s, fd);
     return err;
 }
 
 static int to_qcow2(struct replay *r, const struct output *t, struct error *e)
 {
-    uint64_t bytes;
     int err = image_create(&t->folder, t->name.s, r->want->header.disk_bytes, NULL, &r->image, e);
     if (!err)
         err = replay_run(r, e);
     if (!err)
-        err = image_finish(r->image, &bytes, e);
+        err = image_finish(r->image, false, e);
     image_writer_free(r->image);
     r->image = NULL;
     return err;
