@@ -13,7 +13,7 @@ static int by_sequence(const void *a, const void *b)
     return x->sequence < y->sequence ? -1 : x->sequence > y->sequence;
 }
 
-static int load_document(const struct points *p, struct slice key, struct point *point)
+static int load_document(const struct points *p, const char *vm, struct slice key, struct point *point)
 {
     AUTO(buf_done) struct buf b = {0};
     struct layout_name name = layout_name(LAYOUT_REFPOINT, NULL, point->sequence);
@@ -24,6 +24,8 @@ static int load_document(const struct points *p, struct slice key, struct point 
         err = refpoint_decode(buf_slice(&b), key, ref, &why);
     if (!err && ref->sequence != point->sequence)
         err = error_set(&why, ERR_MALFORMED, "it is that of another point");
+    if (!err && !str_eq(ref->vm, vm))
+        err = error_set(&why, ERR_MALFORMED, "it is of the virtual machine %s", ref->vm);
     if (!err) {
         point->ref = ref;
         return 0;
@@ -66,7 +68,7 @@ static void load_bases(const struct points *p, struct point *point)
     }
 }
 
-static void load(struct points *p, char **names, size_t n, struct slice key)
+static void load(struct points *p, const char *vm, char **names, size_t n, struct slice key)
 {
     for (size_t i = 0; i < n; i++) {
         struct layout_file f;
@@ -82,7 +84,7 @@ static void load(struct points *p, char **names, size_t n, struct slice key)
     if (p->n > 0)
         qsort(p->list, p->n, sizeof(*p->list), by_sequence);
     for (size_t i = 0; i < p->n; i++)
-        if (load_document(p, key, &p->list[i]) == 0)
+        if (load_document(p, vm, key, &p->list[i]) == 0)
             load_bases(p, &p->list[i]);
 }
 
@@ -128,7 +130,7 @@ int points_open(const struct repository *r, const char *vm, bool alone, bool cre
     if (!err)
         err = folder_list(&p.folder, FILES_MAX, &names, &n, e);
     if (!err)
-        load(&p, names, n, buf_slice(&r->key));
+        load(&p, vm, names, n, buf_slice(&r->key));
     if (!err && alone)
         err = remove_rests(&p, names, n, e);
     folder_list_free(names, n);

@@ -148,7 +148,15 @@ def hostile(world):
 
 
 def other_points(world):
-    """Whole files of another point, of another key."""
+    """Whole files of another point, of another virtual machine, of another key."""
+    other = world.copy()
+    shutil.copytree(other.path / VM, other.path / "db")
+    told = other.run("verify", check=False)
+    if told.status != DATA or {e["vm"] for e in told.of("damaged")} != {"db"} or len(told.of("damaged")) != 3:
+        raise Broken("verify took the points of another virtual machine")
+    told = other.run("restore", "--vm", "db", "--disk", f"vda={world.folder / 'db.raw'}", check=False)
+    if told.status == 0 or f"virtual machine {VM}" not in told.stderr:
+        raise Broken(f"a point of another virtual machine was restored: {told.status} {told.stderr}")
     other = world.copy()
     shutil.copy(other.path / VM / "vda-000001.manifest", other.path / VM / "vda-000002.manifest")
     if world.restore(other, world.points[1]).status == 0:
