@@ -2,6 +2,7 @@
 /* export, rescan: a new point of a virtual machine. Its disks first, then its configuration, its document last. */
 #include "agent/io/files.h"
 #include "backup/chain.h"
+#include "backup/worker/check.h"
 #include "backup/worker/export.h"
 
 enum { CONFIG_MAX = 64 << 20 };
@@ -66,10 +67,8 @@ static void choose(const struct work *w, struct export_disk *x)
         .bitmap = bitmap_state(w, x->disk, x->nbd)};
     char why_not[CHAIN_REASON_MAX] = "";
     if (f.has_reference) {
-        struct layout_name name = layout_name(LAYOUT_MANIFEST, x->disk->name, w->reference->sequence);
         struct error why = {0};
-        f.reference_is_damaged = manifest_open(&w->points.folder, name.s, x->key, &x->before, &why) < 0 ||
-                                 !uuid_eq(&x->before->header.point, &w->reference->ref->uuid);
+        f.reference_is_damaged = check_manifest(&w->points, w->reference, old->name, x->key, &x->before, &why) < 0;
         f.cannot_carry = can_carry(w, old, why_not) ? NULL : why_not;
         x->tracking = old->tracking;
     } else {

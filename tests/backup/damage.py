@@ -238,6 +238,25 @@ def broken_chain(world):
             raise Broken(f"without {what} the next point does not restore")
 
 
+def manifest_of_another_disk(world):
+    """Of the same point and size: a rescan that compared with it would leave out what is alike there."""
+    other = world.copy()
+    disk = Disk(world.folder, "vdc", "qcow2", 4 << 20)
+    disk.io("write -P 9 0 1M")
+    with world.disk.export() as vda, disk.export() as vdc:
+        words = ["--vm", VM, "--disk", f"vda={vda}", "--disk", f"vdc={vdc}"]
+        other.run("export", *words, "--engine", "full")
+        one, two = (other.path / VM / f"{name}-000004.manifest" for name in ("vda", "vdc"))
+        bytes_of_one = one.read_bytes()
+        one.write_bytes(two.read_bytes())
+        two.write_bytes(bytes_of_one)
+        data = other.run("export", *words).data
+    if {d["reason"] for d in data["disks"]} != {"the reference point is damaged"} or data["engine"] != "full":
+        raise Broken(f"the manifest of another disk was a reference: {data['disks']}")
+    if other.restored(VM, "vda", data["uuid"], world.folder) != world.truth:
+        raise Broken("the next point does not restore")
+
+
 def uuid_twice(world):
     with world.disk.export() as uri:
         for uuid in (world.points[0], world.points[2].upper()):
@@ -268,7 +287,7 @@ def main():
     with workplace() as folder:
         world = World(folder)
         for case in (lambda w: flipped_bits(w, random.Random(seed)), cut_and_missing, hostile, other_points, two_at_once,
-                     foreign_bitmap, broken_chain, uuid_twice, overwrite_and_room):
+                     foreign_bitmap, broken_chain, manifest_of_another_disk, uuid_twice, overwrite_and_room):
             try:
                 case(world)
             except Broken as broken:
