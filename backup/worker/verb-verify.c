@@ -1,12 +1,15 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* verify: each point by itself against its document and manifest, and what it leaves to the point below against that
- * one's manifest: so every file is read once, however many points stand on it. list: the points as they are. */
+ * one's manifest: so every file is read once, however many points stand on it. list: the points as they are. Of a whole
+ * repository a virtual machine that cannot be looked at is told, and the others are. */
 #include "backup/worker/check.h"
 
 enum { VMS_MAX = 100000 };
 
 struct tally {
     size_t points, damaged;
+    size_t skipped;   /* virtual machines */
+    struct error why; /* of the first that was skipped; of the first for which waiting is no remedy, if there is one */
 };
 
 static void say_point(const char *event, const char *vm, const struct point *point, const struct error *e)
@@ -79,6 +82,29 @@ static int verify_vm(const struct options *o, const struct repository *r, const 
     return err;
 }
 
+static void skip_vm(struct tally *t, const char *vm, const struct error *why)
+{
+    struct json *j = json_object_new();
+    json_set_str(j, "event", "skipped");
+    json_set_str(j, "vm", vm);
+    json_set_str(j, "code", err_name(why->code));
+    json_set_str(j, "error", why->text);
+    json_set_str(j, "remedy", why->remedy);
+    say(j);
+    if (t->skipped++ == 0 || (t->why.code == ERR_AGAIN && why->code != ERR_AGAIN))
+        t->why = *why;
+}
+
+/* That not all were looked at; 0: they were. */
+static int skipped(const struct tally *t, struct error *e)
+{
+    if (t->skipped == 0)
+        return 0;
+    error_set(e, t->why.code, "%zu virtual machines were skipped: %s", t->skipped, t->why.text);
+    error_set_remedy(e, "%s", t->why.remedy);
+    return t->why.code;
+}
+
 /* Calls fn for the virtual machine that was asked for, or for each. */
 static int each_vm(const struct options *o, const struct repository *r,
                    int (*fn)(const struct options *, const struct repository *, const char *, struct tally *,
@@ -92,17 +118,21 @@ static int each_vm(const struct options *o, const struct repository *r,
     int err = folder_list(&r->folder, VMS_MAX, &names, &n, e);
     if (err)
         return err;
-    for (size_t i = 0; !err && i < n; i++)
-        if (layout_vm_ok(names[i]) && folder_is(&r->folder, names[i]))
-            err = fn(o, r, names[i], t, e);
+    for (size_t i = 0; i < n; i++) {
+        struct error why = {0};
+        if (layout_vm_ok(names[i]) && folder_is(&r->folder, names[i]) && fn(o, r, names[i], t, &why) < 0)
+            skip_vm(t, names[i], &why);
+    }
     folder_list_free(names, n);
-    return err;
+    return 0;
 }
 
 int verb_verify(const struct options *o, struct json **ret, struct error *e)
 {
     struct repository r;
     struct tally t = {0};
+    if (o->point && !o->vm)
+        return error_set(e, ERR_USAGE, "--point wants --vm: whose point it is");
     int err = repository_open(o, &r, e);
     if (err)
         return err;
@@ -115,6 +145,9 @@ int verb_verify(const struct options *o, struct json **ret, struct error *e)
         error_set_remedy(e, "make a full backup: ringmaster-backup export --engine full");
         return ERR_FAILED;
     }
+    err = skipped(&t, e);
+    if (err)
+        return err;
     *ret = json_object_new();
     json_set_int(*ret, "points", (int64_t)t.points);
     return 0;
@@ -164,6 +197,8 @@ int verb_list(const struct options *o, struct json **ret, struct error *e)
         return err;
     err = each_vm(o, &r, list_vm, &t, e);
     repository_done(&r);
+    if (!err)
+        err = skipped(&t, e);
     if (err)
         return err;
     *ret = json_object_new();

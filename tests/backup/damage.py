@@ -173,9 +173,12 @@ def other_points(world):
 
 
 def two_at_once(world):
-    """The first is stopped in its midst; the others are told to wait; then both are there."""
+    """The first is stopped in its midst; the others are told to wait; then both are there. What looks at the whole
+    repository looks at the other virtual machines."""
     other = world.copy()
     with world.disk.export() as uri:
+        for vm in ("aaa", "zzz"):
+            other.run("export", "--vm", vm, "--disk", f"vda={uri}")
         argv = [str(WORKER), "export", str(other.path), "--key-file", str(other.key), "--reserve", "0", "--vm", VM,
                 "--disk", f"vda={uri}", "--engine", "full"]
         slow = subprocess.Popen([*argv, "--limit", str(1 << 20)], stdout=subprocess.PIPE, text=True)
@@ -188,6 +191,15 @@ def two_at_once(world):
         for verb in ("verify", "prune", "synthesize"):
             if other.run(verb, "--vm", VM, check=False).status != AGAIN:
                 raise Broken(f"{verb} went on under a writer")
+        for verb, event in (("verify", "verified"), ("list", "point")):
+            told = other.run(verb, check=False)
+            vms = {e["vm"] if event == "verified" else e["point"]["vm"] for e in told.of(event)}
+            skipped = {e["vm"] for e in told.of("skipped")}
+            if told.status != AGAIN or vms != {"aaa", "zzz"} or skipped != {VM} or VM not in told.stderr:
+                raise Broken(f"{verb} of all looked at {vms}: {told.status} {told.stderr}")
+        other.image("aaa", "vda", 1).unlink()
+        if other.run("verify", check=False).status != DATA:
+            raise Broken("damage counts less than a virtual machine that is in use")
         slow.send_signal(signal.SIGCONT)
         slow.stdout.read()
         if slow.wait() != 0:
