@@ -72,9 +72,15 @@ uint32_t qcow2_l1_entries(uint64_t disk_bytes)
     return (uint32_t)round_up(disk_bytes, (uint64_t)QCOW2_CLUSTER * QCOW2_TABLE);
 }
 
+uint64_t qcow2_used_max(uint64_t disk_bytes)
+{
+    return 1 + qcow2_l1_entries(disk_bytes) + round_up(disk_bytes, QCOW2_CLUSTER);
+}
+
 /* The refcounts count their own clusters, too: more of them until they cover all. */
 struct qcow2_tail qcow2_tail_of(uint64_t disk_bytes, uint64_t used)
 {
+    assert(used > 0 && used <= qcow2_used_max(disk_bytes));
     struct qcow2_tail t = {.l1 = used, .l1_clusters = round_up(qcow2_l1_entries(disk_bytes), QCOW2_TABLE)};
     t.blocks = t.l1 + t.l1_clusters;
     do {
@@ -162,7 +168,7 @@ static int decode_backing(const uint8_t *p, char ret[QCOW2_BACKING_MAX + 1], str
 static bool tail_fits(const struct qcow2_header *h, uint64_t file_bytes)
 {
     if (h->l1_offset % QCOW2_CLUSTER != 0 || h->l1_offset == 0 || h->l1_offset >= file_bytes ||
-        file_bytes % QCOW2_CLUSTER != 0)
+        file_bytes % QCOW2_CLUSTER != 0 || h->l1_offset / QCOW2_CLUSTER > qcow2_used_max(h->disk_bytes))
         return false;
     struct qcow2_tail t = qcow2_tail_of(h->disk_bytes, h->l1_offset / QCOW2_CLUSTER);
     return h->l1_entries == qcow2_l1_entries(h->disk_bytes) && h->refcount_offset == t.table * QCOW2_CLUSTER &&

@@ -2,7 +2,8 @@
 /* The qcow2 images of a repository: a strict subset of version 3 that stock tools read and boot, with one layout.
  *
  *   cluster 0        header, header extensions, the backing file's name, zeros
- *   clusters 1…      data and L2 tables, in the order in which they were written; none is unused
+ *   clusters 1…      data and L2 tables, in the order in which they were written; none is unused, so there are no more
+ *                    than the disk has blocks and tables, however large a sparse file says that it is
  *   then             the L1 table, the refcount blocks, the refcount table: the file ends with it
  *
  * Clusters of 64 KiB, refcounts of 16 bits, each 1; no snapshots, bitmaps, compression, encryption, external data file,
@@ -48,8 +49,9 @@ struct qcow2_tail {
 /* A plain name: not empty, no '/', not "." or "..", no leading '-' or '.', only letters, digits and "._+-". */
 bool qcow2_name_is_plain(const char *name);
 
-/* `used`: clusters before the tail, cluster 0 included. */
+/* `used`: clusters before the tail, cluster 0 included: 1…qcow2_used_max(). */
 struct qcow2_tail qcow2_tail_of(uint64_t disk_bytes, uint64_t used);
+uint64_t qcow2_used_max(uint64_t disk_bytes);
 uint32_t qcow2_l1_entries(uint64_t disk_bytes);
 
 /* Fills cluster 0. */

@@ -23,22 +23,39 @@ static void fetch_sha256(void)
     check(sha256 != NULL);
 }
 
-struct hash hash_sha256(const struct slice *parts, size_t n_parts)
+struct hash_stream hash_begin(void)
 {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
-    struct hash h;
     check(pthread_once(&once, fetch_sha256) == 0);
     EVP_MD_CTX *ctx = EVP_MD_CTX_new();
     check(ctx != NULL);
     check(EVP_DigestInit_ex(ctx, sha256, NULL));
-    for (size_t i = 0; i < n_parts; i++)
-        if (parts[i].len > 0)
-            check(EVP_DigestUpdate(ctx, parts[i].p, parts[i].len));
+    return (struct hash_stream){ctx};
+}
+
+void hash_more(struct hash_stream *s, const void *p, size_t n)
+{
+    if (n > 0)
+        check(EVP_DigestUpdate(s->ctx, p, n));
+}
+
+struct hash hash_end(struct hash_stream *s)
+{
+    struct hash h;
     unsigned len = 0;
-    check(EVP_DigestFinal_ex(ctx, h.b, &len));
+    check(EVP_DigestFinal_ex(s->ctx, h.b, &len));
     check(len == HASH_SIZE);
-    EVP_MD_CTX_free(ctx);
+    EVP_MD_CTX_free(s->ctx);
+    s->ctx = NULL;
     return h;
+}
+
+struct hash hash_sha256(const struct slice *parts, size_t n_parts)
+{
+    struct hash_stream s = hash_begin();
+    for (size_t i = 0; i < n_parts; i++)
+        hash_more(&s, parts[i].p, parts[i].len);
+    return hash_end(&s);
 }
 
 struct hash hash_of(const void *p, size_t n)

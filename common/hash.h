@@ -11,6 +11,13 @@ struct hash {
 };
 struct hash hash_sha256(const struct slice *parts, size_t n_parts); /* of the concatenation */
 struct hash hash_of(const void *p, size_t n);
+/* The same of bytes that come piece by piece: begin, add …, end. */
+struct hash_stream {
+    void *ctx;
+};
+struct hash_stream hash_begin(void);
+void hash_more(struct hash_stream *s, const void *p, size_t n);
+struct hash hash_end(struct hash_stream *s);
 /* HMAC-SHA-256 (RFC 2104) of the concatenation; a key of any length. */
 struct hash hash_hmac(struct slice key, const struct slice *parts, size_t n_parts);
 bool hash_eq(const struct hash *a, const struct hash *b);

@@ -132,12 +132,19 @@ static int check_tables(const struct image *i, struct buf *digests, uint64_t *re
 
 static int digest_range(const struct image *i, uint64_t first, uint64_t n, struct buf *digests, struct error *e)
 {
-    AUTO(freep) uint8_t *p = xmalloc(n * QCOW2_CLUSTER);
-    if (!read_at(i->fd, p, n * QCOW2_CLUSTER, first * QCOW2_CLUSTER))
-        return error_set(e, ERR_IO, "cannot read the image %s: %s", i->name.s, strerror(errno));
-    struct hash h = hash_of(p, n * QCOW2_CLUSTER);
-    buf_add(digests, h.b, HASH_SIZE);
-    return 0;
+    AUTO(freep) uint8_t *cluster = xmalloc(QCOW2_CLUSTER);
+    struct hash_stream s = hash_begin();
+    int err = 0;
+    for (uint64_t k = 0; !err && k < n; k++) {
+        if (!read_at(i->fd, cluster, QCOW2_CLUSTER, (first + k) * QCOW2_CLUSTER))
+            err = error_set(e, ERR_IO, "cannot read the image %s: %s", i->name.s, strerror(errno));
+        else
+            hash_more(&s, cluster, QCOW2_CLUSTER);
+    }
+    struct hash h = hash_end(&s);
+    if (!err)
+        buf_add(digests, h.b, HASH_SIZE);
+    return err;
 }
 
 int image_check(const struct image *i, struct error *e)
@@ -146,6 +153,8 @@ int image_check(const struct image *i, struct error *e)
     struct qcow2_tail t = qcow2_tail_of(i->header.disk_bytes, i->header.l1_offset / QCOW2_CLUSTER);
     uint64_t used = 0;
     int err = check_tables(i, &digests, &used, e);
+    if (!err && used != t.l1)
+        return damaged(i, "clusters that no table names", e);
     if (!err)
         err = digest_range(i, t.l1, t.l1_clusters, &digests, e);
     if (!err)
@@ -154,8 +163,6 @@ int image_check(const struct image *i, struct error *e)
         err = digest_range(i, t.table, t.table_clusters, &digests, e);
     if (err)
         return err;
-    if (used != t.l1)
-        return damaged(i, "clusters that no table names", e);
     AUTO(freep) uint8_t *cluster = xmalloc(QCOW2_CLUSTER);
     struct qcow2_header h = i->header;
     memset(&h.structure, 0, sizeof(h.structure));

@@ -4,6 +4,9 @@ file is not restored; an image that leads elsewhere is refused; a second writer 
 
 Exit status: 0, 1, 77 (skipped)."""
 
+import contextlib
+import itertools
+import os
 import random
 import shutil
 import signal
@@ -109,7 +112,17 @@ def hostile(world):
     def header(at, data):
         return lambda image: put(image, at, data)
 
+    def sparse(image):
+        """4 PiB of clusters that no table names; all the rest is as it must be."""
+        l1, cluster = 1 << 36, 65536
+        blocks = next(n for n in itertools.count(l1 // 32768) if n * 32768 >= l1 + 1 + n + (n + 8191) // 8192)
+        tables = (blocks + 8191) // 8192
+        put(image, 40, struct.pack(">QQI", l1 * cluster, (l1 + 1 + blocks) * cluster, tables))
+        with contextlib.suppress(OSError):  # where no file can be so large, the header is wrong
+            os.truncate(image, (l1 + 1 + blocks + tables) * cluster)
+
     cases = {
+        "a sparse image of petabytes": sparse,
         "an absolute backing file": backing("/etc/passwd", "raw"),
         "a backing file elsewhere": backing("../../etc/passwd"),
         "a backing file by a protocol": backing("nbd:unix:/tmp/x"),

@@ -217,6 +217,14 @@ static void test_qcow2_header(void **state)
         assert_true(qcow2_header_decode(bytes, t.end * QCOW2_CLUSTER, &got, &e) < 0);
         cluster[i] ^= 1;
     }
+    /* As many clusters as the disk can have, and one more. */
+    for (uint64_t more = 0; more < 2; more++) {
+        t = qcow2_tail_of(h.disk_bytes, qcow2_used_max(h.disk_bytes));
+        h.l1_offset = (t.l1 + more) * QCOW2_CLUSTER;
+        h.refcount_offset = (t.table + more) * QCOW2_CLUSTER;
+        qcow2_header_encode(&h, cluster);
+        assert_int_equal(qcow2_header_decode(bytes, (t.end + more) * QCOW2_CLUSTER, &got, &e), more ? ERR_MALFORMED : 0);
+    }
     memcpy(cluster + 168, "../../etc/passwd", 16);
     assert_int_equal(qcow2_header_decode(bytes, t.end * QCOW2_CLUSTER, &got, &e), ERR_CONDITION);
     memcpy(cluster + 168, "nbd:unix:/tmp/xx", 16);

@@ -24,6 +24,12 @@ static void test_parts_are_concatenated(void **state)
     assert_string_equal(hash_str(&h).s, SHA256_ABC);
     h = hash_sha256(NULL, 0);
     assert_string_equal(hash_str(&h).s, SHA256_EMPTY);
+    struct hash_stream s = hash_begin();
+    hash_more(&s, "ab", 2);
+    hash_more(&s, NULL, 0);
+    hash_more(&s, "c", 1);
+    h = hash_end(&s);
+    assert_string_equal(hash_str(&h).s, SHA256_ABC);
 }
 
 static void test_parse(void **state)
