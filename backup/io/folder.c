@@ -9,8 +9,6 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
-#include "backup/layout.h"
-
 void closep(int *fd)
 {
     if (*fd >= 0)
@@ -66,13 +64,20 @@ int folder_error(const struct folder *f, const char *name, const char *doing, in
     return ERR_IO;
 }
 
+/* Of a path: whatever links led there. */
+static int sync_above(const struct folder *f, struct error *e)
+{
+    AUTO(closep) int fd = openat(f->fd, "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    return fd < 0 || fsync(fd) < 0 ? folder_error(f, "..", "sync", errno, e) : 0;
+}
+
 int folder_open(const struct folder *above, const char *name, bool create, struct folder *ret, struct error *e)
 {
     struct folder f = {.fd = -1};
     int at = above ? above->fd : AT_FDCWD;
     int n = snprintf(f.path, sizeof(f.path), "%s%s%s", above ? above->path : "", above ? "/" : "", name);
     if (n < 0 || (size_t)n >= sizeof(f.path) - LAYOUT_NAME_MAX)
-        return error_set(e, ERR_TOO_BIG, "the repository's path is longer than %d bytes",
+        return error_set(e, ERR_TOO_BIG, "the path %.40s… is longer than %d bytes", name,
                          FOLDER_PATH_MAX - LAYOUT_NAME_MAX);
     if (create && mkdirat(at, name, 0700) < 0 && errno != EEXIST)
         return folder_error(&f, "", "make the folder", errno, e);
@@ -82,8 +87,29 @@ int folder_open(const struct folder *above, const char *name, bool create, struc
     if (f.fd < 0)
         return error_set(e, errno == ENOENT ? ERR_NOT_FOUND : ERR_IO, "cannot open the folder %s: %s", f.path,
                          strerror(errno));
+    int err = create && !above ? sync_above(&f, e) : 0;
+    if (err) {
+        folder_done(&f);
+        return err;
+    }
     *ret = f;
     return 0;
+}
+
+int folder_open_of(const char *path, struct folder *ret, struct layout_name *ret_name, struct error *e)
+{
+    char above[FOLDER_PATH_MAX];
+    struct layout_name name = {{0}};
+    const char *slash = strrchr(path, '/'), *base = slash ? slash + 1 : path;
+    if (!STR_COPY(above, path) || strlen(base) + sizeof(LAYOUT_PARTIAL) > sizeof(name.s) || base[0] == '\0' ||
+        str_eq(base, ".") || str_eq(base, ".."))
+        return error_set(e, ERR_USAGE, "'%.200s' is no name for a file that is to be made", path);
+    above[base - path] = '\0';
+    STR_COPY(name.s, base);
+    int err = folder_open(NULL, slash ? above : ".", false, ret, e);
+    if (!err)
+        *ret_name = name;
+    return err;
 }
 
 void folder_done(struct folder *f)
@@ -231,6 +257,14 @@ void folder_forget(const struct folder *f, const char *name, int fd)
     struct layout_name partial = partial_of(name);
     if (is_file(f, partial.s, fd))
         unlinkat(f->fd, partial.s, 0);
+}
+
+void folder_tidy(const struct folder *f, const char *name)
+{
+    AUTO(closep) int fd = -1;
+    uint64_t bytes;
+    if (folder_open_file(f, name, &fd, &bytes, NULL) == 0)
+        folder_forget(f, name, fd);
 }
 
 bool folder_is(const struct folder *f, const char *name)

@@ -10,6 +10,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "backup/layout.h"
 #include "common/buf.h"
 #include "common/err.h"
 
@@ -20,9 +21,11 @@ struct folder {
     char path[FOLDER_PATH_MAX];
 };
 
-/* name: below `above`, or a path of its own if above is NULL. create: make it, mode 0700, if it is not there.
- * ERR_NOT_FOUND, ERR_TOO_BIG: the path is too long, ERR_IO. */
+/* name: below `above`, or a path of its own if above is NULL. create: make it, mode 0700, if it is not there; then its
+ * name is on disk. ERR_NOT_FOUND, ERR_TOO_BIG: the path is too long, ERR_IO. */
 int folder_open(const struct folder *above, const char *name, bool create, struct folder *ret, struct error *e);
+/* The folder in which the path's last part lies, and that part. ERR_USAGE: it is no name of a file. */
+int folder_open_of(const char *path, struct folder *ret, struct layout_name *ret_name, struct error *e);
 void folder_done(struct folder *f);
 
 /* Sets *e for what errno says of a file: ERR_IO with a remedy. */
@@ -44,6 +47,8 @@ int folder_install(const struct folder *f, const char *name, struct slice bytes,
 int folder_remove(const struct folder *f, const char *name, struct error *e);
 /* NAME.partial goes, if it is still this file. */
 void folder_forget(const struct folder *f, const char *name, int fd);
+/* The same, if it is a second name of NAME: publication was killed in its midst. */
+void folder_tidy(const struct folder *f, const char *name);
 bool folder_is(const struct folder *f, const char *name); /* a folder, and no link to one */
 int folder_sync(const struct folder *f, struct error *e);
 

@@ -5,7 +5,6 @@
 #include <sys/uio.h>
 
 #include "backup/io/folder.h"
-#include "backup/layout.h"
 #include "backup/qcow2.h"
 
 /* ---- writing */

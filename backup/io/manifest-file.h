@@ -3,7 +3,6 @@
 #pragma once
 
 #include "backup/io/folder.h"
-#include "backup/layout.h"
 #include "backup/manifest.h"
 
 struct manifest_writer;

@@ -131,6 +131,12 @@ static int disk_option(struct options *o, enum option_id id, const char *text, s
     return 0;
 }
 
+static int path(const char *option, const char *text, const char **ret, struct error *e)
+{
+    *ret = text;
+    return text[0] != '\0' ? 0 : bad(e, option, text, "a path");
+}
+
 static int keep_option(struct options *o, enum option_id id, const char *text, struct error *e)
 {
     switch (id) {
@@ -145,7 +151,7 @@ static int keep_option(struct options *o, enum option_id id, const char *text, s
 static int take(struct options *o, enum option_id id, const char *text, struct error *e)
 {
     switch (id) {
-    case OPT_KEY_FILE: o->key_file = text; return 0;
+    case OPT_KEY_FILE: return path("--key-file", text, &o->key_file, e);
     case OPT_VM: o->vm = text; return 0;
     case OPT_DISK:
     case OPT_BITMAP:
@@ -161,8 +167,8 @@ static int take(struct options *o, enum option_id id, const char *text, struct e
         o->application = str_eq(text, "application");
         return o->application || str_eq(text, "crash") ? 0 : bad(e, "--consistency", text, "application or crash");
     case OPT_NOTE: o->note = text; return 0;
-    case OPT_DOMAIN: o->domain_xml = text; return 0;
-    case OPT_NVRAM: o->nvram = text; return 0;
+    case OPT_DOMAIN: return path("--domain-xml", text, &o->domain_xml, e);
+    case OPT_NVRAM: return path("--nvram", text, &o->nvram, e);
     case OPT_FORMAT: o->format = text; return 0;
     case OPT_RESERVE: return number("--reserve", text, UINT64_C(1) << 60, &o->reserve_bytes, e);
     case OPT_LIMIT: return number("--limit", text, UINT64_C(1) << 50, &o->limit_bytes, e);
@@ -185,7 +191,7 @@ int options_parse(int argc, char **argv, struct options *ret, struct error *e)
         if (err)
             return err;
     }
-    if (optind + 1 != argc)
+    if (optind + 1 != argc || argv[optind][0] == '\0')
         return error_set(e, ERR_USAGE, "one repository is to be named, by its folder");
     o->repository = argv[optind];
     return o->key_file ? 0 : error_set(e, ERR_USAGE, "--key-file is missing");

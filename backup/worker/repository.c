@@ -12,7 +12,7 @@
 #include "agent/io/pki.h"
 #include "backup/worker/worker.h"
 
-enum { KEY_MIN = 32, KEY_MAX = 4096, FILES_MAX = 200000, DOCUMENT_MAX = 4096 };
+enum { KEY_MIN = 32, KEY_MAX = 4096, DOCUMENT_MAX = 4096 };
 #define DOCUMENT "repository.json"
 
 static struct hash key_mark(struct slice key)
@@ -39,15 +39,24 @@ static int read_key(const char *path, struct buf *ret, struct error *e)
     return error_set(e, ERR_CONDITION, "%s holds less than %d bytes, too few for a key", path, KEY_MIN);
 }
 
+/* The one that is there stays. */
 static int make_key(const char *path, struct error *e)
 {
     uint8_t key[KEY_MIN];
-    if (getrandom(key, sizeof(key), 0) != (ssize_t)sizeof(key))
-        return error_set(e, ERR_FAILED, "no random bytes for a key: %s", strerror(errno));
-    AUTO(closep) int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-    bool good = fd >= 0 && write_at(fd, key, sizeof(key), 0) && fsync(fd) == 0;
+    struct folder f;
+    struct layout_name name;
+    int err = folder_open_of(path, &f, &name, e);
+    if (err)
+        return access(path, F_OK) == 0 ? 0 : err;
+    if (faccessat(f.fd, name.s, F_OK, 0) == 0 || errno != ENOENT)
+        folder_tidy(&f, name.s);
+    else if (getrandom(key, sizeof(key), 0) != (ssize_t)sizeof(key))
+        err = error_set(e, ERR_FAILED, "no random bytes for a key: %s", strerror(errno));
+    else
+        err = folder_install(&f, name.s, (struct slice){key, sizeof(key)}, e);
     explicit_bzero(key, sizeof(key));
-    return good ? 0 : error_set(e, ERR_IO, "cannot make the key file %s: %s", path, strerror(errno));
+    folder_done(&f);
+    return err;
 }
 
 int repository_create(const struct options *o, struct error *e)
@@ -58,11 +67,11 @@ int repository_create(const struct options *o, struct error *e)
     if (err)
         return err;
     if (faccessat(f.fd, DOCUMENT, F_OK, 0) == 0) {
+        folder_tidy(&f, DOCUMENT);
         folder_done(&f);
         return error_set(e, ERR_CONDITION, "%s is a repository already", o->repository);
     }
-    if (access(o->key_file, F_OK) < 0 && errno == ENOENT)
-        err = make_key(o->key_file, e);
+    err = make_key(o->key_file, e);
     if (!err)
         err = read_key(o->key_file, &key, e);
     if (!err) {

@@ -18,21 +18,15 @@ static void output_done(struct output *t)
     folder_done(&t->folder);
 }
 
-/* Splits the path; what is there already stays. */
+/* What is there already stays. */
 static int output_open(const char *path, struct output *ret, struct error *e)
 {
     struct output t = {.folder = {.fd = -1}};
-    char above[FOLDER_PATH_MAX];
-    const char *slash = strrchr(path, '/'), *base = slash ? slash + 1 : path;
-    if (!STR_COPY(above, path) || strlen(base) + sizeof(LAYOUT_PARTIAL) > sizeof(t.name.s) || base[0] == '\0' ||
-        base[0] == '.')
-        return error_set(e, ERR_USAGE, "'%.200s' is no name for a file that is to be made", path);
-    above[base - path] = '\0';
-    STR_COPY(t.name.s, base);
-    int err = folder_open(NULL, slash ? above : ".", false, &t.folder, e);
+    int err = folder_open_of(path, &t.folder, &t.name, e);
     if (err)
         return err;
-    if (faccessat(t.folder.fd, base, F_OK, AT_SYMLINK_NOFOLLOW) == 0 || errno != ENOENT) {
+    if (faccessat(t.folder.fd, t.name.s, F_OK, AT_SYMLINK_NOFOLLOW) == 0 || errno != ENOENT) {
+        folder_tidy(&t.folder, t.name.s);
         folder_done(&t.folder);
         error_set(e, ERR_CONDITION, "%s is there already, and a restore overwrites nothing", path);
         error_set_remedy(e, "name another file, or remove this one");

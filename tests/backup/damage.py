@@ -19,7 +19,7 @@ sys.dont_write_bytecode = True
 from backuplib import WORKER, Broken, Disk, Repository, contents, need, tool, workplace  # noqa: E402
 
 VM = "web"
-DATA, CONDITION, AGAIN = 1, 113, 75
+DATA, USAGE, CONDITION, AGAIN = 1, 64, 113, 75
 
 
 class World:
@@ -292,6 +292,20 @@ def uuid_twice(world):
         raise Broken("a second point of a UUID was made")
 
 
+def nothing_named(world):
+    """An empty path is wrong usage."""
+    place, key = str(world.repository.path), ["--key-file", str(world.repository.key)]
+    export = ["export", place, *key, "--vm", VM, "--disk", "vda=nbd+unix:///?socket=none"]
+    for words in (["list", "", *key], ["list", place, "--key-file", ""], [*export, "--nvram", ""],
+                  [*export, "--domain-xml", ""], ["init", str(world.folder / "new"), "--key-file", ""],
+                  ["init", "", "--key-file", str(world.folder / "new.key")]):
+        done = subprocess.run([str(WORKER), *words], capture_output=True, text=True, timeout=60)
+        if done.returncode != USAGE or not done.stderr:
+            raise Broken(f"{words} ended with {done.returncode}: {done.stderr}")
+    if (world.folder / "new").exists() or (world.folder / "new.key").exists():
+        raise Broken("something was made of nothing")
+
+
 def overwrite_and_room(world):
     target = world.folder / "there.raw"
     target.write_text("mine")
@@ -312,7 +326,8 @@ def main():
     with workplace() as folder:
         world = World(folder)
         for case in (lambda w: flipped_bits(w, random.Random(seed)), cut_and_missing, hostile, other_points, two_at_once,
-                     foreign_bitmap, broken_chain, manifest_of_another_disk, uuid_twice, overwrite_and_room):
+                     foreign_bitmap, broken_chain, manifest_of_another_disk, uuid_twice, nothing_named,
+                     overwrite_and_room):
             try:
                 case(world)
             except Broken as broken:

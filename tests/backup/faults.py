@@ -59,6 +59,13 @@ class Work:
     def prepare(self):
         pass
 
+    def copy(self, repository):
+        repository.key = self.repository.key
+        shutil.copytree(self.repository.path, repository.path)
+
+    def traced(self, place, log):
+        """What strace saw of the unhurt work."""
+
     def write(self, *commands):
         for number, disk in enumerate(self.disks):
             disk.io(f"write -P {64 + number} 4M 64k", *commands)
@@ -204,15 +211,42 @@ class Restore(Work):
         super().check(place, repository, told)
 
 
-WORKS = {w.__name__.lower(): w for w in (Increment, Full, First, Synthesize, Prune, Fold, Restore)}
+class Init(Work):
+    """A repository and its key: both are made again where they are not, and a key is whole or not there."""
+    STEPS = ("pwrite64", "linkat", "fsync")
+
+    def words(self, place):
+        return ["init"]
+
+    def copy(self, repository):
+        repository.key = repository.path.parent / "keys" / "key"
+        repository.key.parent.mkdir()
+
+    def traced(self, place, log):
+        for folder in (place, place / "keys", place / "repository"):
+            if not re.search(f"fsync\\(\\d+<{re.escape(str(folder))}>", log):
+                raise Broken(f"{folder} is not synced")
+
+    def check(self, place, repository, told):
+        if repository.key.exists() and len(repository.key.read_bytes()) != 32:
+            raise Broken("a part of a key was left")
+        again = repository.run("init", check=False)
+        if again.status != (113 if told.of("done") else 0) and "is a repository already" not in again.stderr:
+            raise Broken(f"init ended with {again.status}: {again.stderr}")
+        repository.run("export", "--vm", VM, *self.uris)
+        left = {path.name for folder in (place, place / "keys", repository.path) for path in folder.iterdir()}
+        if not left <= {"keys", "repository", "key", "repository.json", VM}:
+            raise Broken(f"left over: {left}")
+
+
+WORKS = {w.__name__.lower(): w for w in (Init, Increment, Full, First, Synthesize, Prune, Fold, Restore)}
 
 
 def attempt(work, name, *through):
     place = work.folder / name
     place.mkdir()
     repository = Repository(place)
-    repository.key = work.repository.key
-    shutil.copytree(work.repository.path, repository.path)
+    work.copy(repository)
     verb, *words = work.words(place)
     return place, repository, repository.run(verb, *words, through=through, check=False)
 
@@ -224,6 +258,7 @@ def count(work):
                                       "trace=" + ",".join(ERRORS))
     if told.status != 0:
         raise Broken(f"the unhurt work ended with {told.status}: {told.stderr}")
+    work.traced(place, log.read_text())
     work.check(place, repository, told)
     seen, points = Counter(), set()
     for match in filter(None, map(LINE.match, log.read_text().splitlines())):
@@ -269,9 +304,9 @@ def main():
                 errors = [(work, call, n, ERRORS[call]) for call, n in points]
                 total = len(jobs) + len(errors)
                 if not LONG:
-                    steps = [job for job in jobs if job[1] in work.STEPS]
-                    jobs, errors = (prng.sample(x, min(SAMPLE, len(x))) for x in (jobs, errors))
-                    jobs = sorted({*jobs, *steps}, key=lambda job: job[1:])
+                    jobs, errors = ([job for job in x if job[1] in work.STEPS] +
+                                    prng.sample(x, min(SAMPLE, len(x))) for x in (jobs, errors))
+                    jobs, errors = (list(dict.fromkeys(x)) for x in (jobs, errors))
                 with ThreadPoolExecutor(WORKERS) as pool:
                     bad = [e for e in pool.map(hurt, [*jobs, *errors]) if e]
             finally:
