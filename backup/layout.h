@@ -9,8 +9,8 @@
  *     domain-NNNNNN.xml       libvirt's domain XML
  *     nvram-NNNNNN.bin        UEFI variables, where the machine has some
  *     refpoint-NNNNNN.json    backup/refpoint.h: with it, and not before, point N exists
- *     *.partial               being written, or a second name of what was just published; left only by a writer that was
- *                             killed
+ *     *.partial               being written, or a second name of what was just published; left only by a writer that
+ * was killed
  *
  * A point's files are written first, its refpoint last; removed in the reverse order. Files of a number without a
  * refpoint are rests, and the next writer removes them. The name of an image never changes: when an older point is

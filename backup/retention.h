@@ -23,8 +23,8 @@ struct retention_rule {
 /* In ascending order of their sequence. */
 struct retention_point {
     uint32_t sequence;
-    /* Borrowed: of each disk the sequence of the older point whose image lies behind its own; 0: none. They differ where
-     * a disk is new or was resized, and where a fold was interrupted between two disks. */
+    /* Borrowed: of each disk the sequence of the older point whose image lies behind its own; 0: none. They differ
+     * where a disk is new or was resized, and where a fold was interrupted between two disks. */
     const uint32_t *bases;
     size_t n_bases;
     int64_t created_ms;

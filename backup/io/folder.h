@@ -3,8 +3,8 @@
  *
  * A file gets its name only when it is whole and on disk: folder_create() makes NAME.partial, folder_publish() syncs
  * it, names it and syncs the folder. What gets the name is the very file that is open, even if another program has put
- * its own at NAME.partial: no lock is held where a restore goes. A sync that fails is an error of the work, which must then be given up: what is
- * on disk is unknown. */
+ * its own at NAME.partial: no lock is held where a restore goes. A sync that fails is an error of the work, which must
+ * then be given up: what is on disk is unknown. */
 #pragma once
 
 #include <stdbool.h>

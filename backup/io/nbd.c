@@ -17,8 +17,7 @@ enum {
     ALLOCATION_ZERO = 2, /* NBD_STATE_ZERO */
     BITMAP_DIRTY = 1,
 };
-#define ALLOCATION       "base:allocation"
-#define STATUS_BYTES_MAX (UINT64_C(1) << 30)
+#define ALLOCATION "base:allocation"
 
 struct nbd {
     char *uri;
@@ -157,15 +156,15 @@ int nbd_extents(struct nbd *n, uint64_t offset, uint64_t bytes, struct extents *
     extents_clear(ret_zeros);
     extents_clear(ret_clean);
     uint64_t end = offset + bytes;
+    assert(bytes < UINT32_MAX); /* the most that NBD can be asked for at once */
     if (!n->has_allocation && !n->has_bitmap)
         return 0;
     while (offset < end) {
-        uint64_t ask = end - offset < STATUS_BYTES_MAX ? end - offset : STATUS_BYTES_MAX;
-        struct status s = {n, ret_zeros, ret_clean, offset + ask, offset, offset};
-        if (nbd_block_status(n->handle, ask, offset, (nbd_extent_callback){.callback = on_extents, .user_data = &s},
-                             0) < 0)
+        struct status s = {n, ret_zeros, ret_clean, end, offset, offset};
+        if (nbd_block_status(n->handle, end - offset, offset,
+                             (nbd_extent_callback){.callback = on_extents, .user_data = &s}, 0) < 0)
             return nbd_failed(e, "ask for the extents of", n->uri);
-        uint64_t reached = s.end;
+        uint64_t reached = end;
         if (n->has_allocation && s.zeros_to < reached)
             reached = s.zeros_to;
         if (n->has_bitmap && s.clean_to < reached)

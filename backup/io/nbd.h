@@ -18,7 +18,8 @@ bool nbd_has_bitmap(const struct nbd *n);     /* the one that was named is offer
 unsigned nbd_lanes(const struct nbd *n);      /* connections that the server takes */
 uint64_t nbd_read_bytes(const struct nbd *n); /* asked for through all lanes so far */
 
-/* Of [offset, offset + bytes): where it reads as zeros, and (with a bitmap) where nothing was written. */
+/* Of [offset, offset + bytes), less than 4 GiB: where it reads as zeros, and (with a bitmap) where nothing was written.
+ */
 int nbd_extents(struct nbd *n, uint64_t offset, uint64_t bytes, struct extents *ret_zeros, struct extents *ret_clean,
                 struct error *e);
 

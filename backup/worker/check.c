@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "backup/worker/check.h"
 
-enum { CONFIG_MAX = 64 << 20 };
-
 static int damaged(const struct points *p, const char *name, struct error *e)
 {
     error_set(e, ERR_MALFORMED, "%s/%s is damaged, or belongs to another point", p->folder.path, name);
@@ -30,7 +28,7 @@ int check_manifest(const struct points *p, const struct point *point, const char
     return 0;
 }
 
-int check_file(const struct points *p, const struct point *point, enum layout_kind kind, size_t max, struct buf *ret,
+int check_file(const struct points *p, const struct point *point, enum layout_kind kind, struct buf *ret,
                struct error *e)
 {
     bool domain = kind == LAYOUT_DOMAIN;
@@ -39,7 +37,7 @@ int check_file(const struct points *p, const struct point *point, enum layout_ki
     if (!(domain ? point->ref->has_domain : point->ref->has_nvram))
         return error_set(e, ERR_NO_OBJECT, "the point was made without %s", domain ? "a domain XML" : "an NVRAM");
     struct buf b = {0};
-    int err = folder_read(&p->folder, name.s, max, &b, e);
+    int err = folder_read(&p->folder, name.s, CONFIG_MAX, &b, e);
     if (err)
         return err == ERR_NOT_FOUND || err == ERR_TOO_BIG ? damaged(p, name.s, e) : err;
     struct hash is = hash_of(b.p, b.len);
@@ -108,8 +106,8 @@ int check_point(const struct points *p, const struct point *point, struct slice 
     for (size_t i = 0; !err && i < point->ref->n_disks; i++)
         err = check_disk(p, point, point->ref->disks[i].name, key, e);
     if (!err && point->ref->has_domain)
-        err = check_file(p, point, LAYOUT_DOMAIN, CONFIG_MAX, &domain, e);
+        err = check_file(p, point, LAYOUT_DOMAIN, &domain, e);
     if (!err && point->ref->has_nvram)
-        err = check_file(p, point, LAYOUT_NVRAM, CONFIG_MAX, &nvram, e);
+        err = check_file(p, point, LAYOUT_NVRAM, &nvram, e);
     return err;
 }

@@ -7,7 +7,7 @@
 int check_manifest(const struct points *p, const struct point *point, const char *disk, struct slice key,
                    struct manifest **ret, struct error *e);
 /* LAYOUT_DOMAIN, LAYOUT_NVRAM: its bytes; ERR_NO_OBJECT: the point has none. */
-int check_file(const struct points *p, const struct point *point, enum layout_kind kind, size_t max, struct buf *ret,
+int check_file(const struct points *p, const struct point *point, enum layout_kind kind, struct buf *ret,
                struct error *e);
 /* All of the point but what it stands on. */
 int check_point(const struct points *p, const struct point *point, struct slice key, struct error *e);

@@ -73,11 +73,8 @@ static int damaged(const struct replay *r, const char *image, uint64_t offset, s
 
 static int write_out(const struct replay *r, const struct transfer *t, struct segment *s, size_t first, struct error *e)
 {
-    if (r->raw_fd >= 0 && !write_at(r->raw_fd, t->buf, t->bytes, t->offset)) {
-        error_set(e, ERR_IO, "cannot write what is restored: %s", strerror(errno));
-        error_set_remedy(e, "make room where it goes, and look for that disk's errors: journalctl -k");
-        return ERR_IO;
-    }
+    if (r->raw_fd >= 0 && !write_at(r->raw_fd, t->buf, t->bytes, t->offset))
+        return folder_error(r->raw_folder, r->raw_name, "write", errno, e);
     if (!r->image)
         return 0;
     uint64_t offset;

@@ -5,8 +5,6 @@
 #include "backup/worker/check.h"
 #include "backup/worker/export.h"
 
-enum { CONFIG_MAX = 64 << 20 };
-
 struct work {
     const struct options *o;
     struct repository repository;

@@ -6,8 +6,6 @@
 
 #include "backup/worker/check.h"
 
-enum { CONFIG_MAX = 64 << 20 };
-
 struct output {
     struct folder folder;
     struct layout_name name;
@@ -43,6 +41,8 @@ static int to_raw(struct replay *r, const struct output *t, struct error *e)
     if (err)
         return err;
     r->raw_fd = fd;
+    r->raw_folder = &t->folder;
+    r->raw_name = t->name.s;
     /* Whole blocks are written, the last one is cut afterwards. */
     uint64_t bytes = r->want->header.disk_bytes;
     if (ftruncate(fd, (off_t)bytes) < 0)
@@ -105,7 +105,7 @@ static int restore_file(const struct points *p, const struct point *point, const
         return 0;
     struct output t;
     AUTO(buf_done) struct buf b = {0};
-    int err = check_file(p, point, kind, CONFIG_MAX, &b, e);
+    int err = check_file(p, point, kind, &b, e);
     if (!err)
         err = output_open(path, &t, e);
     if (err)

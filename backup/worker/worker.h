@@ -57,6 +57,8 @@ int repository_create(const struct options *o, struct error *e);
 int repository_open(const struct options *o, struct repository *ret, struct error *e);
 void repository_done(struct repository *r);
 
+enum { CONFIG_MAX = 64 << 20 }; /* bytes of a domain XML, or of an NVRAM */
+
 /* Points of one virtual machine, under the folder's lock. */
 struct point {
     struct refpoint *ref; /* NULL: its document is damaged, `damage` says how */
@@ -93,7 +95,9 @@ struct replay {
     const struct manifest *want;
     /* What the images do not have must be as here; NULL: zeros. */
     const struct manifest *below;
-    int raw_fd;                 /* -1: none */
+    int raw_fd; /* -1: none */
+    const struct folder *raw_folder;
+    const char *raw_name;
     struct image_writer *image; /* NULL: none */
     /* Into the image by reference, where the file system can: then the data are not read, and so not checked; what was
      * damaged stays damaged, and found by the manifest. */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Publication of a backup's files: what was written gets the name, whatever others do there, and nothing is overwritten.
+/* Publication of a backup's files: what was written gets the name, whatever others do there, and nothing is
+ * overwritten.
  */
 #include "tests/unit/unit.h"
 

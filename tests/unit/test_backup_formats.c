@@ -223,7 +223,8 @@ static void test_qcow2_header(void **state)
         h.l1_offset = (t.l1 + more) * QCOW2_CLUSTER;
         h.refcount_offset = (t.table + more) * QCOW2_CLUSTER;
         qcow2_header_encode(&h, cluster);
-        assert_int_equal(qcow2_header_decode(bytes, (t.end + more) * QCOW2_CLUSTER, &got, &e), more ? ERR_MALFORMED : 0);
+        assert_int_equal(qcow2_header_decode(bytes, (t.end + more) * QCOW2_CLUSTER, &got, &e),
+                         more ? ERR_MALFORMED : 0);
     }
     memcpy(cluster + 168, "../../etc/passwd", 16);
     assert_int_equal(qcow2_header_decode(bytes, t.end * QCOW2_CLUSTER, &got, &e), ERR_CONDITION);
