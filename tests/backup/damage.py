@@ -185,6 +185,24 @@ def other_points(world):
         raise Broken("a key that all may read was taken")
 
 
+def under_a_writer(other, argv):
+    second = subprocess.run(argv, capture_output=True, text=True, timeout=60)
+    if second.returncode != AGAIN:
+        raise Broken(f"a second writer ended with {second.returncode}: {second.stderr}")
+    for verb in ("verify", "prune", "synthesize"):
+        if other.run(verb, "--vm", VM, check=False).status != AGAIN:
+            raise Broken(f"{verb} went on under a writer")
+    for verb, event in (("verify", "verified"), ("list", "point")):
+        told = other.run(verb, check=False)
+        vms = {e["vm"] if event == "verified" else e["point"]["vm"] for e in told.of(event)}
+        skipped = {e["vm"] for e in told.of("skipped")}
+        if told.status != AGAIN or vms != {"aaa", "zzz"} or skipped != {VM} or VM not in told.stderr:
+            raise Broken(f"{verb} of all looked at {vms}, skipped {skipped}: {told.status} {told.stderr}")
+    other.image("aaa", "vda", 1).unlink()
+    if other.run("verify", check=False).status != DATA:
+        raise Broken("damage counts less than a virtual machine that is in use")
+
+
 def two_at_once(world):
     """The first is stopped in its midst; the others are told to wait; then both are there. What looks at the whole
     repository looks at the other virtual machines."""
@@ -195,29 +213,18 @@ def two_at_once(world):
         argv = [str(WORKER), "export", str(other.path), "--key-file", str(other.key), "--reserve", "0", "--vm", VM,
                 "--disk", f"vda={uri}", "--engine", "full"]
         slow = subprocess.Popen([*argv, "--limit", str(1 << 20)], stdout=subprocess.PIPE, text=True)
-        slow.stdout.readline()  # the engine: it holds the lock
-        slow.send_signal(signal.SIGSTOP)
-        second = subprocess.run(argv, capture_output=True, text=True, timeout=60)
-        if second.returncode != AGAIN:
+        try:
+            slow.stdout.readline()  # the engine: it holds the lock
+            slow.send_signal(signal.SIGSTOP)
+            under_a_writer(other, argv)
+            slow.send_signal(signal.SIGCONT)
+            slow.stdout.read()
+            if slow.wait() != 0:
+                raise Broken("the first writer failed")
+        finally:
             slow.kill()
-            raise Broken(f"a second writer ended with {second.returncode}: {second.stderr}")
-        for verb in ("verify", "prune", "synthesize"):
-            if other.run(verb, "--vm", VM, check=False).status != AGAIN:
-                raise Broken(f"{verb} went on under a writer")
-        for verb, event in (("verify", "verified"), ("list", "point")):
-            told = other.run(verb, check=False)
-            vms = {e["vm"] if event == "verified" else e["point"]["vm"] for e in told.of(event)}
-            skipped = {e["vm"] for e in told.of("skipped")}
-            if told.status != AGAIN or vms != {"aaa", "zzz"} or skipped != {VM} or VM not in told.stderr:
-                raise Broken(f"{verb} of all looked at {vms}: {told.status} {told.stderr}")
-        other.image("aaa", "vda", 1).unlink()
-        if other.run("verify", check=False).status != DATA:
-            raise Broken("damage counts less than a virtual machine that is in use")
-        slow.send_signal(signal.SIGCONT)
-        slow.stdout.read()
-        if slow.wait() != 0:
-            raise Broken("the first writer failed")
-        slow.stdout.close()
+            slow.wait()
+            slow.stdout.close()
         if subprocess.run(argv, capture_output=True, timeout=60).returncode != 0:
             raise Broken("no backup after the first writer had ended")
     if len(other.points(VM)) != 5:

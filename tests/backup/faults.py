@@ -165,7 +165,7 @@ class Fold(Work):
     """Of a point of two disks into the one that stands on it, while another one keeps what is behind. Whatever was
     folded by then, what is removed later on is what no disk needs."""
     DISKS = ("vda", "vdb")
-    STEPS = ("linkat", "renameat", "unlinkat", "fsync")
+    STEPS = ("renameat", "unlinkat")
 
     def points(self):
         self.write("write -P 5 0 3M")
