@@ -195,6 +195,7 @@ struct core {
 
     struct core_witness witness;
     const struct quorum_view *quorum; /* while the leader looks */
+    struct node_views *views;         /* the look's; large, so it is kept, and mostly unused */
     struct vm_local *vm_local;
     struct vm_leader *vm_leader;
     struct upgrade_leader *upgrade_leader;

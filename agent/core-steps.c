@@ -907,7 +907,9 @@ void core_look(struct core *c)
 {
     if (c->phase != PHASE_MEMBER)
         return;
-    struct node_views *v = xmalloc(sizeof *v); /* large, and mostly unused */
+    if (!c->views)
+        c->views = xmalloc(sizeof *c->views);
+    struct node_views *v = c->views;
     node_views_build(v, c, db_is_leader(c->db) && upgrade_is_checking(db_tables(c->db)));
     look_as_member(c, v);
     bool leads = c->phase == PHASE_MEMBER && db_is_leader(c->db);
@@ -926,5 +928,4 @@ void core_look(struct core *c)
     c->quorum = NULL;
     free(q);
     node_views_done(v);
-    free(v);
 }

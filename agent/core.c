@@ -737,6 +737,7 @@ void core_free(struct core *c)
     free(c->pending);
     free(c->waiters);
     buf_done(&c->copy_bytes);
+    free(c->views);
     free(c);
 }
 

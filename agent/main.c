@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
+#include <malloc.h>
 #include <stdio.h>
 #include <sys/file.h>
 #include <sys/random.h>
@@ -201,6 +202,16 @@ static int restore(struct self *self, const char *path, const struct log_sink *l
     return 0;
 }
 
+/* An agent idles for months: what one long answer or a burst of writes needed goes back to the system. glibc raises
+ * these bounds by itself with every large block that is freed, unless they are set. */
+static void bound_free_memory(void)
+{
+    enum { BYTES = 128 * 1024, ARENAS = 2 };
+    mallopt(M_TRIM_THRESHOLD, BYTES);
+    mallopt(M_MMAP_THRESHOLD, BYTES);
+    mallopt(M_ARENA_MAX, ARENAS); /* of some twenty threads most only wait for an answer */
+}
+
 int main(int argc, char **argv)
 {
     struct options options = {0};
@@ -208,6 +219,7 @@ int main(int argc, char **argv)
     if (code >= 0)
         return code;
     umask(077);
+    bound_free_memory();
     bool to_journal = getenv("JOURNAL_STREAM") != NULL;
     struct log_sink log = {.write = log_write, .ctx = &to_journal, .max = LOG_INFO_};
     struct error e = {0};

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* A table is pointers to rows, sorted by key, in leaves of a few dozen, so that a change moves few of them; a row stays
- * where it is until it is deleted, so borrowed keys and values survive changes of other rows. Beside it stand the keys
+ * where it is until it is deleted, so borrowed keys and values survive changes of other rows. The first bytes of a key
+ * stand beside its row's pointer: most of a search then reads one leaf, and no row. Beside it stand the keys
  * that changed: whether such a key was put or deleted is read off the rows when the changes are taken.
  *
  * Row hash:  SHA-256 of u16 table, str key, value (wire-coded; the value without a length, it is the rest).
@@ -25,7 +26,14 @@ struct row {
 
 struct leaf {
     size_t n; /* never 0 */
+    uint64_t heads[LEAF_ROWS];
     struct row *rows[LEAF_ROWS];
+};
+
+/* What is looked for. */
+struct wanted {
+    uint64_t head;
+    const char *key;
 };
 
 /* Of a row, or of the gap before it; i is the leaf's n behind its last one. */
@@ -96,13 +104,32 @@ void tables_free(struct tables *t)
     free(t);
 }
 
-/* The last leaf that begins at or below `key`, or the first. */
-static size_t leaf_of(const struct table *table, const char *key)
+/* A key's first eight bytes, padded with zeros: ordered as the keys are, equal where these may still differ. */
+static uint64_t head_of(const char *key)
+{
+    uint64_t head = 0;
+    for (int shift = 56; shift >= 0 && *key; shift -= 8)
+        head |= (uint64_t)(unsigned char)*key++ << shift;
+    return head;
+}
+
+/* As strcmp of the row's key with the one that is wanted; that compares bytes as unsigned. */
+static int order_of(const struct leaf *leaf, size_t i, const struct wanted *w)
+{
+    if (leaf->heads[i] != w->head)
+        return leaf->heads[i] < w->head ? -1 : 1;
+    return strcmp(leaf->rows[i]->key, w->key);
+}
+
+/* The last leaf that begins at or below it, or the first. */
+static size_t leaf_of(const struct table *table, const struct wanted *w)
 {
     size_t low = 0, high = table->n_leaves;
+    if (high > 0 && order_of(table->leaves[high - 1], 0, w) <= 0) /* keys that count up end there */
+        return high - 1;
     while (high - low > 1) {
         size_t middle = low + (high - low) / 2;
-        if (strcmp(table->leaves[middle]->rows[0]->key, key) <= 0)
+        if (order_of(table->leaves[middle], 0, w) <= 0)
             low = middle;
         else
             high = middle;
@@ -110,10 +137,11 @@ static size_t leaf_of(const struct table *table, const char *key)
     return low;
 }
 
-/* Of the first row with a key not below `key`; strcmp compares bytes as unsigned. */
+/* Of the first row with a key not below `key`. */
 static struct place row_place(const struct table *table, const char *key, bool *ret_found)
 {
-    struct place at = {.leaf = leaf_of(table, key)};
+    const struct wanted w = {head_of(key), key};
+    struct place at = {.leaf = leaf_of(table, &w)};
     *ret_found = false;
     if (table->n == 0)
         return at;
@@ -121,7 +149,7 @@ static struct place row_place(const struct table *table, const char *key, bool *
     size_t high = leaf->n;
     while (at.i < high) {
         size_t middle = at.i + (high - at.i) / 2;
-        int order = strcmp(leaf->rows[middle]->key, key);
+        int order = order_of(leaf, middle, &w);
         if (order == 0)
             *ret_found = true;
         if (order < 0)
@@ -231,6 +259,7 @@ static struct place leaf_split(struct table *table, struct place at)
     size_t kept = is_end ? leaf->n : leaf->n / 2;
     next->n = leaf->n - kept;
     memcpy(next->rows, leaf->rows + kept, next->n * sizeof(next->rows[0]));
+    memcpy(next->heads, leaf->heads + kept, next->n * sizeof(next->heads[0]));
     leaf->n = kept;
     return at.i < kept || (at.i == kept && !is_end) ? at : (struct place){at.leaf + 1, at.i - kept};
 }
@@ -277,7 +306,9 @@ static struct row *row_insert(struct tables *t, enum table_id id, struct place a
         at = leaf_split(table, at);
     struct leaf *leaf = table->leaves[at.leaf];
     memmove(&leaf->rows[at.i + 1], &leaf->rows[at.i], (leaf->n - at.i) * sizeof(leaf->rows[0]));
+    memmove(&leaf->heads[at.i + 1], &leaf->heads[at.i], (leaf->n - at.i) * sizeof(leaf->heads[0]));
     leaf->rows[at.i] = row;
+    leaf->heads[at.i] = head_of(key);
     leaf->n++;
     table->n++;
     return row;
@@ -289,6 +320,7 @@ static void row_take_out(struct table *table, struct place at)
     leaf->n--;
     table->n--;
     memmove(&leaf->rows[at.i], &leaf->rows[at.i + 1], (leaf->n - at.i) * sizeof(leaf->rows[0]));
+    memmove(&leaf->heads[at.i], &leaf->heads[at.i + 1], (leaf->n - at.i) * sizeof(leaf->heads[0]));
     if (leaf->n > 0)
         return;
     free(leaf);
