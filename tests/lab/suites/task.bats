@@ -10,7 +10,7 @@ setup_file() {
     # Equal by content, and by nothing else.
     head -c 8M /dev/urandom > "$shared/data/a"
     cp --reflink=never "$shared/data/a" "$shared/data/b"
-    ctl n1 task add dedup --command /usr/sbin/duperemove --argument -dr --argument /shared/data --affinity native-level
+    ctl n1 task add dedup --command /usr/bin/duperemove --argument -dr --argument /shared/data --affinity native-level
 }
 
 teardown_file() {
