@@ -212,6 +212,13 @@ static int give_name(const struct folder *f, const char *name, int fd, struct er
     return ERR_CONDITION;
 }
 
+/* The second name of what was published, or the only one of what is given up; another's file stays. */
+static int drop_partial(const struct folder *f, const char *name, int fd, struct error *e)
+{
+    struct layout_name partial = partial_of(name);
+    return is_file(f, partial.s, fd) ? folder_remove(f, partial.s, e) : 0;
+}
+
 int folder_publish(const struct folder *f, const char *name, int fd, bool replace, struct error *e)
 {
     struct layout_name partial = partial_of(name);
@@ -224,10 +231,9 @@ int folder_publish(const struct folder *f, const char *name, int fd, bool replac
         err = lost(f, partial.s, e);
     else if (renameat(f->fd, partial.s, f->fd, name) < 0)
         err = folder_error(f, name, "publish", errno, e);
-    if (err)
-        return err;
-    folder_forget(f, name, fd);
-    return folder_sync(f, e);
+    if (!err)
+        err = drop_partial(f, name, fd, e);
+    return err ? err : folder_sync(f, e);
 }
 
 int folder_install(const struct folder *f, const char *name, struct slice bytes, struct error *e)
@@ -254,9 +260,7 @@ int folder_remove(const struct folder *f, const char *name, struct error *e)
 
 void folder_forget(const struct folder *f, const char *name, int fd)
 {
-    struct layout_name partial = partial_of(name);
-    if (is_file(f, partial.s, fd))
-        unlinkat(f->fd, partial.s, 0);
+    (void)drop_partial(f, name, fd, NULL);
 }
 
 void folder_tidy(const struct folder *f, const char *name)
