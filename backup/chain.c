@@ -4,8 +4,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "backup/layout.h"
-
 static int by_sequence(const void *key, const void *element)
 {
     uint32_t a = *(const uint32_t *)key, b = ((const struct chain_image *)element)->sequence;
@@ -22,8 +20,8 @@ bool chain_can_carry(const struct chain_image *images, size_t n, uint32_t refere
                      i ? "damaged" : "not there");
             return false;
         }
-        if (length == LAYOUT_CHAIN_MAX) {
-            snprintf(why_not, CHAIN_REASON_MAX, "%d images lie behind each other, and no more may", LAYOUT_CHAIN_MAX);
+        if (length == CHAIN_MAX) {
+            snprintf(why_not, CHAIN_REASON_MAX, "%d images lie behind each other, and no more may", CHAIN_MAX);
             return false;
         }
         sequence = i->base;

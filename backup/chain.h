@@ -8,6 +8,9 @@
 #include <stdint.h>
 
 enum {
+    /* Images, the newest and all that lie behind it. libvirt starts no virtual machine on more than 200, and a machine
+     * that is to run at once needs one of its own on top. A restore reads more: LAYOUT_CHAIN_MAX. */
+    CHAIN_MAX = 199,
     CHAIN_REASON_MAX = 160,
 };
 

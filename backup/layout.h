@@ -26,7 +26,7 @@ enum {
     LAYOUT_DISK_MAX = 32,  /* the target's name: vda, sdb … */
     LAYOUT_NAME_MAX = 128, /* of a file */
     LAYOUT_SEQUENCE_MAX = 999999,
-    LAYOUT_CHAIN_MAX = 1000, /* images: the newest, and all that lie behind it */
+    LAYOUT_CHAIN_MAX = 1000, /* images that a restore reads: the newest, and all that lie behind it */
 };
 #define LAYOUT_PARTIAL ".partial"
 

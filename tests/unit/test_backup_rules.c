@@ -5,7 +5,6 @@
 #include "backup/chain.h"
 #include "backup/engine.h"
 #include "backup/extents.h"
-#include "backup/layout.h"
 #include "backup/manifest.h"
 #include "backup/retention.h"
 #include "common/prng.h"
@@ -56,7 +55,7 @@ static void test_engine(void **state)
 static void test_chain(void **state)
 {
     (void)state;
-    enum { MAX = LAYOUT_CHAIN_MAX };
+    enum { MAX = CHAIN_MAX };
     struct chain_image *images = xcalloc(MAX, sizeof(*images));
     char why_not[CHAIN_REASON_MAX] = "";
     for (uint32_t i = 0; i < MAX; i++)
@@ -65,7 +64,7 @@ static void test_chain(void **state)
     assert_true(chain_can_carry(images, MAX, images[MAX - 2].sequence, why_not));
     assert_string_equal(why_not, "");
     assert_false(chain_can_carry(images, MAX, images[MAX - 1].sequence, why_not));
-    assert_string_equal(why_not, "1000 images lie behind each other, and no more may");
+    assert_string_equal(why_not, "199 images lie behind each other, and no more may");
     images[5].damaged = true;
     assert_false(chain_can_carry(images, MAX, images[8].sequence, why_not));
     assert_string_equal(why_not, "point 12, on which it would stand, is damaged");
