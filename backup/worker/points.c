@@ -88,11 +88,12 @@ static void load(struct points *p, const char *vm, char **names, size_t n, struc
             load_bases(p, &p->list[i]);
 }
 
-/* An image that stays because another one, or a point that cannot be read, may need it. */
+/* An image that stays because another one, or a point of which it is not known what it needs, may need it. */
 static bool may_be_needed(const struct points *p, const struct layout_file *f)
 {
     for (size_t i = 0; i < p->n; i++)
-        if (p->list[i].damage.code != 0 || point_stands_on(&p->list[i], f->sequence))
+        if (p->list[i].damage.code != 0 || points_missing(p, &p->list[i]) != 0 ||
+            point_stands_on(&p->list[i], f->sequence))
             return f->kind == LAYOUT_IMAGE || f->kind == LAYOUT_MANIFEST;
     return false;
 }
@@ -191,6 +192,14 @@ int points_find(const struct points *p, const char *which, const struct point **
 bool point_stands_on(const struct point *point, uint32_t sequence)
 {
     return retention_stands_on(point->bases, REFPOINT_DISKS_MAX, sequence);
+}
+
+uint32_t points_missing(const struct points *p, const struct point *point)
+{
+    for (size_t i = 0; i < REFPOINT_DISKS_MAX; i++)
+        if (point->bases[i] != 0 && !points_by_sequence(p, point->bases[i]))
+            return point->bases[i];
+    return 0;
 }
 
 int points_delete(struct points *p, uint32_t sequence, struct error *e)

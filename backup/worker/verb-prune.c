@@ -74,16 +74,24 @@ static int fold(struct points *p, const struct point *from, struct point *into, 
     return points_delete(p, from->sequence, e);
 }
 
-/* What a point stands on is known of whole points alone. */
+/* What a point stands on is known of whole points alone, and of a point that is not there it is not. */
 static int refuse_damaged(const struct points *p, struct error *e)
 {
-    for (size_t i = 0; i < p->n; i++)
-        if (p->list[i].damage.code != 0) {
-            error_set(e, ERR_CONDITION, "point %u is damaged, so nobody knows what it needs: %s", p->list[i].sequence,
-                      p->list[i].damage.text);
-            error_set_remedy(e, "move its files elsewhere if it is of no use, then try again");
-            return ERR_CONDITION;
-        }
+    for (size_t i = 0; i < p->n; i++) {
+        const struct point *point = &p->list[i];
+        uint32_t missing = points_missing(p, point);
+        if (point->damage.code != 0)
+            error_set(e, ERR_CONDITION, "point %u is damaged, so nobody knows what it needs: %s", point->sequence,
+                      point->damage.text);
+        else if (missing != 0)
+            error_set(e, ERR_CONDITION,
+                      "point %u stands on point %u, which is not there, so nobody knows what it needs", point->sequence,
+                      missing);
+        else
+            continue;
+        error_set_remedy(e, "move the files of point %u elsewhere if it is of no use, then try again", point->sequence);
+        return ERR_CONDITION;
+    }
     return 0;
 }
 

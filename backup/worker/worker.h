@@ -84,6 +84,8 @@ const struct point *points_lookup(const struct points *p, const char *which);
 int points_find(const struct points *p, const char *which, const struct point **ret, struct error *e);
 const struct point *points_by_sequence(const struct points *p, uint32_t sequence); /* NULL: none */
 bool point_stands_on(const struct point *point, uint32_t sequence);
+/* A point that this one stands on and that is not there, so that nobody knows on what that one stands; 0: none. */
+uint32_t points_missing(const struct points *p, const struct point *point);
 /* Reference first, then its files. Nothing may stand on it. */
 int points_delete(struct points *p, uint32_t sequence, struct error *e);
 

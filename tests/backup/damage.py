@@ -270,6 +270,22 @@ def broken_chain(world):
             raise Broken(f"without {what} the next point does not restore")
 
 
+def lost_documents(world):
+    """Of points in the midst of a chain: their images stay, and what is behind them, as long as a point needs them."""
+    for lost in ((2,), (1, 2)):
+        for verb in (["prune", "--keep-last", 1], ["prune", "--keep-last", 1, "--fold"], ["synthesize"], ["export"]):
+            other = world.copy()
+            for number in lost:
+                (other.path / VM / f"refpoint-{number:06}.json").unlink()
+            with world.disk.export() as uri:
+                disk = ["--disk", f"vda={uri}"] if verb == ["export"] else []
+                told = other.run(*verb, "--vm", VM, *disk, check=False)
+            if told.status != (0 if disk else CONDITION) or (not disk and "is not there" not in told.stderr):
+                raise Broken(f"{verb[0]} without {lost}: {told.status} {told.stderr}")
+            if other.restored(VM, "vda", world.points[2], world.folder) != world.truth:
+                raise Broken("a point that was on others does not restore")
+
+
 def manifest_of_another_disk(world):
     """Of the same point and size: a rescan that compared with it would leave out what is alike there."""
     other = world.copy()
@@ -333,7 +349,7 @@ def main():
     with workplace() as folder:
         world = World(folder)
         for case in (lambda w: flipped_bits(w, random.Random(seed)), cut_and_missing, hostile, other_points, two_at_once,
-                     foreign_bitmap, broken_chain, manifest_of_another_disk, uuid_twice, nothing_named,
+                     foreign_bitmap, broken_chain, lost_documents, manifest_of_another_disk, uuid_twice, nothing_named,
                      overwrite_and_room):
             try:
                 case(world)
