@@ -15,7 +15,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import importlib.machinery  # noqa: E402
 import importlib.util  # noqa: E402
 
-from rmbench import agent_upgrade, failover, frame, output, peer_ring, quorum  # noqa: E402
+from rmbench import agent_upgrade, failover, frame, output, peer_ring, quorum, upgrade_downtime  # noqa: E402
 from rmbench.frame import Spec, Unmeasured, row_of  # noqa: E402
 from rmbench.parts import measure_parts  # noqa: E402
 
@@ -295,6 +295,19 @@ class Started(unittest.TestCase):
         for line in ((99, good), (200, good.replace("vm1", "vm12")), (200, good.replace("Started Booted", "Stopped")),
                      (200, good.replace("Started Booted", "Started Migrated"))):
             self.assertIsNone(self.at(line), line)
+
+
+class Downtime(unittest.TestCase):
+    """As libvirt 9 and 11 print it, on the target and on the source."""
+
+    def test_its_figure_is_found(self):
+        for text, ms in (("Iteration:        3           \nTotal downtime:   181          ms\n"
+                          "Downtime w/o network: 178          ms\n", "181"),
+                         ("Expected downtime: 300          ms\nDowntime:         42           ms\n", "42")):
+            self.assertEqual(upgrade_downtime.DOWNTIME.search(text)[1], ms)
+
+    def test_an_expected_one_is_none(self):
+        self.assertIsNone(upgrade_downtime.DOWNTIME.search("Expected downtime: 300          ms\n"))
 
 
 class RealRows(unittest.TestCase):

@@ -11,7 +11,7 @@ from rmlab.shell import wait_until  # noqa: E402
 
 VM, TWIN = "vm1", "twin"
 ROUNDS = 12
-DOWNTIME = re.compile(r"^(?:Total )?[Dd]owntime:\s+([0-9.]+) ms", re.MULTILINE)
+DOWNTIME = re.compile(r"^(?:Total )?[Dd]owntime:\s+([0-9.]+)\s+ms", re.MULTILINE)
 ROWS = [Spec("upgrade-guest-downtime", "ms", "ratio <= 1.1", "downtime of a guest at a live migration",
              peer="virsh migrate --live over TLS, the same guest")]
 
