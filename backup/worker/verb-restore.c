@@ -115,13 +115,24 @@ static int restore_file(const struct points *p, const struct point *point, const
     return err;
 }
 
+/* The document is enough: what else the point has is checked where it is restored, so a disk that is damaged is in no
+ * other's way. */
+static int find_point(const struct points *p, const char *which, const struct point **ret, struct error *e)
+{
+    const struct point *point = points_lookup(p, which);
+    if (!point || !point->ref)
+        return points_find(p, which, ret, e);
+    *ret = point;
+    return 0;
+}
+
 static int restore_all(const struct options *o, const struct repository *r, const struct points *p, struct error *e)
 {
     const struct point *point;
     bool raw = o->format && str_eq(o->format, "raw");
     if (o->format && !raw && !str_eq(o->format, "qcow2"))
         return error_set(e, ERR_USAGE, "--format is raw or qcow2");
-    int err = points_find(p, o->point ? o->point : "latest", &point, e);
+    int err = find_point(p, o->point ? o->point : "latest", &point, e);
     if (err)
         return err;
     for (size_t i = 0; !err && i < o->n_disks; i++)

@@ -286,6 +286,23 @@ def lost_documents(world):
                 raise Broken("a point that was on others does not restore")
 
 
+def damaged_disk(world):
+    """Of a point of two disks the other one is restored all the same."""
+    other = world.copy()
+    with world.disk.export() as uri:
+        point = other.run("export", "--vm", VM, "--disk", f"vda={uri}", "--disk", f"vdb={uri}").data["uuid"]
+    other.image(VM, "vdb", 4).unlink()
+    for disk, good in (("vda", True), ("vdb", False)):
+        target = world.folder / f"{disk}.raw"
+        told = other.run("restore", "--vm", VM, "--point", point, "--format", "raw", "--disk", f"{disk}={target}",
+                         check=False)
+        if (told.status == 0) != good or target.exists() != good or (not good and "vdb-000004" not in told.stderr):
+            raise Broken(f"restore of {disk} beside a damaged disk: {told.status} {told.stderr}")
+    if contents(world.folder / "vda.raw", "raw", world.folder) != world.truth:
+        raise Broken("a disk beside a damaged one is not what it was")
+    (world.folder / "vda.raw").unlink()
+
+
 def manifest_of_another_disk(world):
     """Of the same point and size: a rescan that compared with it would leave out what is alike there."""
     other = world.copy()
@@ -349,8 +366,8 @@ def main():
     with workplace() as folder:
         world = World(folder)
         for case in (lambda w: flipped_bits(w, random.Random(seed)), cut_and_missing, hostile, other_points, two_at_once,
-                     foreign_bitmap, broken_chain, lost_documents, manifest_of_another_disk, uuid_twice, nothing_named,
-                     overwrite_and_room):
+                     foreign_bitmap, broken_chain, lost_documents, damaged_disk, manifest_of_another_disk, uuid_twice,
+                     nothing_named, overwrite_and_room):
             try:
                 case(world)
             except Broken as broken:
