@@ -28,7 +28,13 @@
 #include "common/log.h"
 #include "task/port.h"
 
-enum { TASKS_MAX = 64, TASK_NODE_MAX = 64, TASK_LATE_MS = 60000, TASK_TIMEOUT_MS = 3600 * 1000, TASK_TIMEOUT_MAX_MS = 7 * 86400 * 1000 };
+enum {
+    TASKS_MAX = 64,
+    TASK_NODE_MAX = 64,
+    TASK_LATE_MS = 60000,
+    TASK_TIMEOUT_MS = 3600 * 1000,
+    TASK_TIMEOUT_MAX_MS = 7 * 86400 * 1000,
+};
 
 enum task_affinity { TASK_ANY = 1, TASK_NATIVE_LEVEL = 2 };
 enum task_state { TASK_IDLE = 0, TASK_STARTING = 1, TASK_RUNNING = 2 };

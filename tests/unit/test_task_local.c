@@ -23,6 +23,18 @@ static void new_agent(struct tw *w)
     w->local = task_local_new();
 }
 
+/* It is looked for, not begun, and not found. */
+static void expect_lost(struct tw *w)
+{
+    for (int i = 0; i < 2; i++) {
+        tw_local(w, TASK_LOOK_MS);
+        assert_int_equal(tw_last_verb(w), TASK_CALL_LOOK);
+        tw_outcome(w, &gone);
+    }
+    tw_local(w, 0);
+    assert_int_equal(tw_row(w, "dedup").result, TASK_LOST);
+}
+
 static void test_to_its_end(void **state)
 {
     struct tw *w = *state;
@@ -130,13 +142,7 @@ static void test_next_agent_does_not_begin(void **state)
     tw_start(w, "dedup", "n1");
     tw_local(w, 0);
     new_agent(w);
-    for (int i = 0; i < 2; i++) {
-        tw_local(w, TASK_LOOK_MS);
-        assert_int_equal(tw_last_verb(w), TASK_CALL_LOOK);
-        tw_outcome(w, &gone);
-    }
-    tw_local(w, 0);
-    assert_int_equal(tw_row(w, "dedup").result, TASK_LOST);
+    expect_lost(w);
 }
 
 static void test_not_without_a_quorum(void **state)
@@ -241,13 +247,7 @@ static void test_fence_before_the_start(void **state)
     tw_local(w, 0);
     tw_outcome(w, &gone);
     w->self.fence = false;
-    for (int i = 0; i < 2; i++) {
-        tw_local(w, TASK_LOOK_MS);
-        assert_int_equal(tw_last_verb(w), TASK_CALL_LOOK);
-        tw_outcome(w, &gone);
-    }
-    tw_local(w, 0);
-    assert_int_equal(tw_row(w, "dedup").result, TASK_LOST);
+    expect_lost(w);
 }
 
 /* Whatever the rows say: they may be old, and there may be none. */
