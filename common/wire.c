@@ -5,7 +5,7 @@
 
 #include "common/err.h"
 
-static void put_le(struct buf *b, uint64_t v, size_t width)
+static inline __attribute__((always_inline)) void put_le(struct buf *b, uint64_t v, size_t width)
 {
     uint8_t bytes[8];
     for (size_t i = 0; i < width; i++)
@@ -91,11 +91,14 @@ static const uint8_t *take(struct wire_reader *r, size_t n)
     return p;
 }
 
-static uint64_t get_le(struct wire_reader *r, size_t width)
+/* Inlined, so that the width is known and the loop becomes one load: every row that is looked at comes through here. */
+static inline __attribute__((always_inline)) uint64_t get_le(struct wire_reader *r, size_t width)
 {
     const uint8_t *p = take(r, width);
     uint64_t v = 0;
-    for (size_t i = 0; p && i < width; i++)
+    if (p == NULL)
+        return 0;
+    for (size_t i = 0; i < width; i++)
         v |= (uint64_t)p[i] << (8 * i);
     return v;
 }

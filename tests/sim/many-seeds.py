@@ -9,6 +9,7 @@ last line is `ok` or `not ok`; exit status 0 or 1."""
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -28,32 +29,37 @@ def parts(counts):
 
 def start(part):
     mode, first, last = part
-    child = subprocess.Popen([SIM, f"--{mode}", "--seeds", f"{first}..{last}"], stdout=subprocess.PIPE,
-                             stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, text=True, errors="replace")
-    return child, part
+    said = tempfile.TemporaryFile("w+", errors="replace")
+    child = subprocess.Popen([SIM, f"--{mode}", "--seeds", f"{first}..{last}"], stdout=said,
+                             stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
+    return child, (part, said)
 
 
-def fail(child, part, said):
+def fail(status, part, said):
     mode, first, last = part
-    said = said.replace("replay: ringmaster-sim", f"replay: {SIM}")
-    print(said.rstrip())
-    if "replay: " not in said:
-        print(f"ended with {child.returncode}; replay: {SIM} --{mode} --seeds {first}..{last}")
+    said.seek(0)
+    text = said.read().replace("replay: ringmaster-sim", f"replay: {SIM}")
+    print(text.rstrip())
+    if "replay: " not in text:
+        print(f"ended with {status}; replay: {SIM} --{mode} --seeds {first}..{last}")
     print(f"not ok - {mode} seeds {first}..{last}")
 
 
 def run(counts):
-    todo, running, began, told = parts(counts), [], time.monotonic(), time.monotonic()
+    todo, running, began, told = parts(counts), {}, time.monotonic(), time.monotonic()
     done, total = 0, sum(counts.values())
     try:
         while todo or running:
             while todo and len(running) < os.cpu_count():
-                running.append(start(todo.pop(0)))
-            child, part = running.pop(0)
-            said, _ = child.communicate()
+                child, what = start(todo.pop(0))
+                running[child.pid] = child, *what
+            pid, status = os.wait()  # whichever ends first: parts take differently long
+            child, part, said = running.pop(pid)
+            child.returncode = os.waitstatus_to_exitcode(status)
             if child.returncode != 0:
-                fail(child, part, said)
+                fail(child.returncode, part, said)
                 return 1
+            said.close()
             done += part[2] - part[1] + 1
             now = time.monotonic()
             if now - told >= 60:
@@ -61,7 +67,7 @@ def run(counts):
                 print(f"# {done} of {total} seeds after {now - began:.0f} s, about "
                       f"{(total - done) * (now - began) / done:.0f} s to go", flush=True)
     finally:
-        for child, _ in running:
+        for child, *_ in running.values():
             child.kill()
             child.wait()
     took = time.monotonic() - began
