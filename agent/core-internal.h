@@ -196,6 +196,7 @@ struct core {
     struct core_witness witness;
     const struct quorum_view *quorum; /* while the leader looks */
     struct node_views *views;         /* the look's; large, so it is kept, and mostly unused */
+    struct core_tally *tally;         /* the last one (core-steps.c) */
     struct vm_local *vm_local;
     struct vm_leader *vm_leader;
     struct upgrade_leader *upgrade_leader;
@@ -255,6 +256,13 @@ struct vm_view {
 void vm_view_build(struct vm_view *v, const struct core *c, const struct tables *t);
 void vm_view_done(struct vm_view *v);
 void core_vm_limits(const struct tables *t, struct vm_limits *ret);
+struct core_tally {
+    struct hash of; /* the tables */
+    size_t n;
+    uint8_t flags[DB_REPLICAS_MAX];
+    uint32_t ops;
+    struct vm_tally nodes[DB_REPLICAS_MAX];
+};
 struct node_views {
     struct upgrade_node nodes[DB_REPLICAS_MAX];
     struct level_node levels[DB_REPLICAS_MAX];

@@ -432,19 +432,45 @@ static void fill_for_check(struct node_views *n, const struct core *c)
         fill_vitals(&n->nodes[i], c);
 }
 
+/* What a tally is made of, but for the tables. */
+static uint8_t tally_flags(const struct vm_node *n)
+{
+    return (uint8_t)(n->present | n->quarantined << 1);
+}
+
+/* It looks at every VM, and this is asked for at every event: the last one holds until something changed. */
+static const struct core_tally *tally_of(struct core *c, const struct vm_nodes *nodes)
+{
+    const struct tables *t = db_tables(c->db);
+    struct hash now = tables_hash(t);
+    struct core_tally *k = c->tally;
+    bool holds = k != NULL && k->n == nodes->n && hash_eq(&k->of, &now);
+    for (size_t i = 0; holds && i < nodes->n; i++)
+        holds = k->flags[i] == tally_flags(&nodes->nodes[i]);
+    if (holds)
+        return k;
+    if (k == NULL)
+        k = c->tally = xmalloc(sizeof *k);
+    k->of = now;
+    k->n = nodes->n;
+    for (size_t i = 0; i < nodes->n; i++)
+        k->flags[i] = tally_flags(&nodes->nodes[i]);
+    k->ops = vm_tally(t, nodes, k->nodes);
+    return k;
+}
+
 void node_views_build(struct node_views *n, struct core *c, bool for_check)
 {
     const struct tables *t = db_tables(c->db);
     const struct db_config *config = db_configuration(c->db);
     struct node row = {0};
-    struct vm_tally tally[DB_REPLICAS_MAX];
     size_t count = 0;
     vm_view_build(&n->vms, c, t);
-    uint32_t ops = vm_tally(t, &n->vms.v, tally);
+    const struct core_tally *tally = tally_of(c, &n->vms.v);
     while (node_next(t, &row)) {
         if (count == DB_REPLICAS_MAX)
             continue;
-        fill_unode(&n->nodes[count], c, &row, &tally[count]);
+        fill_unode(&n->nodes[count], c, &row, &tally->nodes[count]);
         n->nodes[count].machines = n->vms.nodes[count].machines;
         n->levels[count] = (struct level_node){.present = n->nodes[count].present, .paused = row.state != NODE_ACTIVE,
                                                .machines = n->vms.nodes[count].machines};
@@ -457,7 +483,7 @@ void node_views_build(struct node_views *n, struct core *c, bool for_check)
     n->v = (struct upgrade_view){
         .nodes = n->nodes, .n = count, .quorate = core_is_quorate(c), .votes_total = db_config_total(config),
         .executor = n->executor, .in_place = executor_kind_of(n->executor) == EXECUTOR_KIND_IN_PLACE,
-        .mixed = l.mixed_since_ms != 0, .fl = l.fl, .vm_ops = ops,
+        .mixed = l.mixed_since_ms != 0, .fl = l.fl, .vm_ops = tally->ops,
         .witness_votes = config->witness_weight, .has_token = has_token, .ctx = n,
         .is_stuck = is_stuck, .find_canary = find_canary, .look_at_canary = look_at_canary,
         .rebuild_ms = upgrade_number(t, "upgrade.rebuild_minutes") * 60000,

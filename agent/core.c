@@ -738,6 +738,7 @@ void core_free(struct core *c)
     free(c->waiters);
     buf_done(&c->copy_bytes);
     free(c->views);
+    free(c->tally);
     free(c);
 }
 
