@@ -173,10 +173,9 @@ static void keep_past(struct blob *b, const struct state *s)
     b->past[b->n_past++] = *s;
 }
 
-static bool matches(const struct blob *b, const struct db_witness_call *c)
+static bool matches(const struct state *s, const struct db_witness_call *c)
 {
     char etag[DB_ETAG_MAX];
-    const struct state *s = find(b, &c->witness);
     snprintf(etag, sizeof(etag), "\"%lu\"", s == NULL ? 0ul : (unsigned long)s->etag);
     return s != NULL && str_eq(c->etag, etag);
 }
@@ -187,7 +186,7 @@ static void land(struct blob *b, struct request *r)
     struct state *s = find(b, &r->call.witness);
     if (s == NULL) {
         result = DB_WITNESS_MISSING;
-    } else if (r->call.verb == DB_WITNESS_PUT && !matches(b, &r->call)) {
+    } else if (r->call.verb == DB_WITNESS_PUT && !matches(s, &r->call)) {
         result = DB_WITNESS_LOST;
     } else if (r->call.verb == DB_WITNESS_PUT) {
         if (!b->is_rolled_back)
@@ -254,7 +253,10 @@ bool blob_under_way(const struct blob *b, size_t i, struct db_tag *ret)
 {
     for (size_t k = 0; k < b->n; k++) {
         const struct request *r = &b->requests[k];
-        bool may_land = r->call.verb == DB_WITNESS_PUT && r->land_ms != INT64_MAX && matches(b, &r->call);
+        const struct state *s = find(b, &r->call.witness);
+        if (b->is_rolled_back && s == &b->objects[b->n_objects - 1])
+            s = &b->newest;
+        bool may_land = r->call.verb == DB_WITNESS_PUT && r->land_ms != INT64_MAX && matches(s, &r->call);
         if (may_land && i-- == 0) {
             *ret = r->call.tag;
             return true;
