@@ -150,6 +150,41 @@ static void test_many_vms(void **state)
     json_free(all);
 }
 
+static uint32_t away_from(struct world *w, size_t node)
+{
+    struct node_views *v = xcalloc(1, sizeof *v);
+    node_views_build(v, w->o->core, false);
+    assert_true(node < v->v.n);
+    uint32_t away = v->v.nodes[node].vms_away;
+    node_views_done(v);
+    free(v);
+    return away;
+}
+
+/* It is kept from look to look, and follows the rows and the clock all the same. */
+static void test_tally_follows(void **state)
+{
+    struct world *w = *state;
+    struct vm v = {.name = "a", .state = VM_RUNNING, .machine = "pc-q35-7.2", .policy = VM_POLICY_FAIL};
+    struct node n = {0};
+    AUTO(buf_done) struct buf row = {0}, vm = {0};
+    put_node(w, "n2", NODE_ACTIVE);
+    STR_COPY(v.node, "n1");
+    STR_COPY(v.home, "n2");
+    assert_int_equal(away_from(w, 1), 0);
+    vm_encode(&v, &vm);
+    tables_put(tables_of(w), TABLE_VM, v.name, buf_slice(&vm));
+    assert_int_equal(away_from(w, 1), 1);
+    assert_int_equal(node_get(tables_of(w), "n2", &n), 0);
+    n.quarantined_ms = w->o->wall + 10 * ONE_TICK_MS;
+    node_encode(&n, &row);
+    tables_put(tables_of(w), TABLE_NODE, "n2", buf_slice(&row));
+    node_done(&n);
+    assert_int_equal(away_from(w, 1), 0);
+    w->o->core->wall_ms += 20 * ONE_TICK_MS; /* and no row changes */
+    assert_int_equal(away_from(w, 1), 1);
+}
+
 static void test_healthy(void **state)
 {
     struct world *w = *state;
@@ -330,6 +365,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(test_paths),
         TEST(test_many_vms),
+        TEST(test_tally_follows),
         TEST(test_healthy),
         TEST(test_worst_first),
         TEST(test_nodes),
