@@ -133,3 +133,14 @@ int hash_parse(const char *hex, struct hash *ret)
     *ret = h;
     return 0;
 }
+
+size_t base64_decode(const char *s, size_t len, uint8_t *dst, size_t size)
+{
+    if (len == 0 || len % 4 != 0 || len / 4 * 3 > size)
+        return 0;
+    int n = EVP_DecodeBlock(dst, (const uint8_t *)s, (int)len);
+    if (n <= 0)
+        return 0;
+    size_t padding = (size_t)(s[len - 1] == '=') + (size_t)(s[len - 2] == '=');
+    return (size_t)n - padding;
+}

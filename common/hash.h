@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* SHA-256, the one place of the base layer that uses libcrypto. */
+/* SHA-256 and base64, the one place of the base layer that uses libcrypto. */
 #pragma once
 
 #include "common/buf.h"
@@ -29,3 +29,7 @@ struct hash_str {
 };
 struct hash_str hash_str(const struct hash *h); /* hex */
 int hash_parse(const char *hex, struct hash *ret);
+
+/* Base64 in whole groups of four, without line breaks: how keys are shown. How many bytes; 0: it is none, or there is
+ * no room. */
+size_t base64_decode(const char *s, size_t len, uint8_t *dst, size_t size);

@@ -11,6 +11,7 @@ static json_t *jansson_real(double v)
 
 #undef json_is_object /* macros of jansson that are functions of ours */
 #undef json_is_array
+#undef json_is_null
 
 #include "common/json.h"
 #include "common/text.h"
@@ -190,6 +191,11 @@ bool json_is_int(const struct json *j)
 bool json_is_bool(const struct json *j)
 {
     return has_type(j, JSON_TRUE) || has_type(j, JSON_FALSE);
+}
+
+bool json_is_null(const struct json *j)
+{
+    return has_type(j, JSON_NULL);
 }
 
 const struct json *json_get(const struct json *obj, const char *key)

@@ -49,6 +49,7 @@ bool json_is_array(const struct json *j);
 bool json_is_str(const struct json *j);
 bool json_is_int(const struct json *j);
 bool json_is_bool(const struct json *j);
+bool json_is_null(const struct json *j); /* there, and null */
 const struct json *json_get(const struct json *obj, const char *key);
 /* Dotted path of object members: json_path(j, "data.quorum.quorate"). */
 const struct json *json_path(const struct json *j, const char *path);

@@ -25,3 +25,5 @@ libringmaster_io_a_SOURCES += vm/io/domxml.c
 libringmaster_io_a_SOURCES += vm/io/domxml.h
 libringmaster_io_a_SOURCES += vm/io/libvirt.c
 libringmaster_io_a_SOURCES += vm/io/libvirt.h
+libringmaster_io_a_SOURCES += vm/io/virt.c vm/io/virt.h
+libringmaster_io_a_SOURCES += vm/io/xml.c vm/io/xml.h

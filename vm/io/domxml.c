@@ -6,106 +6,14 @@
 
 #include <errno.h>
 #include <inttypes.h>
-#include <libxml/parser.h>
-#include <libxml/tree.h>
 #include <limits.h>
 #include <linux/magic.h>
 #include <stdio.h>
 #include <sys/vfs.h>
 
+#include "vm/io/xml.h"
+
 enum { CAPABILITIES_SIZE_MAX = 8 << 20, MACHINES_SHOWN = 6 };
-
-/* ---- libxml2 */
-
-static void free_doc(xmlDoc **doc)
-{
-    xmlFreeDoc(*doc);
-}
-
-static void free_buffer(xmlBuffer **b)
-{
-    if (*b)
-        xmlBufferFree(*b);
-}
-
-static void free_text(xmlChar **s)
-{
-    xmlFree(*s);
-}
-
-/* The encoding is forced: a declared one could hide a DOCTYPE from the look for it. Without XML_PARSE_HUGE libxml2
- * bounds the depth (256) and the length of names and texts. NULL: does not parse; *e says why. */
-static xmlDoc *read_doc(const char *xml, size_t len, const char *what, struct error *e)
-{
-    xmlInitParser();
-    xmlParserCtxt *ctxt = xmlNewParserCtxt();
-    if (!ctxt)
-        abort();
-    const int options = XML_PARSE_NONET | XML_PARSE_NOERROR | XML_PARSE_NOWARNING;
-    xmlDoc *doc = xmlCtxtReadMemory(ctxt, xml, (int)len, NULL, "UTF-8", options);
-    const xmlError *fault = xmlCtxtGetLastError(ctxt);
-    if (!doc)
-        error_set(e, ERR_USAGE, "%s: line %d: %.*s", what, fault ? fault->line : 0,
-                  fault && fault->message ? (int)strcspn(fault->message, "\n") : 13,
-                  fault && fault->message ? fault->message : "does not parse");
-    xmlFreeParserCtxt(ctxt);
-    return doc;
-}
-
-static bool is_element(const xmlNode *n, const char *name)
-{
-    return n->type == XML_ELEMENT_NODE && !n->ns && str_eq((const char *)n->name, name);
-}
-
-/* The next element of that name from n on, in document order among siblings; NULL: none. */
-static xmlNode *element_from(xmlNode *n, const char *name)
-{
-    while (n && !is_element(n, name))
-        n = n->next;
-    return n;
-}
-
-static xmlNode *child(const xmlNode *parent, const char *name)
-{
-    return parent ? element_from(parent->children, name) : NULL;
-}
-
-#define FOREACH_CHILD(n, parent, name) for (xmlNode *n = child((parent), (name)); n; n = element_from(n->next, (name)))
-
-static xmlChar *attribute(const xmlNode *n, const char *name)
-{
-    return n ? xmlGetNoNsProp(n, (const xmlChar *)name) : NULL;
-}
-
-static bool attribute_is(const xmlNode *n, const char *name, const char *value)
-{
-    AUTO(free_text) xmlChar *s = attribute(n, name);
-    return s && str_eq((const char *)s, value);
-}
-
-/* The element's text without white space around it; false: too long, or there is no such element. */
-static bool text_of(const xmlNode *n, char *dst, size_t size)
-{
-    AUTO(free_text) xmlChar *s = n ? xmlNodeGetContent(n) : NULL;
-    if (!s)
-        return false;
-    static const char space[] = " \t\r\n";
-    const char *from = (const char *)s + strspn((const char *)s, space);
-    size_t len = strlen(from);
-    while (len > 0 && strchr(space, from[len - 1]))
-        len--;
-    if (len >= size)
-        return false;
-    memcpy(dst, from, len);
-    dst[len] = '\0';
-    return true;
-}
-
-static bool copy_attribute(const xmlNode *n, const char *name, char *dst, size_t size)
-{
-    AUTO(free_text) xmlChar *s = attribute(n, name);
-    return s && str_copy(dst, size, (const char *)s);
-}
 
 /* ---- machine types */
 
@@ -118,9 +26,9 @@ void machine_types_done(struct machine_types *m)
 static void add_machine(struct machine_types *m, const xmlNode *n)
 {
     struct machine_type type;
-    if (!text_of(n, type.name, sizeof(type.name)) || !type.name[0])
+    if (!xml_text(n, type.name, sizeof(type.name)) || !type.name[0])
         return;
-    if (!copy_attribute(n, "canonical", type.canonical, sizeof(type.canonical)))
+    if (!xml_copy_attribute(n, "canonical", type.canonical, sizeof(type.canonical)))
         STR_COPY(type.canonical, type.name);
     for (size_t i = 0; i < m->n; i++) {
         if (str_eq(m->types[i].name, type.name))
@@ -134,15 +42,15 @@ static void add_machine(struct machine_types *m, const xmlNode *n)
 static void add_guest(struct machine_types *m, const xmlNode *guest)
 {
     char os_type[16];
-    const xmlNode *arch = child(guest, "arch");
-    if (!text_of(child(guest, "os_type"), os_type, sizeof(os_type)) || !str_eq(os_type, "hvm") ||
-        !attribute_is(arch, "name", m->arch))
+    const xmlNode *arch = xml_child(guest, "arch");
+    if (!xml_text(xml_child(guest, "os_type"), os_type, sizeof(os_type)) || !str_eq(os_type, "hvm") ||
+        !xml_attribute_is(arch, "name", m->arch))
         return;
-    FOREACH_CHILD(machine, arch, "machine")
+    XML_FOREACH(machine, arch, "machine")
     add_machine(m, machine);
-    FOREACH_CHILD(domain, arch, "domain")
+    XML_FOREACH(domain, arch, "domain")
     {
-        FOREACH_CHILD(machine, domain, "machine")
+        XML_FOREACH(machine, domain, "machine")
         add_machine(m, machine);
     }
 }
@@ -152,14 +60,14 @@ int machine_types_parse(const char *capabilities, struct machine_types *ret, str
     size_t len = strnlen(capabilities, CAPABILITIES_SIZE_MAX + 1);
     if (len > CAPABILITIES_SIZE_MAX)
         return error_set(e, ERR_MALFORMED, "libvirt's capabilities are larger than %d bytes", CAPABILITIES_SIZE_MAX);
-    AUTO(free_doc) xmlDoc *doc = read_doc(capabilities, len, "libvirt's capabilities", e);
+    AUTO(xml_free_doc) xmlDoc *doc = xml_read(capabilities, len, "libvirt's capabilities", e);
     const xmlNode *root = doc ? xmlDocGetRootElement(doc) : NULL;
-    if (!root || !is_element(root, "capabilities"))
+    if (!root || !xml_is(root, "capabilities"))
         return error_set(e, ERR_MALFORMED, "libvirt's capabilities do not parse");
     struct machine_types m = {0};
-    if (!text_of(child(child(child(root, "host"), "cpu"), "arch"), m.arch, sizeof(m.arch)))
+    if (!xml_text(xml_child(xml_child(xml_child(root, "host"), "cpu"), "arch"), m.arch, sizeof(m.arch)))
         return error_set(e, ERR_MALFORMED, "libvirt's capabilities name no host architecture");
-    FOREACH_CHILD(guest, root, "guest")
+    XML_FOREACH(guest, root, "guest")
     add_guest(&m, guest);
     if (m.n == 0)
         return error_set(e, ERR_CONDITION, "libvirt finds no QEMU for %s on this host", m.arch);
@@ -265,9 +173,9 @@ static bool parse_memory(const xmlNode *n, uint64_t *ret_kib)
 {
     char text[32], unit[16] = "KiB";
     uint64_t number, bytes;
-    if (!text_of(n, text, sizeof(text)) || !parse_number(text, INT64_MAX, &number))
+    if (!xml_text(n, text, sizeof(text)) || !parse_number(text, INT64_MAX, &number))
         return false;
-    copy_attribute(n, "unit", unit, sizeof(unit));
+    xml_copy_attribute(n, "unit", unit, sizeof(unit));
     if (__builtin_mul_overflow(number, unit_bytes(unit), &bytes) || bytes < 1024)
         return false;
     *ret_kib = bytes / 1024 + (bytes % 1024 != 0);
@@ -282,7 +190,7 @@ static bool is_vm_name(const char *s)
 
 static int take_name(const xmlNode *root, struct vm_facts *f, struct error *e)
 {
-    if (!text_of(child(root, "name"), f->name, sizeof(f->name)) || !is_vm_name(f->name))
+    if (!xml_text(xml_child(root, "name"), f->name, sizeof(f->name)) || !is_vm_name(f->name))
         return error_set(e, ERR_USAGE,
                          "domain XML: <name> must have 1 to %d letters, digits, '.', '_' or '-', not first '.' or '-'",
                          VM_NAME_MAX - 1);
@@ -291,16 +199,16 @@ static int take_name(const xmlNode *root, struct vm_facts *f, struct error *e)
 
 static int take_uuid(xmlNode *root, const struct uuid *random_uuid, struct vm_facts *f, struct error *e)
 {
-    xmlNode *n = child(root, "uuid");
+    xmlNode *n = xml_child(root, "uuid");
     char text[UUID_STR_SIZE];
     if (n) {
-        if (!text_of(n, text, sizeof(text)) || uuid_parse(text, &f->uuid) || uuid_is_nil(&f->uuid))
+        if (!xml_text(n, text, sizeof(text)) || uuid_parse(text, &f->uuid) || uuid_is_nil(&f->uuid))
             return error_set(e, ERR_USAGE, "VM %s: <uuid> is not a UUID with dashes", f->name);
         return 0;
     }
     f->uuid = *random_uuid;
     n = xmlNewDocNode(root->doc, NULL, (const xmlChar *)"uuid", (const xmlChar *)uuid_str(&f->uuid).s);
-    if (!n || !xmlAddNextSibling(child(root, "name"), n))
+    if (!n || !xmlAddNextSibling(xml_child(root, "name"), n))
         abort();
     return 0;
 }
@@ -308,15 +216,15 @@ static int take_uuid(xmlNode *root, const struct uuid *random_uuid, struct vm_fa
 static int take_machine(xmlNode *root, const char *wanted, const struct machine_types *machines, struct vm_facts *f,
                         struct error *e)
 {
-    xmlNode *type = child(child(root, "os"), "type");
+    xmlNode *type = xml_child(xml_child(root, "os"), "type");
     char text[VM_MACHINE_MAX], machine[VM_MACHINE_MAX] = "pc"; /* libvirt's own default */
-    if (!text_of(type, text, sizeof(text)) || !str_eq(text, "hvm"))
+    if (!xml_text(type, text, sizeof(text)) || !str_eq(text, "hvm"))
         return error_set(e, ERR_USAGE, "VM %s: <os><type> must be hvm", f->name);
-    AUTO(free_text) xmlChar *arch = attribute(type, "arch");
+    AUTO(xml_free_text) xmlChar *arch = xml_attribute(type, "arch");
     if (arch && !str_eq((const char *)arch, machines->arch))
         return error_set(e, ERR_USAGE, "VM %s is for %.32s, this host is %s", f->name, (const char *)arch,
                          machines->arch);
-    AUTO(free_text) xmlChar *own = attribute(type, "machine");
+    AUTO(xml_free_text) xmlChar *own = xml_attribute(type, "machine");
     const char *given = wanted[0] ? wanted : (const char *)own;
     if (given && !STR_COPY(machine, given))
         return error_set(e, ERR_USAGE, "VM %s: the machine type is longer than %d", f->name, VM_MACHINE_MAX - 1);
@@ -333,10 +241,10 @@ static int take_size(const xmlNode *root, struct vm_facts *f, struct error *e)
 {
     char text[16];
     uint64_t n = 1;
-    if (!parse_memory(child(root, "memory"), &f->memory_kib))
+    if (!parse_memory(xml_child(root, "memory"), &f->memory_kib))
         return error_set(e, ERR_USAGE, "VM %s: <memory> is not an amount of memory", f->name);
-    const xmlNode *vcpu = child(root, "vcpu");
-    if (vcpu && (!text_of(vcpu, text, sizeof(text)) || !parse_number(text, 4096, &n) || n == 0))
+    const xmlNode *vcpu = xml_child(root, "vcpu");
+    if (vcpu && (!xml_text(vcpu, text, sizeof(text)) || !parse_number(text, 4096, &n) || n == 0))
         return error_set(e, ERR_USAGE, "VM %s: <vcpu> is not a number of CPUs", f->name);
     f->vcpus = (uint32_t)n;
     return 0;
@@ -348,7 +256,7 @@ static bool is_local_block(const xmlNode *disk)
 {
     static const char *const prefixes[] = {"/dev/sd",   "/dev/vd",  "/dev/hd", "/dev/nvme",
                                            "/dev/loop", "/dev/ram", "/dev/sr"};
-    AUTO(free_text) xmlChar *dev = attribute(child(disk, "source"), "dev");
+    AUTO(xml_free_text) xmlChar *dev = xml_attribute(xml_child(disk, "source"), "dev");
     for (size_t i = 0; dev && i < sizeof(prefixes) / sizeof(prefixes[0]); i++) {
         if (strncmp((const char *)dev, prefixes[i], strlen(prefixes[i])) == 0)
             return true;
@@ -362,7 +270,7 @@ static bool is_local_file(const xmlNode *disk)
 {
     static const unsigned local[] = {EXT4_SUPER_MAGIC, XFS_SUPER_MAGIC, BTRFS_SUPER_MAGIC, F2FS_SUPER_MAGIC,
                                      OVERLAYFS_SUPER_MAGIC};
-    AUTO(free_text) xmlChar *file = attribute(child(disk, "source"), "file");
+    AUTO(xml_free_text) xmlChar *file = xml_attribute(xml_child(disk, "source"), "file");
     char path[PATH_MAX];
     struct statfs fs;
     if (!file || file[0] != '/' || snprintf(path, sizeof(path), "%s", (const char *)file) >= (int)sizeof(path))
@@ -383,34 +291,34 @@ static bool is_local_file(const xmlNode *disk)
 static bool has_data_store(const xmlNode *n)
 {
     for (; n; n = n->next)
-        if (is_element(n, "dataStore") || (n->type == XML_ELEMENT_NODE && has_data_store(n->children)))
+        if (xml_is(n, "dataStore") || (n->type == XML_ELEMENT_NODE && has_data_store(n->children)))
             return true;
     return false;
 }
 
 static void take_devices(const xmlNode *root, struct vm_facts *f)
 {
-    const xmlNode *devices = child(root, "devices");
-    FOREACH_CHILD(disk, devices, "disk")
+    const xmlNode *devices = xml_child(root, "devices");
+    XML_FOREACH(disk, devices, "disk")
     {
         f->disks++;
-        if (attribute_is(disk, "type", "block"))
+        if (xml_attribute_is(disk, "type", "block"))
             f->has_local_disk |= is_local_block(disk);
-        else if (attribute_is(disk, "type", "file") && !attribute_is(disk, "device", "cdrom"))
+        else if (xml_attribute_is(disk, "type", "file") && !xml_attribute_is(disk, "device", "cdrom"))
             f->has_local_disk |= is_local_file(disk);
-        f->has_local_disk |= attribute_is(disk, "type", "volume") || attribute_is(disk, "type", "dir");
-        f->has_host_device |= attribute_is(disk, "type", "nvme");
+        f->has_local_disk |= xml_attribute_is(disk, "type", "volume") || xml_attribute_is(disk, "type", "dir");
+        f->has_host_device |= xml_attribute_is(disk, "type", "nvme");
         f->has_data_store |= has_data_store(disk->children);
     }
-    f->has_local_disk |= child(devices, "filesystem") != NULL; /* a folder of the host */
-    f->has_host_device |= child(devices, "hostdev") != NULL;
-    FOREACH_CHILD(interface, devices, "interface")
-    f->has_host_device |= attribute_is(interface, "type", "hostdev");
+    f->has_local_disk |= xml_child(devices, "filesystem") != NULL; /* a folder of the host */
+    f->has_host_device |= xml_child(devices, "hostdev") != NULL;
+    XML_FOREACH(interface, devices, "interface")
+    f->has_host_device |= xml_attribute_is(interface, "type", "hostdev");
 }
 
 static int take_xml(xmlNode *root, struct vm_facts *f, struct error *e)
 {
-    AUTO(free_buffer) xmlBuffer *out = xmlBufferCreate();
+    AUTO(xml_free_buffer) xmlBuffer *out = xmlBufferCreate();
     if (!out || xmlNodeDump(out, root->doc, root, 0, 0) < 0)
         abort();
     const char *text = (const char *)xmlBufferContent(out);
@@ -423,7 +331,7 @@ static int take_xml(xmlNode *root, struct vm_facts *f, struct error *e)
 static int take_facts(xmlNode *root, const char *machine, const struct machine_types *machines,
                       const struct uuid *random_uuid, struct vm_facts *f, struct error *e)
 {
-    if (!attribute_is(root, "type", "kvm") && !attribute_is(root, "type", "qemu"))
+    if (!xml_attribute_is(root, "type", "kvm") && !xml_attribute_is(root, "type", "qemu"))
         return error_set(e, ERR_USAGE, "domain XML: the domain's type must be kvm or qemu");
     int err = take_name(root, f, e);
     err = err ? err : take_uuid(root, random_uuid, f, e);
@@ -443,11 +351,11 @@ int domxml_parse(const char *xml, const char *machine, const struct machine_type
         return error_set(e, ERR_USAGE, "domain XML: larger than %d KiB", VM_XML_MAX / 1024);
     if (strstr(xml, "<!DOCTYPE") || strstr(xml, "<!ENTITY"))
         return error_set(e, ERR_USAGE, "domain XML: a document type or an entity is not accepted");
-    AUTO(free_doc) xmlDoc *doc = read_doc(xml, len, "domain XML", e);
+    AUTO(xml_free_doc) xmlDoc *doc = xml_read(xml, len, "domain XML", e);
     if (!doc)
         return ERR_USAGE;
     xmlNode *root = xmlDocGetRootElement(doc);
-    if (doc->intSubset || doc->extSubset || !root || !is_element(root, "domain"))
+    if (doc->intSubset || doc->extSubset || !root || !xml_is(root, "domain"))
         return error_set(e, ERR_USAGE, "domain XML: the document is not a <domain>");
     struct vm_facts f = {0};
     int err = take_facts(root, machine, machines, random_uuid, &f, e);

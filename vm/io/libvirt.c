@@ -11,8 +11,6 @@
 #include "vm/io/libvirt.h"
 
 #include <inttypes.h>
-#include <libvirt/libvirt.h>
-#include <libvirt/virterror.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <sys/random.h>
@@ -20,6 +18,7 @@
 #include <unistd.h>
 
 #include "vm/io/domxml.h"
+#include "vm/io/virt.h"
 
 enum {
     LOOP_MS = 250, /* how often the host's thread looks whether it is to stop or to reconnect */
@@ -65,65 +64,6 @@ static void sleep_ms(int64_t ms)
 {
     const struct timespec ts = timespec_of(ms);
     nanosleep(&ts, NULL);
-}
-
-/* ---- errors */
-
-static int code_of(const virError *v)
-{
-    switch (v->code) {
-    case VIR_ERR_NO_DOMAIN: return ERR_NOT_FOUND;
-    case VIR_ERR_OPERATION_TIMEOUT: return ERR_TIMEOUT;
-    case VIR_ERR_RPC:
-    case VIR_ERR_NO_CONNECT:
-    case VIR_ERR_INVALID_CONN: return ERR_IO;
-    default: break;
-    }
-    /* The connection to libvirtd broke under the call, or could not be made. What QEMU or the target say comes under
-     * another domain. */
-    return v->domain == VIR_FROM_RPC || v->domain == VIR_FROM_REMOTE ? ERR_IO : ERR_FAILED;
-}
-
-/* The calling thread's last libvirt error, after what was being done to what. */
-static int fail(struct error *e, const char *doing, const char *object)
-{
-    const virError *v = virGetLastError();
-    if (!v || v->code == VIR_ERR_OK)
-        return error_set(e, ERR_FAILED, "%s %s: libvirt gave no reason", doing, object);
-    if (!e)
-        return code_of(v);
-    error_set(e, code_of(v), "%s %s: %s", doing, object, v->message ? v->message : "libvirt gave no reason");
-    for (char *p = e->text; *p; p++) {
-        if (*p == '\n') /* between what source, target and QEMU say */
-            *p = ' ';
-    }
-    return e->code;
-}
-
-static bool last_error_is(int code)
-{
-    return virGetLastErrorCode() == code;
-}
-
-/* libvirt prints errors to stderr unless told otherwise; they are returned. */
-static void on_error(void *ctx, virErrorPtr error)
-{
-    (void)ctx;
-    (void)error;
-}
-
-/* ---- cleanup */
-
-static void unref_conn(virConnectPtr *c)
-{
-    if (*c)
-        virConnectClose(*c);
-}
-
-static void unref_domain(virDomainPtr *d)
-{
-    if (*d)
-        virDomainFree(*d);
 }
 
 /* ---- the host's thread */
@@ -225,8 +165,8 @@ static void host_free(struct vm_host *h)
 int vm_host_start(void (*changed)(void *ctx), void *ctx, struct vm_host **ret, struct error *e)
 {
     if (virInitialize() < 0 || virEventRegisterDefaultImpl() < 0)
-        return fail(e, "starting", "libvirt's event loop");
-    virSetErrorFunc(NULL, on_error);
+        return virt_fail(e, "starting", "libvirt's event loop");
+    virt_quiet();
     struct vm_host *h = xcalloc(1, sizeof(*h));
     h->changed = changed;
     h->ctx = ctx;
@@ -315,9 +255,11 @@ static int look_at_job(virDomainPtr dom, struct vm_domain *d, bool *ret_incoming
     virTypedParameterPtr params = NULL;
     if (virDomainGetJobStats(dom, &type, &params, &n, 0) < 0) {
         /* "Only on the source host": INVALID in libvirt 9.0 (and it just went off), UNSUPPORTED in 11.3. */
-        *ret_incoming = last_error_is(VIR_ERR_OPERATION_INVALID) || last_error_is(VIR_ERR_OPERATION_UNSUPPORTED);
-        return *ret_incoming || last_error_is(VIR_ERR_NO_SUPPORT) ? 0
-                                                                  : fail(e, "looking at the migration of VM", d->name);
+        *ret_incoming =
+            virt_last_error_is(VIR_ERR_OPERATION_INVALID) || virt_last_error_is(VIR_ERR_OPERATION_UNSUPPORTED);
+        return *ret_incoming || virt_last_error_is(VIR_ERR_NO_SUPPORT)
+                   ? 0
+                   : virt_fail(e, "looking at the migration of VM", d->name);
     }
     if (type != VIR_DOMAIN_JOB_NONE)
         virTypedParamsGetInt(params, n, VIR_DOMAIN_JOB_OPERATION, &operation);
@@ -340,7 +282,7 @@ static bool is_gone(virDomainPtr dom, const struct uuid *uuid)
     virDomainPtr again = virDomainLookupByUUID(virDomainGetConnect(dom), uuid->b);
     if (again)
         virDomainFree(again);
-    return !again && last_error_is(VIR_ERR_NO_DOMAIN);
+    return !again && virt_last_error_is(VIR_ERR_NO_DOMAIN);
 }
 
 static int look_at_saves(virDomainPtr dom, struct vm_domain *d, struct error *e)
@@ -348,7 +290,7 @@ static int look_at_saves(virDomainPtr dom, struct vm_domain *d, struct error *e)
     int saved = virDomainHasManagedSaveImage(dom, 0);
     int snapshots = virDomainSnapshotNum(dom, VIR_DOMAIN_SNAPSHOT_LIST_ACTIVE);
     if (saved < 0 || snapshots < 0)
-        return fail(e, "looking for saved memory of VM", d->name);
+        return virt_fail(e, "looking for saved memory of VM", d->name);
     d->managed_save = saved;
     d->memory_snapshot = snapshots > 0;
     return 0;
@@ -365,7 +307,7 @@ static int look_at_domain(virDomainPtr dom, struct vm_domain *ret, struct error 
         return ERR_NOT_FOUND; /* a name longer than any of the cluster's */
     int active = virDomainIsActive(dom);
     if (active < 0 || virDomainGetState(dom, &state, &reason, 0) < 0)
-        err = fail(e, "looking at VM", d.name);
+        err = virt_fail(e, "looking at VM", d.name);
     else if (active)
         err = look_at_job(dom, &d, &incoming, e);
     if (!err)
@@ -384,7 +326,7 @@ static void call_list(virConnectPtr conn, struct vm_outcome *ret)
     virDomainPtr *doms = NULL;
     int n = virConnectListAllDomains(conn, &doms, 0);
     if (n < 0) {
-        fail(&ret->error, "listing", "domains");
+        virt_fail(&ret->error, "listing", "domains");
         return;
     }
     ret->domains = xcalloc((size_t)n, sizeof(ret->domains[0]));
@@ -408,7 +350,7 @@ static int read_machines(virConnectPtr conn, struct machine_types *ret, struct e
 {
     AUTO(freep) char *capabilities = virConnectGetCapabilities(conn);
     if (!capabilities)
-        return fail(e, "reading", "libvirt's capabilities");
+        return virt_fail(e, "reading", "libvirt's capabilities");
     return machine_types_parse(capabilities, ret, e);
 }
 
@@ -428,7 +370,7 @@ static int check_by_libvirt(virConnectPtr conn, const struct vm_facts *f, struct
     AUTO(freep) char *argv = virConnectDomainXMLToNative(conn, "qemu-argv", f->xml, 0);
     if (argv)
         return 0;
-    int err = fail(e, "checking the XML of VM", f->name);
+    int err = virt_fail(e, "checking the XML of VM", f->name);
     return err == ERR_FAILED ? error_set(e, ERR_USAGE, "VM %s: %s", f->name, virGetLastErrorMessage()) : err;
 }
 
@@ -452,8 +394,8 @@ static void call_parse(virConnectPtr conn, const struct vm_call *c, struct vm_ou
 static virDomainPtr find(virConnectPtr conn, const char *name, struct error *e)
 {
     virDomainPtr dom = virDomainLookupByName(conn, name);
-    if (!dom && !last_error_is(VIR_ERR_NO_DOMAIN))
-        fail(e, "looking for VM", name);
+    if (!dom && !virt_last_error_is(VIR_ERR_NO_DOMAIN))
+        virt_fail(e, "looking for VM", name);
     return dom;
 }
 
@@ -496,7 +438,7 @@ static void restore(virConnectPtr conn, virDomainPtr dom, const struct vm_call *
         return;
     }
     if (virDomainRestoreFlags(conn, c->path, NULL, VIR_DOMAIN_SAVE_RUNNING) < 0) {
-        fail(&ret->error, "restoring VM", c->name);
+        virt_fail(&ret->error, "restoring VM", c->name);
         forgive(dom, 1, &ret->error);
     }
     if (!ret->error.code)
@@ -505,13 +447,13 @@ static void restore(virConnectPtr conn, virDomainPtr dom, const struct vm_call *
 
 static void call_start(virConnectPtr conn, const struct vm_call *c, struct vm_outcome *ret)
 {
-    AUTO(unref_domain) virDomainPtr dom = find(conn, c->name, &ret->error);
+    AUTO(virt_unref_domain) virDomainPtr dom = find(conn, c->name, &ret->error);
     if (ret->error.code || (dom && virDomainIsActive(dom) == 1))
         return;
-    unref_domain(&dom);
+    virt_unref_domain(&dom);
     dom = virDomainDefineXMLFlags(conn, c->xml, 0);
     if (!dom) {
-        fail(&ret->error, "defining VM", c->name);
+        virt_fail(&ret->error, "defining VM", c->name);
         return;
     }
     if (is_too_late(c, ret))
@@ -519,7 +461,7 @@ static void call_start(virConnectPtr conn, const struct vm_call *c, struct vm_ou
     if (c->path[0]) {
         restore(conn, dom, c, ret);
     } else if (virDomainCreate(dom) < 0) {
-        fail(&ret->error, "starting VM", c->name);
+        virt_fail(&ret->error, "starting VM", c->name);
         forgive(dom, 1, &ret->error);
     }
 }
@@ -533,17 +475,17 @@ static int64_t deadline_of(const struct vm_call *c, int64_t default_ms)
  * be restarted meanwhile. */
 static bool press_power_button(struct vm_host *h, const char *name, bool press, struct error *e)
 {
-    AUTO(unref_conn) virConnectPtr conn = borrow_conn(h, e);
-    AUTO(unref_domain) virDomainPtr dom = conn ? find(conn, name, e) : NULL;
+    AUTO(virt_unref_conn) virConnectPtr conn = borrow_conn(h, e);
+    AUTO(virt_unref_domain) virDomainPtr dom = conn ? find(conn, name, e) : NULL;
     if (e->code)
         return false;
     int active = dom ? virDomainIsActive(dom) : 0;
     if (active == 1 && press && virDomainShutdownFlags(dom, VIR_DOMAIN_SHUTDOWN_ACPI_POWER_BTN) < 0) {
-        fail(e, "shutting down VM", name);
+        virt_fail(e, "shutting down VM", name);
         active = virDomainIsActive(dom); /* it may have gone off at that moment */
     }
     if (active < 0)
-        fail(e, "looking at VM", name);
+        virt_fail(e, "looking at VM", name);
     return active == 0;
 }
 
@@ -573,9 +515,9 @@ static void call_shutdown(struct vm_host *h, const struct vm_call *c, struct vm_
 
 static void call_destroy(virConnectPtr conn, const struct vm_call *c, struct vm_outcome *ret)
 {
-    AUTO(unref_domain) virDomainPtr dom = find(conn, c->name, &ret->error);
-    if (dom && virDomainDestroy(dom) < 0 && !last_error_is(VIR_ERR_NO_DOMAIN)) {
-        fail(&ret->error, "powering off VM", c->name);
+    AUTO(virt_unref_domain) virDomainPtr dom = find(conn, c->name, &ret->error);
+    if (dom && virDomainDestroy(dom) < 0 && !virt_last_error_is(VIR_ERR_NO_DOMAIN)) {
+        virt_fail(&ret->error, "powering off VM", c->name);
         forgive(dom, 0, &ret->error);
     }
 }
@@ -585,13 +527,13 @@ static void call_undefine(virConnectPtr conn, const struct vm_call *c, struct vm
     static const unsigned flags = VIR_DOMAIN_UNDEFINE_MANAGED_SAVE | VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA |
                                   VIR_DOMAIN_UNDEFINE_CHECKPOINTS_METADATA | VIR_DOMAIN_UNDEFINE_KEEP_NVRAM |
                                   VIR_DOMAIN_UNDEFINE_KEEP_TPM;
-    AUTO(unref_domain) virDomainPtr dom = find(conn, c->name, &ret->error);
+    AUTO(virt_unref_domain) virDomainPtr dom = find(conn, c->name, &ret->error);
     if (!dom)
         return;
     if (virDomainIsActive(dom) != 0)
         error_set(&ret->error, ERR_CONDITION, "VM %s is not off: it stays defined", c->name);
-    else if (virDomainUndefineFlags(dom, flags) < 0 && !last_error_is(VIR_ERR_NO_DOMAIN))
-        fail(&ret->error, "undefining VM", c->name);
+    else if (virDomainUndefineFlags(dom, flags) < 0 && !virt_last_error_is(VIR_ERR_NO_DOMAIN))
+        virt_fail(&ret->error, "undefining VM", c->name);
 }
 
 /* ---- SAVE, MIGRATE, CANCEL */
@@ -662,7 +604,7 @@ static int save(virDomainPtr dom, const struct vm_call *c)
 
 static void call_save(virConnectPtr conn, const struct vm_call *c, struct vm_outcome *ret)
 {
-    AUTO(unref_domain) virDomainPtr dom = find(conn, c->name, &ret->error);
+    AUTO(virt_unref_domain) virDomainPtr dom = find(conn, c->name, &ret->error);
     if (ret->error.code)
         return;
     if (!dom || virDomainIsActive(dom) == 0) {
@@ -678,7 +620,7 @@ static void call_save(virConnectPtr conn, const struct vm_call *c, struct vm_out
         return;
     }
     if (save(dom, c) < 0)
-        fail(&ret->error, "saving VM", c->name);
+        virt_fail(&ret->error, "saving VM", c->name);
     migration_end(&m, watcher);
 }
 
@@ -708,7 +650,7 @@ static int migrate(virDomainPtr dom, const struct vm_call *c)
 
 static void call_migrate(virConnectPtr conn, const struct vm_call *c, struct vm_outcome *ret)
 {
-    AUTO(unref_domain) virDomainPtr dom = find(conn, c->name, &ret->error);
+    AUTO(virt_unref_domain) virDomainPtr dom = find(conn, c->name, &ret->error);
     if (!dom && !ret->error.code)
         error_set(&ret->error, ERR_NOT_FOUND, "VM %s is not on this host", c->name);
     if (!dom || is_too_late(c, ret))
@@ -721,7 +663,7 @@ static void call_migrate(virConnectPtr conn, const struct vm_call *c, struct vm_
         return;
     }
     if (migrate(dom, c) < 0)
-        fail(&ret->error, "moving VM", c->name);
+        virt_fail(&ret->error, "moving VM", c->name);
     migration_end(&m, watcher);
     if (ret->error.code && m.aborted)
         error_set(&ret->error, ERR_TIMEOUT, "moving VM %s to %s: not done in time, cancelled", c->name, c->target);
@@ -729,22 +671,22 @@ static void call_migrate(virConnectPtr conn, const struct vm_call *c, struct vm_
 
 static void call_cancel(virConnectPtr conn, const struct vm_call *c, struct vm_outcome *ret)
 {
-    AUTO(unref_domain) virDomainPtr dom = find(conn, c->name, &ret->error);
-    if (dom && virDomainAbortJob(dom) < 0 && !last_error_is(VIR_ERR_OPERATION_INVALID) &&
-        !last_error_is(VIR_ERR_NO_DOMAIN))
-        fail(&ret->error, "cancelling the move of VM", c->name);
+    AUTO(virt_unref_domain) virDomainPtr dom = find(conn, c->name, &ret->error);
+    if (dom && virDomainAbortJob(dom) < 0 && !virt_last_error_is(VIR_ERR_OPERATION_INVALID) &&
+        !virt_last_error_is(VIR_ERR_NO_DOMAIN))
+        virt_fail(&ret->error, "cancelling the move of VM", c->name);
 }
 
 /* There may be no migration any more. */
 static void call_steer(virConnectPtr conn, const struct vm_call *c, struct vm_outcome *ret)
 {
-    AUTO(unref_domain) virDomainPtr dom = find(conn, c->name, &ret->error);
+    AUTO(virt_unref_domain) virDomainPtr dom = find(conn, c->name, &ret->error);
     if (!dom)
         return;
     int err = c->verb == VM_CALL_POSTCOPY ? virDomainMigrateStartPostCopy(dom, 0)
                                           : virDomainMigrateSetMaxDowntime(dom, c->downtime_ms, 0);
-    if (err < 0 && !last_error_is(VIR_ERR_OPERATION_INVALID) && !last_error_is(VIR_ERR_NO_DOMAIN))
-        fail(&ret->error, "steering the move of VM", c->name);
+    if (err < 0 && !virt_last_error_is(VIR_ERR_OPERATION_INVALID) && !virt_last_error_is(VIR_ERR_NO_DOMAIN))
+        virt_fail(&ret->error, "steering the move of VM", c->name);
 }
 
 void vm_host_call(struct vm_host *h, const struct vm_call *c, struct vm_outcome *ret)
@@ -754,7 +696,7 @@ void vm_host_call(struct vm_host *h, const struct vm_call *c, struct vm_outcome 
         call_shutdown(h, c, ret);
         return;
     }
-    AUTO(unref_conn) virConnectPtr conn = borrow_conn(h, &ret->error);
+    AUTO(virt_unref_conn) virConnectPtr conn = borrow_conn(h, &ret->error);
     if (!conn)
         return;
     switch (c->verb) {
@@ -792,7 +734,7 @@ static bool read_memory(virConnectPtr conn, uint64_t *ret_kib)
 
 int libvirt_host_facts(struct host_facts *f, struct error *e)
 {
-    AUTO(unref_conn) virConnectPtr conn = virConnectOpenReadOnly("qemu:///system");
+    AUTO(virt_unref_conn) virConnectPtr conn = virConnectOpenReadOnly("qemu:///system");
     if (!conn) {
         error_set(e, ERR_AGAIN, "libvirtd on this host does not answer: %s", virGetLastErrorMessage());
         error_set_remedy(e, "systemctl status libvirtd");
@@ -805,7 +747,7 @@ int libvirt_host_facts(struct host_facts *f, struct error *e)
     AUTO(machine_types_done) struct machine_types machines = {0};
     if (virConnectGetVersion(conn, &qemu) < 0 || virConnectGetLibVersion(conn, &libvirt) < 0 ||
         virNodeGetInfo(conn, &node) < 0 || !read_memory(conn, &memory_kib))
-        return fail(e, "asking for the versions of", "libvirt and QEMU");
+        return virt_fail(e, "asking for the versions of", "libvirt and QEMU");
     int err = read_machines(conn, &machines, e);
     if (err)
         return err;

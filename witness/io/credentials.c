@@ -4,11 +4,12 @@
 #include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <openssl/evp.h>
 #include <stdio.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
+
+#include "common/hash.h"
 
 void credentials_wipe(struct credentials *c)
 {
@@ -24,23 +25,11 @@ static int bad_line(struct error *e, size_t line, const char *what)
     return ERR_USAGE;
 }
 
-/* Base64 in groups of four, as Azure shows keys; 0: it is none. */
-static size_t decode_key(const char *s, size_t len, uint8_t *dst, size_t size)
-{
-    if (len == 0 || len % 4 != 0 || len / 4 * 3 > size)
-        return 0;
-    int n = EVP_DecodeBlock(dst, (const uint8_t *)s, (int)len);
-    if (n <= 0)
-        return 0;
-    size_t padding = (size_t)(s[len - 1] == '=') + (size_t)(s[len - 2] == '=');
-    return (size_t)n - padding;
-}
-
 /* There is room: take_line saw to it. */
 static int add_key(struct credentials *c, const char *s, size_t line, struct error *e)
 {
     struct account_key *k = &c->keys[c->n_keys];
-    k->len = decode_key(s, strlen(s), k->b, sizeof(k->b));
+    k->len = base64_decode(s, strlen(s), k->b, sizeof(k->b));
     if (k->len < 16)
         return bad_line(e, line, "it is no account key in base64, and has no sig= as a SAS has");
     c->n_keys++;
