@@ -12,9 +12,12 @@ libringmaster_core_a_SOURCES += backup/port.h
 libringmaster_core_a_SOURCES += backup/qcow2.c backup/qcow2.h
 libringmaster_core_a_SOURCES += backup/refpoint.c backup/refpoint.h
 libringmaster_core_a_SOURCES += backup/retention.c backup/retention.h
+libringmaster_core_a_SOURCES += backup/spec.c backup/spec.h
 
 # L3, adapters: backup/io/*.c:
 # libringmaster_io_a_SOURCES += backup/io/x.c backup/io/x.h
+libringmaster_io_a_SOURCES += backup/io/checkpoint.c backup/io/checkpoint.h
+libringmaster_io_a_SOURCES += backup/io/domain.c backup/io/domain.h
 libringmaster_io_a_SOURCES += backup/io/folder.c backup/io/folder.h
 libringmaster_io_a_SOURCES += backup/io/image-read.c backup/io/image-write.c backup/io/image.h
 libringmaster_io_a_SOURCES += backup/io/manifest-file.c backup/io/manifest-file.h
@@ -30,11 +33,16 @@ ringmaster_backup_SOURCES += backup/worker/options.c
 ringmaster_backup_SOURCES += backup/worker/points.c
 ringmaster_backup_SOURCES += backup/worker/replay.c
 ringmaster_backup_SOURCES += backup/worker/repository.c
+ringmaster_backup_SOURCES += backup/worker/run-live.c
+ringmaster_backup_SOURCES += backup/worker/run.c backup/worker/run.h
+ringmaster_backup_SOURCES += backup/worker/settle.c
+ringmaster_backup_SOURCES += backup/worker/status.c backup/worker/status.h
 ringmaster_backup_SOURCES += backup/worker/verb-export.c
 ringmaster_backup_SOURCES += backup/worker/verb-prune.c
 ringmaster_backup_SOURCES += backup/worker/verb-restore.c
 ringmaster_backup_SOURCES += backup/worker/verb-verify.c
-ringmaster_backup_CPPFLAGS = $(AM_CPPFLAGS) $(UUID_CFLAGS)
-ringmaster_backup_LDADD = libringmaster-io.a $(CORE_LIBS) $(NBD_LIBS) $(OPENSSL_LIBS) $(UUID_LIBS) -lpthread
+ringmaster_backup_CPPFLAGS = $(AM_CPPFLAGS) $(UUID_CFLAGS) $(LIBVIRT_CFLAGS)
+ringmaster_backup_LDADD = libringmaster-io.a $(CORE_LIBS) $(NBD_LIBS) $(OPENSSL_LIBS) $(UUID_LIBS) \
+	$(LIBVIRT_LIBS) $(LIBXML_LIBS) -lpthread
 
 EXTRA_DIST += backup/README.md

@@ -333,18 +333,18 @@ int folder_room(const struct folder *f, uint64_t *ret_bytes, struct error *e)
     return 0;
 }
 
-int folder_lock(const struct folder *f, bool alone, int *ret_fd, struct error *e)
+int folder_lock(const struct folder *f, const char *name, bool alone, int *ret_fd, struct error *e)
 {
     /* A reader of a repository that is mounted read-only has no writer to fear. */
-    AUTO(closep) int fd = openat(f->fd, "lock", O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+    AUTO(closep) int fd = openat(f->fd, name, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
     if (fd < 0 && !alone && (errno == EROFS || errno == EACCES))
-        fd = openat(f->fd, "lock", O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+        fd = openat(f->fd, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
     if (fd < 0)
-        return folder_error(f, "lock", "open", errno, e);
+        return folder_error(f, name, "open", errno, e);
     struct flock lock = {.l_type = alone ? F_WRLCK : F_RDLCK, .l_whence = SEEK_SET};
     if (fcntl(fd, F_OFD_SETLK, &lock) < 0) {
         if (errno != EAGAIN && errno != EACCES)
-            return folder_error(f, "lock", "lock", errno, e);
+            return folder_error(f, name, "lock", errno, e);
         error_set(e, ERR_AGAIN, "%s is in use by another backup, restore or prune", f->path);
         error_set_remedy(e, "wait until it has ended, then try again");
         return ERR_AGAIN;

@@ -59,8 +59,8 @@ void folder_list_free(char **names, size_t n);
 /* Bytes that this program may still write there. */
 int folder_room(const struct folder *f, uint64_t *ret_bytes, struct error *e);
 
-/* The lock of the folder, until the descriptor is closed or the process ends. ERR_AGAIN: another has it. */
-int folder_lock(const struct folder *f, bool alone, int *ret_fd, struct error *e);
+/* The lock that the file stands for, until the descriptor is closed or the process ends. ERR_AGAIN: another has it. */
+int folder_lock(const struct folder *f, const char *name, bool alone, int *ret_fd, struct error *e);
 
 bool write_at(int fd, const void *p, size_t n, uint64_t offset); /* all of it, or errno */
 bool read_at(int fd, void *p, size_t n, uint64_t offset);        /* all of it; errno EIO if the file ends before */

@@ -10,7 +10,7 @@
 #include "backup/io/pump.h"
 #include "backup/worker/export.h"
 
-enum { WINDOW = 3, DEPTH = 4 };
+enum { WINDOW = 3, DEPTH = 4, LIMIT_NAP_MS = 100 };
 
 struct segment {
     struct pump_ticket ticket;
@@ -98,32 +98,57 @@ static int need_room(const struct export_disk *x, uint64_t more, struct error *e
     return ERR_CONDITION;
 }
 
+static int check_cancelled(const struct run *run, struct error *e)
+{
+    const struct watch *w = run->x->options->watch;
+    return w && w->is_cancelled(w->ctx) ? error_set(e, ERR_FAILED, "the backup was cancelled") : 0;
+}
+
+/* Told on the output, or to who watches. */
+static void tell_progress(struct run *run, uint64_t position)
+{
+    const struct export_disk *x = run->x;
+    const struct watch *w = x->options->watch;
+    if (w)
+        w->progress(w->ctx, x->done_before + run->put_bytes, x->done_before + run->progress.total_bytes);
+    else
+        progress_at(&run->progress, run->put_bytes, position);
+}
+
 /* All pages, before anything is written: how much there is to do, and whether it fits. Of a rescan it is not known. */
 static int measure(struct run *run, struct error *e)
 {
     AUTO(freep) uint8_t *plan = xmalloc(MANIFEST_PAGE_BLOCKS);
     uint64_t size = nbd_bytes(run->x->nbd), data = 0;
     for (uint32_t page = 0; page < manifest_pages(size); page++) {
-        int err = plan_page(run, page, plan, e);
+        int err = check_cancelled(run, e);
+        if (!err)
+            err = plan_page(run, page, plan, e);
         if (err)
             return err;
         for (uint32_t i = 0; i < manifest_page_blocks(size, page); i++)
             data += plan[i] == PLAN_READ ? MANIFEST_BLOCK : 0;
     }
     run->progress.total_bytes = data;
+    tell_progress(run, 0);
     return need_room(run->x, run->x->choice.engine->compares ? 0 : data, e);
 }
 
 /* Sleeps until so many bytes are allowed. */
-static void obey_limit(const struct run *run)
+static int obey_limit(const struct run *run, struct error *e)
 {
     uint64_t limit = run->x->options->limit_bytes;
+    int err = check_cancelled(run, e);
     if (limit == 0)
-        return;
+        return err;
     int64_t due_ms = run->started_ms + (int64_t)(run->put_bytes / limit * 1000 + run->put_bytes % limit * 1000 / limit);
-    int64_t wait_ms = due_ms - clock_ms();
-    if (wait_ms > 0)
+    for (int64_t wait_ms; !err && (wait_ms = due_ms - clock_ms()) > 0;) {
+        if (wait_ms > LIMIT_NAP_MS)
+            wait_ms = LIMIT_NAP_MS;
         nanosleep(&(struct timespec){wait_ms / 1000, wait_ms % 1000 * 1000000}, NULL);
+        err = check_cancelled(run, e);
+    }
+    return err;
 }
 
 static int put_blocks(struct run *run, struct segment *s, uint32_t blocks, struct error *e)
@@ -142,12 +167,13 @@ static int put_blocks(struct run *run, struct segment *s, uint32_t blocks, struc
         struct transfer t = {.offset = s->page * MANIFEST_PAGE_BYTES + (uint64_t)i * MANIFEST_BLOCK,
                              .bytes = n * MANIFEST_BLOCK,
                              .owner = s};
-        obey_limit(run);
-        int err = pump_put(run->pump, &t, &s->ticket, e);
+        int err = obey_limit(run, e);
+        if (!err)
+            err = pump_put(run->pump, &t, &s->ticket, e);
         if (err)
             return err;
         run->put_bytes += t.bytes;
-        progress_at(&run->progress, run->put_bytes, t.offset);
+        tell_progress(run, t.offset);
     }
     return 0;
 }
@@ -232,6 +258,7 @@ int export_disk(struct export_disk *x, struct error *e)
     int err = run_all(&run, e);
     pump_free(run.pump);
     x->read_bytes = nbd_read_bytes(x->nbd);
+    x->put_bytes = run.put_bytes;
     x->stored_bytes = run.stored_bytes;
     image_writer_free(run.image);
     manifest_writer_free(run.manifest);

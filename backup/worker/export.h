@@ -14,8 +14,9 @@ struct export_disk {
     struct nbd *nbd;
     struct manifest *before; /* at the reference point; NULL: none */
     struct engine_choice choice;
+    uint64_t done_before; /* bytes of the disks before it, for who watches */
 
-    uint64_t read_bytes, stored_bytes; /* of a success */
+    uint64_t read_bytes, stored_bytes, put_bytes; /* of a success */
 };
 
 int export_disk(struct export_disk *x, struct error *e);

@@ -24,6 +24,8 @@ static const struct {
     {"list", "REPOSITORY --key-file FILE [--vm VM]", verb_list},
     {"synthesize", "REPOSITORY --key-file FILE --vm VM [--dry-run]", verb_synthesize},
     {"prune", "REPOSITORY --key-file FILE --vm VM --keep-last N… [--fold] [--dry-run]", verb_prune},
+    {"run", "--spec FILE", verb_run},
+    {"settle", "--spec FILE", verb_settle},
 };
 enum { N_VERBS = sizeof(verbs) / sizeof(verbs[0]), PROGRESS_MS = 500 };
 

@@ -23,6 +23,7 @@ enum option_id {
     OPT_NVRAM,
     OPT_FORMAT,
     OPT_RESERVE,
+    OPT_SPEC,
     OPT_LIMIT,
     OPT_KEEP_LAST,
     OPT_KEEP_DAILY,
@@ -49,6 +50,7 @@ static const struct option long_options[] = {
     {"nvram", required_argument, NULL, OPT_NVRAM},
     {"format", required_argument, NULL, OPT_FORMAT},
     {"reserve", required_argument, NULL, OPT_RESERVE},
+    {"spec", required_argument, NULL, OPT_SPEC},
     {"limit", required_argument, NULL, OPT_LIMIT},
     {"keep-last", required_argument, NULL, OPT_KEEP_LAST},
     {"keep-daily", required_argument, NULL, OPT_KEEP_DAILY},
@@ -172,6 +174,7 @@ static int take(struct options *o, enum option_id id, const char *text, struct e
     case OPT_FORMAT: o->format = text; return 0;
     case OPT_RESERVE: return number("--reserve", text, UINT64_C(1) << 60, &o->reserve_bytes, e);
     case OPT_LIMIT: return number("--limit", text, UINT64_C(1) << 50, &o->limit_bytes, e);
+    case OPT_SPEC: return path("--spec", text, &o->spec, e);
     case OPT_FOLD: o->keep.fold = true; return 0;
     case OPT_DRY_RUN: o->dry_run = true; return 0;
     default: return keep_option(o, id, text, e);
@@ -191,6 +194,8 @@ int options_parse(int argc, char **argv, struct options *ret, struct error *e)
         if (err)
             return err;
     }
+    if (o->spec)
+        return optind == argc ? 0 : error_set(e, ERR_USAGE, "all is in the file of --spec, the repository too");
     if (optind + 1 != argc || argv[optind][0] == '\0')
         return error_set(e, ERR_USAGE, "one repository is to be named, by its folder");
     o->repository = argv[optind];

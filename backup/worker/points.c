@@ -127,7 +127,7 @@ int points_open(const struct repository *r, const char *vm, bool alone, bool cre
         return err == ERR_NOT_FOUND
                    ? error_set(e, ERR_NO_OBJECT, "%s holds nothing of the virtual machine %s", r->folder.path, vm)
                    : err;
-    err = folder_lock(&p.folder, alone, &p.lock, e);
+    err = folder_lock(&p.folder, "lock", alone, &p.lock, e);
     if (!err)
         err = folder_list(&p.folder, FILES_MAX, &names, &n, e);
     if (!err)

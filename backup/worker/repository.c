@@ -113,7 +113,10 @@ int repository_open(const struct options *o, struct repository *ret, struct erro
     int err = folder_open(NULL, o->repository, false, &r.folder, e);
     if (err)
         return err == ERR_NOT_FOUND ? error_set(e, ERR_NO_OBJECT, "there is no repository %s", o->repository) : err;
-    err = read_key(o->key_file, &r.key, e);
+    if (o->key.len > 0)
+        buf_add(&r.key, o->key.p, o->key.len);
+    else
+        err = read_key(o->key_file, &r.key, e);
     if (!err)
         err = check_document(&r, e);
     if (err) {

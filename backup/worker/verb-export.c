@@ -5,18 +5,20 @@
 #include "backup/worker/check.h"
 #include "backup/worker/export.h"
 
-struct work {
+struct export_work {
     const struct options *o;
     struct repository repository;
     struct points points;
     const struct point *reference; /* NULL: none */
     bool reference_is_another;     /* the bitmaps began at a point that is not here */
     struct refpoint ref;
+    uint64_t done_bytes; /* of the disks so far */
+    bool is_published;
 };
 
 /* The bitmaps began at --parent. Without one, or when it is not here, the newest point is what a rescan compares with.
  */
-static void find_reference(struct work *w)
+static void find_reference(struct export_work *w)
 {
     const struct options *o = w->o;
     if (!uuid_is_nil(&o->parent) && points_find(&w->points, uuid_str(&o->parent).s, &w->reference, NULL) == 0)
@@ -27,7 +29,7 @@ static void find_reference(struct work *w)
             w->reference = &w->points.list[i];
 }
 
-static enum bitmap_state bitmap_state(const struct work *w, const struct disk_option *d, const struct nbd *nbd)
+static enum bitmap_state bitmap_state(const struct export_work *w, const struct disk_option *d, const struct nbd *nbd)
 {
     if (d->bitmap_lost)
         return BITMAP_INCONSISTENT;
@@ -39,7 +41,7 @@ static enum bitmap_state bitmap_state(const struct work *w, const struct disk_op
 }
 
 /* May the disk's image stand on that of the reference, which has the disk? */
-static bool can_carry(const struct work *w, const struct refpoint_disk *old, char why_not[CHAIN_REASON_MAX])
+static bool can_carry(const struct export_work *w, const struct refpoint_disk *old, char why_not[CHAIN_REASON_MAX])
 {
     AUTO(freep) struct chain_image *images = xcalloc(w->points.n + 1, sizeof(*images));
     for (size_t i = 0; i < w->points.n; i++) {
@@ -53,7 +55,7 @@ static bool can_carry(const struct work *w, const struct refpoint_disk *old, cha
 }
 
 /* Opens the reference's manifest where one is wanted. */
-static void choose(const struct work *w, struct export_disk *x)
+static void choose(const struct export_work *w, struct export_disk *x)
 {
     const struct refpoint_disk *old = w->reference ? refpoint_disk(w->reference->ref, x->disk->name) : NULL;
     struct engine_facts f = {
@@ -98,7 +100,7 @@ static int check_size(const struct export_disk *x, struct error *e)
                      x->disk->name, (unsigned long long)n);
 }
 
-static int export_one(struct work *w, const struct disk_option *d, struct refpoint_disk *ret, struct error *e)
+static int export_one(struct export_work *w, const struct disk_option *d, struct refpoint_disk *ret, struct error *e)
 {
     struct export_disk x = {.options = w->o,
                             .disk = d,
@@ -106,7 +108,8 @@ static int export_one(struct work *w, const struct disk_option *d, struct refpoi
                             .key = buf_slice(&w->repository.key),
                             .point = w->ref.uuid,
                             .sequence = w->ref.sequence,
-                            .base_sequence = w->reference ? w->reference->sequence : 0};
+                            .base_sequence = w->reference ? w->reference->sequence : 0,
+                            .done_before = w->done_bytes};
     int err = nbd_open(d->value, d->bitmap, &x.nbd, e);
     if (!err)
         err = check_size(&x, e);
@@ -115,6 +118,7 @@ static int export_one(struct work *w, const struct disk_option *d, struct refpoi
         say_engine(&x);
         err = export_disk(&x, e);
     }
+    w->done_bytes += x.put_bytes;
     if (!err) {
         *ret = (struct refpoint_disk){.tracking = x.tracking,
                                       .bytes = nbd_bytes(x.nbd),
@@ -131,35 +135,30 @@ static int export_one(struct work *w, const struct disk_option *d, struct refpoi
     return err;
 }
 
-/* Copies a file of the virtual machine into the repository. */
-static int keep_file(struct work *w, const char *path, enum layout_kind kind, bool *ret_has, struct hash *ret,
-                     struct error *e)
+/* Into the repository: the bytes, or else the file of that path; neither is none. */
+static int keep_file(struct export_work *w, struct slice bytes, const char *path, enum layout_kind kind, bool *ret_has,
+                     struct hash *ret, struct error *e)
 {
     AUTO(buf_done) struct buf b = {0};
-    if (!path)
-        return 0;
-    if (strlen(path) >= FILES_PATH_MAX)
-        return error_set(e, ERR_USAGE, "the path %.40s… is too long", path);
-    int err = file_read("", path, CONFIG_MAX, &b, e);
+    int err = 0;
+    if (bytes.len == 0) {
+        if (!path)
+            return 0;
+        if (strlen(path) >= FILES_PATH_MAX)
+            return error_set(e, ERR_USAGE, "the path %.40s… is too long", path);
+        err = file_read("", path, CONFIG_MAX, &b, e);
+        bytes = buf_slice(&b);
+    }
     if (!err)
-        err = folder_install(&w->points.folder, layout_name(kind, NULL, w->ref.sequence).s, buf_slice(&b), e);
+        err = folder_install(&w->points.folder, layout_name(kind, NULL, w->ref.sequence).s, bytes, e);
     if (err)
         return err;
     *ret_has = true;
-    *ret = hash_of(b.p, b.len);
+    *ret = hash_of(bytes.p, bytes.len);
     return 0;
 }
 
-static int publish(struct work *w, struct error *e)
-{
-    AUTO(buf_done) struct buf b = {0};
-    STR_COPY(w->ref.engine, refpoint_engine(&w->ref));
-    w->ref.created_ms = wall_ms();
-    refpoint_encode(&w->ref, buf_slice(&w->repository.key), &b);
-    return folder_install(&w->points.folder, layout_name(LAYOUT_REFPOINT, NULL, w->ref.sequence).s, buf_slice(&b), e);
-}
-
-static int choose_uuid(struct work *w, struct error *e)
+static int choose_uuid(struct export_work *w, struct error *e)
 {
     const char *asked = w->o->point;
     if (!asked) {
@@ -176,7 +175,7 @@ static int choose_uuid(struct work *w, struct error *e)
     return ERR_CONDITION;
 }
 
-static int export_all(struct work *w, struct error *e)
+int export_disks(struct export_work *w, struct error *e)
 {
     const struct options *o = w->o;
     if (w->points.next > LAYOUT_SEQUENCE_MAX)
@@ -194,39 +193,63 @@ static int export_all(struct work *w, struct error *e)
         w->ref.n_disks += !err;
     }
     if (!err)
-        err = keep_file(w, o->domain_xml, LAYOUT_DOMAIN, &w->ref.has_domain, &w->ref.domain, e);
-    if (!err)
-        err = keep_file(w, o->nvram, LAYOUT_NVRAM, &w->ref.has_nvram, &w->ref.nvram, e);
-    return err ? err : publish(w, e);
+        err = keep_file(w, o->domain_xml_bytes, o->domain_xml, LAYOUT_DOMAIN, &w->ref.has_domain, &w->ref.domain, e);
+    return err ? err : keep_file(w, o->nvram_bytes, o->nvram, LAYOUT_NVRAM, &w->ref.has_nvram, &w->ref.nvram, e);
 }
 
-/* A number without a document is a rest: this writer's own goes at once. */
-static void remove_failed(struct work *w)
+int export_begin(const struct options *o, struct export_work **ret, struct error *e)
 {
-    if (w->ref.sequence > 0)
-        (void)points_delete(&w->points, w->ref.sequence, NULL);
-}
-
-int verb_export(const struct options *o, struct json **ret, struct error *e)
-{
-    if (!o->vm || o->n_disks == 0)
-        return error_set(e, ERR_USAGE, "export wants --vm, and --disk NAME=URI for each disk");
-    struct work *w = xcalloc(1, sizeof(*w));
+    struct export_work *w = xcalloc(1, sizeof(*w));
     w->o = o;
     w->repository.folder.fd = w->points.folder.fd = w->points.lock = -1;
     int err = repository_open(o, &w->repository, e);
     if (!err)
         err = points_open(&w->repository, o->vm, true, true, &w->points, e);
-    if (!err) {
-        err = export_all(w, e);
-        if (err)
-            remove_failed(w);
-    }
-    if (!err)
-        *ret = refpoint_json(&w->ref);
+    if (err)
+        export_end(w);
+    else
+        *ret = w;
+    return err;
+}
+
+int export_publish(struct export_work *w, struct json **ret, struct error *e)
+{
+    AUTO(buf_done) struct buf b = {0};
+    STR_COPY(w->ref.engine, refpoint_engine(&w->ref));
+    w->ref.created_ms = wall_ms();
+    refpoint_encode(&w->ref, buf_slice(&w->repository.key), &b);
+    int err =
+        folder_install(&w->points.folder, layout_name(LAYOUT_REFPOINT, NULL, w->ref.sequence).s, buf_slice(&b), e);
+    if (err)
+        return err;
+    w->is_published = true;
+    *ret = refpoint_json(&w->ref);
+    return 0;
+}
+
+/* A number without a document is a rest: this writer's own goes at once. */
+void export_end(struct export_work *w)
+{
+    if (!w)
+        return;
+    if (!w->is_published && w->ref.sequence > 0)
+        (void)points_delete(&w->points, w->ref.sequence, NULL);
     points_done(&w->points);
     repository_done(&w->repository);
     free(w);
+}
+
+int verb_export(const struct options *o, struct json **ret, struct error *e)
+{
+    struct export_work *w = NULL;
+    if (!o->vm || o->n_disks == 0)
+        return error_set(e, ERR_USAGE, "export wants --vm, and --disk NAME=URI for each disk");
+    int err = export_begin(o, &w, e);
+    if (!err)
+        err = export_disks(w, e);
+    if (!err)
+        err = export_publish(w, ret, e);
+    export_end(w);
     return err;
 }
 

@@ -21,9 +21,19 @@ struct disk_option {
     struct uuid tracking; /* nil: that of the reference, else a new one */
 };
 
+/* What hears of an export as it goes on, and may end it. */
+struct watch {
+    void (*progress)(void *ctx, uint64_t done_bytes, uint64_t total_bytes); /* of all disks so far */
+    bool (*is_cancelled)(void *ctx);
+    void *ctx;
+};
+
 struct options {
-    const char *repository, *key_file, *vm, *domain_xml, *nvram, *note, *engine, *format;
-    const char *point; /* restore, verify: UUID or "latest"; export: UUID */
+    const char *repository, *key_file, *vm, *domain_xml, *nvram, *note, *engine, *format, *spec;
+    /* In place of those files, where there are such bytes. */
+    struct slice key, domain_xml_bytes, nvram_bytes;
+    const struct watch *watch; /* NULL: nobody, and progress is told on the output */
+    const char *point;         /* restore, verify: UUID or "latest"; export: UUID */
     struct uuid parent;
     bool application, dry_run;
     uint64_t reserve_bytes, limit_bytes; /* to be left free; a second, 0: no limit */
@@ -109,6 +119,18 @@ struct replay {
 /* Every block is checked before it is written, unless it is cloned. ERR_MALFORMED: damage, *e says of which file. */
 int replay_run(struct replay *r, struct error *e);
 
+/* ---- verb-export.c: a new point, in steps */
+
+/* The repository, and the virtual machine's folder in it under its lock: ERR_AGAIN, another is at work. Of *o
+ * everything else may be filled in until export_disks(). */
+struct export_work;
+int export_begin(const struct options *o, struct export_work **ret, struct error *e);
+int export_disks(struct export_work *w, struct error *e);
+/* Then the point exists. *ret: its document's inner object. */
+int export_publish(struct export_work *w, struct json **ret, struct error *e);
+/* Removes what was not published. NULL is accepted. */
+void export_end(struct export_work *w);
+
 /* ---- verbs: 0 or ERR_…, and *ret, what "done" says besides (may stay NULL) */
 
 int verb_init(const struct options *o, struct json **ret, struct error *e);
@@ -119,3 +141,5 @@ int verb_verify(const struct options *o, struct json **ret, struct error *e);
 int verb_list(const struct options *o, struct json **ret, struct error *e);
 int verb_synthesize(const struct options *o, struct json **ret, struct error *e);
 int verb_prune(const struct options *o, struct json **ret, struct error *e);
+int verb_run(const struct options *o, struct json **ret, struct error *e);
+int verb_settle(const struct options *o, struct json **ret, struct error *e);

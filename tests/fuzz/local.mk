@@ -19,6 +19,7 @@ fuzz_targets += tests/fuzz/fuzz_qcow2
 fuzz_targets += tests/fuzz/fuzz_refpoint
 fuzz_targets += tests/fuzz/fuzz_request
 fuzz_targets += tests/fuzz/fuzz_snapshot
+fuzz_targets += tests/fuzz/fuzz_spec
 fuzz_targets += tests/fuzz/fuzz_witness
 EXTRA_DIST += tests/fuzz/run tests/fuzz/corpus
 
@@ -81,3 +82,6 @@ tests_fuzz_fuzz_qcow2_LDFLAGS = $(fuzz_link)
 tests_fuzz_fuzz_refpoint_SOURCES = tests/fuzz/fuzz_refpoint.c $(fuzz_main) tests/fuzz/fuzz.h
 tests_fuzz_fuzz_refpoint_LDADD = $(CORE_LIBS)
 tests_fuzz_fuzz_refpoint_LDFLAGS = $(fuzz_link)
+tests_fuzz_fuzz_spec_SOURCES = tests/fuzz/fuzz_spec.c $(fuzz_main) tests/fuzz/fuzz.h
+tests_fuzz_fuzz_spec_LDADD = $(CORE_LIBS)
+tests_fuzz_fuzz_spec_LDFLAGS = $(fuzz_link)

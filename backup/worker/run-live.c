@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* A machine that runs: QEMU gives its disks as they were at one moment. */
+#include <stdio.h>
+
+#include "backup/worker/run.h"
+
+struct live {
+    struct run *r;
+    struct backup_job job;
+    struct checkpoint_name parent, checkpoint;
+    bool lost;   /* the parent's bitmap is, of a disk that has no incremental */
+    bool frozen; /* or it may be */
+    bool begun;
+};
+
+/* ---- fork */
+
+/* Application consistency is a wish: what stands in its way is noted. */
+static void freeze(struct live *l)
+{
+    struct run *r = l->r;
+    struct error why = {0};
+    if (!r->spec.application)
+        return;
+    l->frozen = true;
+    r->options.application = domain_freeze(&r->domain, &why) == 0;
+    if (!r->options.application)
+        STR_COPY(r->note, why.text);
+}
+
+static void thaw(struct live *l)
+{
+    struct error why = {0};
+    if (l->frozen && domain_thaw(&l->r->domain, &why) < 0 && l->r->options.application)
+        fprintf(stderr, "ringmaster-backup: %s\n", why.text);
+    l->frozen = false;
+}
+
+/* Which bitmaps to ask for. */
+static void plan(struct live *l)
+{
+    struct run *r = l->r;
+    l->parent = checkpoint_name(&r->spec.parent.point);
+    l->checkpoint = checkpoint_name(&r->spec.run);
+    l->job = (struct backup_job){.facts = &r->facts, .checkpoint = l->checkpoint.s};
+    if (run_find_parent(r, true, &l->lost))
+        l->job.parent = l->parent.s;
+    for (size_t i = 0; i < r->facts.n_disks; i++)
+        l->job.disks[i].incremental =
+            l->job.parent && backup_can_track(&r->facts.disks[i]) && spec_disk(&r->spec, r->facts.disks[i].name);
+}
+
+static int fork_all(struct live *l, struct error *e)
+{
+    struct run *r = l->r;
+    bool lost = false;
+    freeze(l);
+    int64_t from_ms = clock_ms();
+    int err = run_check_cancelled(e);
+    if (!err)
+        err = backup_begin(&r->domain, &l->job, &lost, e);
+    r->pause_ms = clock_ms() - from_ms; /* the guest's CPUs stood for a part of that at most */
+    l->begun = !err;
+    l->lost |= lost;
+    if (!err)
+        err = run_fork_config(r, e);
+    thaw(l);
+    if (r->options.application)
+        r->pause_ms = clock_ms() - from_ms;
+    if (!err && l->job.has_checkpoint)
+        err = checkpoint_xml(&r->domain, l->checkpoint.s, &r->checkpoint_xml, e);
+    return err ? err : status_phase(&r->status, "forked", e);
+}
+
+/* ---- export */
+
+static void name_disks(struct live *l)
+{
+    struct run *r = l->r;
+    for (size_t i = 0; i < r->facts.n_disks; i++) {
+        const struct domain_disk *d = &r->facts.disks[i];
+        struct disk_option *o = run_add_disk(r, d);
+        snprintf(r->uris[i], RUN_URI_MAX, "nbd+unix:///%s?socket=%s", d->name, l->job.socket);
+        if (l->job.disks[i].incremental)
+            o->bitmap = o->name;
+        else
+            o->bitmap_lost = l->lost && backup_can_track(d) && spec_disk(&r->spec, d->name);
+    }
+}
+
+/* What was read is of the fork only as long as the job stood. */
+static int check_job(struct live *l, struct error *e)
+{
+    bool any, ours = false;
+    int err = domain_reopen(&l->r->domain, e);
+    if (!err)
+        err = backup_look(&l->r->domain, &any, &ours, e);
+    return err || ours ? err : error_set(e, ERR_FAILED, "libvirt's backup job of VM %s ended early", l->r->spec.vm);
+}
+
+static int export_all(struct live *l, struct error *e)
+{
+    struct run *r = l->r;
+    name_disks(l);
+    int err = run_export(r, e);
+    if (!err)
+        err = run_check_cancelled(e);
+    if (!err)
+        err = check_job(l, e);
+    return err ? err : export_publish(r->work, &r->point, e);
+}
+
+/* ---- end */
+
+static void explain(struct live *l, struct error *e)
+{
+    bool on = true;
+    if (run_is_cancelled(NULL) || domain_is_on(&l->r->domain, &on, NULL) < 0 || on)
+        return;
+    error_set(e, ERR_CONDITION, "VM %s powered off during its backup", l->r->spec.vm);
+    error_set_remedy(e, "back it up again: what was there before is as it was");
+}
+
+/* The new checkpoint goes, the old one stays. What fails here a settle does. */
+static void undo(struct live *l)
+{
+    struct error why = {0};
+    struct run *r = l->r;
+    int err = domain_reopen(&r->domain, &why);
+    if (!err)
+        err = backup_abort(&r->domain, &why);
+    if (!err)
+        err = checkpoint_delete(&r->domain, l->checkpoint.s, &r->facts, &why);
+    if (err)
+        fprintf(stderr, "ringmaster-backup: %s\n", why.text);
+}
+
+int run_live(struct run *r, struct error *e)
+{
+    struct live l = {.r = r};
+    struct error why = {0};
+    plan(&l);
+    int err = fork_all(&l, e);
+    if (!err)
+        err = export_all(&l, e);
+    if (err) {
+        explain(&l, e);
+        if (l.begun)
+            undo(&l);
+        return e ? e->code : err;
+    }
+    /* The point exists: whatever is left to be done a settle can do. */
+    if (status_phase(&r->status, "merging", &why) < 0 || backup_abort(&r->domain, &why) < 0)
+        fprintf(stderr, "ringmaster-backup: %s\n", why.text);
+    return 0;
+}
+
+int run_off(struct run *r, struct error *e)
+{
+    return error_set(e, ERR_CONDITION, "VM %s is off", r->spec.vm);
+}

@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The file in which a run says how far it is: one JSON object, replaced as a whole at each phase, and about once a
+ * second while it reads.
+ *
+ *   run, phase                 "freezing", "forked", "exporting", "merging", "done", "failed"
+ *   done_bytes, total_bytes    what was read, and is to be read, of the disks that were looked at so far
+ *   point, checkpoint, checkpoint_xml, pause_ms    of "done"
+ *   error {code, text}         of "failed": the exit status, and why
+ *
+ * A file that says neither "done" nor "failed" while nobody holds the virtual machine's lock: the run was killed. */
+#pragma once
+
+#include "backup/worker/worker.h"
+
+struct status {
+    const char *path;
+    struct uuid run;
+    const char *phase;
+    uint64_t done_bytes, total_bytes;
+    int64_t last_ms;
+};
+int status_phase(struct status *s, const char *phase, struct error *e);
+/* At most once a second; the next one says what this could not. */
+void status_progress(struct status *s, uint64_t done_bytes, uint64_t total_bytes);
+/* members is taken over. */
+int status_done(struct status *s, struct json *members, struct error *e);
+int status_failed(struct status *s, const struct error *why);
+/* The phase that the file says, of whichever run; "": there is none. */
+void status_read_phase(const char *path, char *dst, size_t size);
