@@ -619,7 +619,10 @@ static void operate(struct play *p)
     const struct tables *t = world_tables(w);
     if (t == NULL || run_task(p))
         return;
-    if (run_newest(t, &r) == 0 && (r.state != RUN_CANCELLED || resume_left_over(p, &r)))
+    bool has_run = run_newest(t, &r) == 0;
+    if (has_run && r.state == RUN_CANCELLED && resume_left_over(p, &r))
+        return; /* what is asked of the leader may be its end */
+    if (has_run && r.state != RUN_CANCELLED)
         drive_run(p, &r);
     else if (!p->is_faulty && is_upgraded(t)) /* the abort came when the last node was rebuilt already */
         ask(p, "level.raise", NULL);
