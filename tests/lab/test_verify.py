@@ -135,10 +135,15 @@ class VerifyTest(unittest.TestCase):
     def test_a_line_that_the_power_loss_cut_off_is_no_fault(self):
         for cut in ("r", "rmlab tick 21 6000 bo"):
             guest = Guest("vm1").boot().tick(20)
-            guest.lines.append(cut)
+            guest.lines.append(cut + "Probing EDD (edd=off to disable)... ok\r\n[    0.000000] Linux version 6.1\r\n")
             self.assertEqual(guest.boot().tick(5).faults(2), [])
         self.guest.lines.append("rmlab tick 2\r\n")
         self.assert_fault("console line")
+
+    def test_two_lines_that_are_not_whole_are_one_too_many(self):
+        self.guest.lines += ["rmlab tick 2\r\n", "rmlab tick 21 60\r\n"]
+        self.guest.boot().tick(5)
+        self.assert_fault("console line", boots_max=2)
 
     def test_restart_from_an_older_disk(self):
         self.guest.counter -= 5

@@ -52,8 +52,8 @@ class Growth:
         self.start = path.stat().st_size
 
     def first_line(self):
-        """What came since, if it has a whole line."""
+        """The first whole line that came since and is not empty; None: none yet."""
         with open(self.path, "rb") as f:
             f.seek(self.start)
-            line, end, _ = f.read(4096).partition(b"\n")
-        return line.decode(errors="replace").strip() if end else None
+            *whole, _ = f.read(4096).split(b"\n")
+        return next((line.decode(errors="replace").strip() for line in whole if line.strip()), None)

@@ -10,6 +10,9 @@ from .shell import write_file
 COUNT_MAX = 4
 DISK_BYTES = 64 << 20
 
+# earlyprintk: the kernel's first line comes as soon as the machine runs, not
+# when its console driver is there, which without KVM takes seconds.
+#
 # tsc, no_timer_check: an emulated processor on a busy host is slower than the
 # kernel's tests of its clocks allow.
 #
@@ -30,7 +33,7 @@ DOMAIN = """<domain type='qemu' xmlns:qemu='http://libvirt.org/schemas/domain/qe
     <type arch='x86_64' machine='pc-q35-7.2'>hvm</type>
     <kernel>/shared/vmlinuz</kernel>
     <initrd>/shared/initrd</initrd>
-    <cmdline>console=ttyS0 quiet panic=1 tsc=unstable no_timer_check</cmdline>
+    <cmdline>console=ttyS0 earlyprintk=serial,ttyS0,115200 loglevel=6 panic=1 tsc=unstable no_timer_check</cmdline>
   </os>
   <features><acpi/></features>
   <cpu mode='custom' match='exact' check='none'>

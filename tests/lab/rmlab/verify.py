@@ -104,25 +104,26 @@ def whole_lines(name):
     return whole.decode("ascii", "replace").split("\n")
 
 
-def behind_a_cut(line):
-    """A boot's first line stands behind what was being written when the power went."""
-    boot = line.rfind("rmlab boot ")
-    return line[boot:] if boot > 0 and checked(line[boot:]) else line
-
-
 def read_console(name):
-    console = Console([], [])
+    """What the kernel writes is left out. A line that is not whole is no fault if
+    the next one is of another boot: it was being written when the power went."""
+    console, broken = Console([], []), None
     for line in whole_lines(name):
-        if "rmlab" in line:
-            read_line(console, line)
+        if "rmlab" not in line:
+            continue
+        text = checked(line)
+        if broken is not None and not (text and BOOT.match(text)):
+            console.faults.append(f"console line {broken[:60]!r}")
+        broken = None if text else line
+        if text:
+            read_line(console, text)
+    if broken is not None:
+        console.faults.append(f"console line {broken[:60]!r}")
     return console
 
 
-def read_line(console, line):
-    line = behind_a_cut(line)
-    text = checked(line)
-    boot = BOOT.match(text) if text else None
-    tick = TICK.match(text) if text else None
+def read_line(console, text):
+    boot, tick = BOOT.match(text), TICK.match(text)
     if boot:
         console.boots.append(Boot(boot[1], int(boot[2]), int(boot[3])))
     elif tick and not console.boots:
@@ -131,8 +132,8 @@ def read_line(console, line):
         console.faults.append(f"counter {tick[1]} is of another boot: ran twice")
     elif tick:
         console.boots[-1].ticks.append((int(tick[1]), int(tick[2])))
-    elif not (text and text.startswith("rmlab poweroff")):
-        console.faults.append(f"console line {line[:60]!r}")
+    elif not text.startswith("rmlab poweroff"):
+        console.faults.append(f"console line {text[:60]!r}")
 
 
 def check_guest(console, name, boots_max):
