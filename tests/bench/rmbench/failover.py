@@ -1,6 +1,6 @@
 """Group failover: power loss of a node, until its virtual machine runs on another one: libvirt says so, and the guest's
-first line, its kernel's, is on its console. Once without a fence command, by the wait that the settings give, and once with the lab's
-BMC as the fence command; beside Pacemaker on the same nodes."""
+first line, its kernel's, is on its console. Once without a fence command, by the wait that the settings give, and once
+with the lab's BMC as the fence command; beside Pacemaker on the same nodes."""
 
 import contextlib
 import statistics
