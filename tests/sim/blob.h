@@ -48,6 +48,6 @@ bool blob_reaches(const struct blob *b, size_t node);
 void blob_delay_write(struct blob *b, size_t node, int64_t ms);
 /* For the checker. NULL: there is no object. */
 const struct db_tag *blob_tag(const struct blob *b, const struct uuid *witness);
-/* The i-th write that is under way and can still land; false: no more. Not one that fits the state only to which it was
- * rolled back: what that makes of it is refused by everybody, as that state is (blob_roll_back()'s caller sees to it). */
+/* The i-th write that is under way and can still land; false: no more. Not one that fits only a state to which it was
+ * rolled back: what it makes is refused by everybody, as that state is (blob_roll_back()'s caller sees to it). */
 bool blob_under_way(const struct blob *b, size_t i, struct db_tag *ret);
