@@ -40,6 +40,7 @@ static bool bitmap_can(const struct engine_facts *f, char *why_not)
     switch (f->bitmap) {
     case BITMAP_GOOD: return true;
     case BITMAP_NONE: return no(why_not, "no bitmap");
+    case BITMAP_OFF: return no(why_not, "the virtual machine is off");
     case BITMAP_INCONSISTENT: return no(why_not, "bitmap inconsistent after a crash");
     case BITMAP_MISSING: return no(why_not, "bitmap missing");
     case BITMAP_FOREIGN: return no(why_not, "the bitmap began at a point that the repository does not have");

@@ -15,6 +15,7 @@ enum { ENGINE_REASON_MAX = 160 };
 
 enum bitmap_state {
     BITMAP_NONE = 0,     /* there was never one, or the disk's format has none */
+    BITMAP_OFF,          /* the virtual machine is off: none is offered */
     BITMAP_GOOD,         /* it began at the reference point and has recorded since */
     BITMAP_INCONSISTENT, /* QEMU ended without storing it */
     BITMAP_MISSING,      /* the one that is named is not offered */

@@ -23,6 +23,7 @@ libringmaster_io_a_SOURCES += backup/io/image-read.c backup/io/image-write.c bac
 libringmaster_io_a_SOURCES += backup/io/manifest-file.c backup/io/manifest-file.h
 libringmaster_io_a_SOURCES += backup/io/nbd.c backup/io/nbd.h
 libringmaster_io_a_SOURCES += backup/io/pump.c backup/io/pump.h
+libringmaster_io_a_SOURCES += backup/io/qemu-nbd.c backup/io/qemu-nbd.h
 
 # L4, the worker: a process of its own for each piece of work.
 pkglibexec_PROGRAMS = ringmaster-backup
@@ -34,6 +35,7 @@ ringmaster_backup_SOURCES += backup/worker/points.c
 ringmaster_backup_SOURCES += backup/worker/replay.c
 ringmaster_backup_SOURCES += backup/worker/repository.c
 ringmaster_backup_SOURCES += backup/worker/run-live.c
+ringmaster_backup_SOURCES += backup/worker/run-off.c
 ringmaster_backup_SOURCES += backup/worker/run.c backup/worker/run.h
 ringmaster_backup_SOURCES += backup/worker/settle.c
 ringmaster_backup_SOURCES += backup/worker/status.c backup/worker/status.h

@@ -160,6 +160,13 @@ int domain_is_on(struct domain *d, bool *ret, struct error *e)
     return err;
 }
 
+bool domain_was_shut_down(struct domain *d)
+{
+    int state = VIR_DOMAIN_NOSTATE, reason = 0;
+    return virDomainGetState(d->dom, &state, &reason, 0) == 0 && state == VIR_DOMAIN_SHUTOFF &&
+           reason == VIR_DOMAIN_SHUTOFF_SHUTDOWN;
+}
+
 int domain_xml(struct domain *d, bool next_start, char **ret, struct error *e)
 {
     char *xml = virDomainGetXMLDesc(d->dom, next_start ? VIR_DOMAIN_XML_INACTIVE | VIR_DOMAIN_XML_SECURE : 0);

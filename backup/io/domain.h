@@ -37,6 +37,7 @@ void domain_close(struct domain *d);
 int domain_reopen(struct domain *d, struct error *e);
 
 int domain_is_on(struct domain *d, bool *ret, struct error *e);
+bool domain_was_shut_down(struct domain *d); /* it is off, and its guest powered off by itself */
 /* As it is now (disks), or as it will be started next time, with its secrets (to be kept with the backup). */
 int domain_xml(struct domain *d, bool next_start, char **ret, struct error *e);
 /* libvirt's own folder of the running machine: QEMU may make files there whatever its user and security driver, and

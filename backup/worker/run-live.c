@@ -154,8 +154,3 @@ int run_live(struct run *r, struct error *e)
         fprintf(stderr, "ringmaster-backup: %s\n", why.text);
     return 0;
 }
-
-int run_off(struct run *r, struct error *e)
-{
-    return error_set(e, ERR_CONDITION, "VM %s is off", r->spec.vm);
-}

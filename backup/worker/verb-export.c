@@ -34,7 +34,7 @@ static enum bitmap_state bitmap_state(const struct export_work *w, const struct 
     if (d->bitmap_lost)
         return BITMAP_INCONSISTENT;
     if (!d->bitmap)
-        return BITMAP_NONE;
+        return d->machine_is_off ? BITMAP_OFF : BITMAP_NONE;
     if (w->reference_is_another)
         return BITMAP_FOREIGN;
     return nbd_has_bitmap(nbd) ? BITMAP_GOOD : BITMAP_MISSING;

@@ -18,6 +18,7 @@ struct disk_option {
     const char *value;    /* export: NBD URI; restore: the file to make */
     const char *bitmap;   /* NULL: none */
     bool bitmap_lost;     /* there was one, QEMU ended without storing it */
+    bool machine_is_off;  /* so that nobody offers one */
     struct uuid tracking; /* nil: that of the reference, else a new one */
 };
 

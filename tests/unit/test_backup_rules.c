@@ -29,6 +29,8 @@ static void test_engine(void **state)
     expect(f, "rescan", "bitmap missing");
     f.bitmap = BITMAP_NONE;
     expect(f, "rescan", "no bitmap");
+    f.bitmap = BITMAP_OFF;
+    expect(f, "rescan", "the virtual machine is off");
     f.bitmap = BITMAP_FOREIGN;
     expect(f, "rescan", "the bitmap began at a point that the repository does not have");
     f = good;

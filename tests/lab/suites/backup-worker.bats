@@ -19,3 +19,47 @@ scenario() {
 @test "a full and an increment restore to what the disks were when they began" {
     scenario full_and_increment
 }
+
+@test "QEMU was killed: a rescan, which says why, then by bitmap again" {
+    scenario qemu_killed
+}
+
+@test "QEMU was killed before the point was settled: the bitmap that was never stored is no hindrance" {
+    scenario qemu_killed_between
+}
+
+@test "the worker was killed: settle removes what it left, and the next one goes by bitmap" {
+    scenario worker_killed
+}
+
+@test "the worker was killed: the next one needs no settle" {
+    scenario worker_killed_run_again
+}
+
+@test "a backup that is cancelled leaves nothing but the old checkpoint" {
+    scenario cancelled
+}
+
+@test "a machine that powers off in its midst: the old checkpoint stays and holds" {
+    scenario powered_off
+}
+
+@test "two backups of one machine at once: the second says so" {
+    scenario two_at_once
+}
+
+@test "a machine that is off is rescanned, and cannot be started meanwhile" {
+    scenario off
+}
+
+@test "a raw disk of a machine that was started meanwhile spoils the backup" {
+    scenario off_and_started
+}
+
+@test "a new and a resized disk are full, the others are not" {
+    scenario new_and_resized
+}
+
+@test "after a migration the target's next one goes by bitmap" {
+    scenario migrated
+}
