@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* A machine that runs: QEMU gives its disks as they were at one moment. */
 #include <stdio.h>
+#include <unistd.h>
 
 #include "backup/worker/run.h"
+
+enum { THAW_TRIES = 5 };
 
 struct live {
     struct run *r;
@@ -28,12 +31,21 @@ static void freeze(struct live *l)
         STR_COPY(r->note, why.text);
 }
 
-static void thaw(struct live *l)
+/* A guest that stays frozen is worse than no backup: it is tried again, and a settle tries once more. */
+static int thaw(struct live *l, struct error *e)
 {
     struct error why = {0};
-    if (l->frozen && domain_thaw(&l->r->domain, &why) < 0 && l->r->options.application)
-        fprintf(stderr, "ringmaster-backup: %s\n", why.text);
+    int err = 0;
+    if (!l->frozen)
+        return 0;
+    for (int i = 0; i < THAW_TRIES; i++) {
+        err = domain_thaw(&l->r->domain, &why);
+        if (!err || !l->r->options.application)
+            break;
+        sleep(1);
+    }
     l->frozen = false;
+    return err && l->r->options.application ? error_set(e, ERR_FAILED, "%s", why.text) : 0;
 }
 
 /* Which bitmaps to ask for. */
@@ -64,7 +76,8 @@ static int fork_all(struct live *l, struct error *e)
     l->lost |= lost;
     if (!err)
         err = run_fork_config(r, e);
-    thaw(l);
+    int thawed = thaw(l, err ? NULL : e);
+    err = err ? err : thawed;
     if (r->options.application)
         r->pause_ms = clock_ms() - from_ms;
     if (!err && l->job.has_checkpoint)
@@ -112,6 +125,8 @@ static int export_all(struct live *l, struct error *e)
 
 /* ---- end */
 
+/* Last: of a guest that powers off in the midst of a backup libvirt 9.0 says so only when the job has ended, after half
+ * a minute. */
 static void explain(struct live *l, struct error *e)
 {
     bool on = true;
@@ -144,9 +159,9 @@ int run_live(struct run *r, struct error *e)
     if (!err)
         err = export_all(&l, e);
     if (err) {
-        explain(&l, e);
         if (l.begun)
             undo(&l);
+        explain(&l, e);
         return e ? e->code : err;
     }
     /* The point exists: whatever is left to be done a settle can do. */

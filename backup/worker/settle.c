@@ -12,8 +12,8 @@ static int settle(struct run *r, struct error *e)
         return 0; /* nothing of it is here */
     if (!err)
         err = domain_is_on(&r->domain, &on, e);
-    if (!err && on && str_eq(phase, "freezing"))
-        (void)domain_thaw(&r->domain, NULL); /* it may have no agent */
+    if (!err && on && (str_eq(phase, "freezing") || str_eq(phase, "failed")))
+        (void)domain_thaw(&r->domain, NULL); /* it may have no agent, and need none */
     if (!err)
         err = domain_xml(&r->domain, false, &xml, e);
     if (!err)

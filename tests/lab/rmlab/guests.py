@@ -91,6 +91,7 @@ def create_all():
     paths.SHARED.mkdir(parents=True, exist_ok=True)
     shutil.copy(guest_image.kernel(), paths.SHARED / "vmlinuz")
     shutil.copy(guest_image.initrd(), paths.SHARED / "initrd")
+    shutil.copy(guest_image.agent_initrd(), paths.SHARED / "initrd-agent")
     for name in names():
         with open(disk(name), "wb") as f:
             f.truncate(DISK_BYTES)
