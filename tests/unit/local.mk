@@ -8,6 +8,7 @@ unit_tests += tests/unit/test_access
 unit_tests += tests/unit/test_backup_folder
 unit_tests += tests/unit/test_backup_formats
 unit_tests += tests/unit/test_backup_rules
+unit_tests += tests/unit/test_backup_spec
 unit_tests += tests/unit/test_buf
 unit_tests += tests/unit/test_cluster_apply
 unit_tests += tests/unit/test_cluster_step
@@ -107,6 +108,7 @@ tests_unit_test_db_witness_SOURCES = tests/unit/test_db_witness.c tests/sim/disk
 
 # Of adapters.
 tests_unit_test_backup_folder_LDADD = $(IO_LIBS) $(CMOCKA_LIBS)
+tests_unit_test_backup_spec_LDADD = $(IO_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_domxml_LDADD = $(IO_LIBS) $(CMOCKA_LIBS)
 # clusterctl and the core in one.
 tests_unit_test_commands_LDADD = libringmaster-cli.a $(CORE_LIBS) $(QB_LIBS) $(SMARTCOLS_LIBS) $(CMOCKA_LIBS)
