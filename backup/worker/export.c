@@ -110,7 +110,7 @@ static void tell_progress(struct run *run, uint64_t position)
     const struct export_disk *x = run->x;
     const struct watch *w = x->options->watch;
     if (w)
-        w->progress(w->ctx, x->done_before + run->put_bytes, x->done_before + run->progress.total_bytes);
+        w->progress(w->progress_ctx, x->done_before + run->put_bytes, x->done_before + run->progress.total_bytes);
     else
         progress_at(&run->progress, run->put_bytes, position);
 }

@@ -5,7 +5,10 @@
 
 #include "backup/worker/run.h"
 
-enum { THAW_TRIES = 5 };
+enum { THAW_TRIES = 5, LOOK_MS = 200 };
+/* Of the file system of the scratch files. When it is full QEMU fails the guest's writes, or stops it: so the backup
+ * ends before. */
+#define SCRATCH_RESERVE (UINT64_C(256) << 20)
 
 struct live {
     struct run *r;
@@ -14,7 +17,44 @@ struct live {
     bool lost;   /* the parent's bitmap is, of a disk that has no incremental */
     bool frozen; /* or it may be */
     bool begun;
+    struct folder scratch;
+    bool scratch_is_full;
+    int64_t looked_ms;
 };
+
+/* ---- room for what the guest overwrites */
+
+static int open_scratch(struct live *l, struct error *e)
+{
+    char path[FOLDER_PATH_MAX];
+    int err = domain_folder(&l->r->domain, path, sizeof(path), e);
+    return err ? err : folder_open(NULL, path, false, &l->scratch, e);
+}
+
+static int check_scratch(struct live *l, struct error *e)
+{
+    uint64_t room;
+    int err = folder_room(&l->scratch, &room, e);
+    if (err || room >= SCRATCH_RESERVE)
+        return err;
+    error_set(
+        e, ERR_CONDITION,
+        "%s has room for %llu MiB: what VM %s writes while its backup goes on is kept there, and 256 MiB stay free",
+        l->scratch.path, (unsigned long long)room >> 20, l->r->spec.vm);
+    error_set_remedy(e, "make room there, or back it up when it writes less");
+    return ERR_CONDITION;
+}
+
+static bool is_cancelled(void *ctx)
+{
+    struct live *l = ctx;
+    int64_t now = clock_ms();
+    if (!l->scratch_is_full && now - l->looked_ms >= LOOK_MS) {
+        l->looked_ms = now;
+        l->scratch_is_full = check_scratch(l, NULL) < 0;
+    }
+    return l->scratch_is_full || run_is_cancelled();
+}
 
 /* ---- fork */
 
@@ -66,9 +106,14 @@ static int fork_all(struct live *l, struct error *e)
 {
     struct run *r = l->r;
     bool lost = false;
+    int err = open_scratch(l, e);
+    if (!err)
+        err = check_scratch(l, e);
+    if (err)
+        return err;
     freeze(l);
     int64_t from_ms = clock_ms();
-    int err = run_check_cancelled(e);
+    err = run_check_cancelled(e);
     if (!err)
         err = backup_begin(&r->domain, &l->job, &lost, e);
     r->pause_ms = clock_ms() - from_ms; /* the guest's CPUs stood for a part of that at most */
@@ -115,6 +160,8 @@ static int export_all(struct live *l, struct error *e)
 {
     struct run *r = l->r;
     name_disks(l);
+    r->watch.is_cancelled = is_cancelled;
+    r->watch.ctx = l;
     int err = run_export(r, e);
     if (!err)
         err = run_check_cancelled(e);
@@ -130,7 +177,9 @@ static int export_all(struct live *l, struct error *e)
 static void explain(struct live *l, struct error *e)
 {
     bool on = true;
-    if (run_is_cancelled(NULL) || domain_is_on(&l->r->domain, &on, NULL) < 0 || on)
+    if (l->scratch_is_full && check_scratch(l, e) == 0)
+        error_set(e, ERR_CONDITION, "%s was full for a while", l->scratch.path);
+    if (l->scratch_is_full || run_is_cancelled() || domain_is_on(&l->r->domain, &on, NULL) < 0 || on)
         return;
     error_set(e, ERR_CONDITION, "VM %s powered off during its backup", l->r->spec.vm);
     error_set_remedy(e, "back it up again: what was there before is as it was");
@@ -152,18 +201,19 @@ static void undo(struct live *l)
 
 int run_live(struct run *r, struct error *e)
 {
-    struct live l = {.r = r};
+    struct live l = {.r = r, .scratch = {.fd = -1}};
     struct error why = {0};
     plan(&l);
     int err = fork_all(&l, e);
     if (!err)
         err = export_all(&l, e);
-    if (err) {
-        if (l.begun)
-            undo(&l);
+    if (err && l.begun)
+        undo(&l);
+    if (err) /* before its folder is let go */
         explain(&l, e);
-        return e ? e->code : err;
-    }
+    folder_done(&l.scratch);
+    if (err)
+        return e->code;
     /* The point exists: whatever is left to be done a settle can do. */
     if (status_phase(&r->status, "merging", &why) < 0 || backup_abort(&r->domain, &why) < 0)
         fprintf(stderr, "ringmaster-backup: %s\n", why.text);

@@ -17,9 +17,8 @@ static void on_signal(int signal)
     cancelled = 1;
 }
 
-bool run_is_cancelled(void *unused)
+bool run_is_cancelled(void)
 {
-    (void)unused;
     return cancelled;
 }
 
@@ -158,6 +157,12 @@ int run_export(struct run *r, struct error *e)
 
 /* ---- run */
 
+static bool is_cancelled(void *ctx)
+{
+    (void)ctx;
+    return run_is_cancelled();
+}
+
 static void on_progress(void *ctx, uint64_t done_bytes, uint64_t total_bytes)
 {
     struct run *r = ctx;
@@ -177,7 +182,7 @@ static void fill_options(struct run *r, const struct options *given)
                           .limit_bytes = s->limit_bytes,
                           .reserve_bytes = given->reserve_bytes,
                           .watch = &r->watch};
-    r->watch = (struct watch){on_progress, run_is_cancelled, r};
+    r->watch = (struct watch){on_progress, r, is_cancelled, r};
 }
 
 static int back_up(struct run *r, struct error *e)

@@ -44,7 +44,7 @@ struct run {
 /* Reads the job, takes its lock, and makes SIGTERM a wish. ERR_AGAIN: another worker has this virtual machine. */
 int run_open(struct run *r, const char *spec, bool settle, struct error *e);
 void run_close(struct run *r);
-bool run_is_cancelled(void *unused);
+bool run_is_cancelled(void);
 int run_check_cancelled(struct error *e);
 
 /* Everything that an earlier run left here: its job, and checkpoints that nobody keeps. */

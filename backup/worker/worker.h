@@ -24,7 +24,8 @@ struct disk_option {
 
 /* What hears of an export as it goes on, and may end it. */
 struct watch {
-    void (*progress)(void *ctx, uint64_t done_bytes, uint64_t total_bytes); /* of all disks so far */
+    void (*progress)(void *progress_ctx, uint64_t done_bytes, uint64_t total_bytes); /* of all disks so far */
+    void *progress_ctx;
     bool (*is_cancelled)(void *ctx);
     void *ctx;
 };

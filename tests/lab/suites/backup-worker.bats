@@ -63,3 +63,23 @@ scenario() {
 @test "after a migration the target's next one goes by bitmap" {
     scenario migrated
 }
+
+@test "the guest's agent freezes its file systems, and settle thaws what a killed run left; it powers off by itself" {
+    scenario guest_agent
+}
+
+@test "nobody answers for the guest: the backup is made, and says why it is no better" {
+    scenario no_guest_agent
+}
+
+@test "the NVRAM goes along" {
+    scenario nvram
+}
+
+@test "no room for scratch files: the backup ends, the guest goes on" {
+    scenario scratch_full
+}
+
+@test "libvirtd is restarted in its midst: the backup goes on" {
+    scenario libvirtd_restarted
+}
