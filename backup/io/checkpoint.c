@@ -88,7 +88,7 @@ static void remove_bitmaps(const struct domain_facts *f, const char *name)
 {
     for (size_t i = 0; i < f->n_disks; i++) {
         const struct domain_disk *disk = &f->disks[i];
-        if (!disk->path || !backup_can_track(disk))
+        if (!disk->path || !disk->can_track)
             continue;
         const char *argv[] = {"/usr/bin/qemu-img", "bitmap", "--remove", "-f", disk->format, disk->path, name, NULL};
         (void)process_must(argv, QEMU_IMG_MS, NULL, NULL);
@@ -101,7 +101,7 @@ static void delete_by_disk(struct domain *d, const char *name, const struct doma
 {
     for (size_t i = 0; i < f->n_disks; i++) {
         AUTO(buf_done) struct buf xml = {0};
-        if (!backup_can_track(&f->disks[i]))
+        if (!f->disks[i].can_track)
             continue;
         buf_printf(&xml, "<domaincheckpoint><name>%s</name><creationTime>%lld</creationTime><disks>", name,
                    (long long)time(NULL));
@@ -135,20 +135,13 @@ int checkpoint_delete(struct domain *d, const char *name, const struct domain_fa
 
 /* ---- the job */
 
-bool backup_can_track(const struct domain_disk *d)
-{
-    return str_eq(d->format, "qcow2");
-}
-
-static char *checkpoint_request(struct backup_job *job)
+static char *checkpoint_request(const struct backup_job *job)
 {
     struct buf b = {0};
     buf_printf(&b, "<domaincheckpoint><name>%s</name><disks>", job->checkpoint);
     for (size_t i = 0; i < job->facts->n_disks; i++) {
         const struct domain_disk *d = &job->facts->disks[i];
-        bool track = backup_can_track(d);
-        buf_printf(&b, "<disk name='%s' checkpoint='%s'/>", d->name, track ? "bitmap" : "no");
-        job->has_checkpoint |= track;
+        buf_printf(&b, "<disk name='%s' checkpoint='%s'/>", d->name, d->can_track ? "bitmap" : "no");
     }
     buf_add_str(&b, "</disks></domaincheckpoint>");
     return buf_steal_str(&b);
@@ -194,6 +187,20 @@ static void drop_broken(struct backup_job *job)
         job->disks[i].incremental = false;
 }
 
+static bool can_track_any(const struct domain_facts *f)
+{
+    for (size_t i = 0; i < f->n_disks; i++)
+        if (f->disks[i].can_track)
+            return true;
+    return false;
+}
+
+static bool is_about_bitmap(void)
+{
+    return virt_last_error_is(VIR_ERR_CHECKPOINT_INCONSISTENT) || virt_last_error_is(VIR_ERR_NO_DOMAIN_CHECKPOINT) ||
+           virt_last_error_is(VIR_ERR_INVALID_ARG);
+}
+
 static bool any_incremental(const struct backup_job *job)
 {
     bool any = false;
@@ -211,14 +218,19 @@ int backup_begin(struct domain *d, struct backup_job *job, bool *ret_lost, struc
     int n = snprintf(job->socket, sizeof(job->socket), "%s/" SOCKET_NAME, folder);
     if (n < 0 || (size_t)n >= sizeof(job->socket))
         return error_set(e, ERR_TOO_BIG, "the folder %s is too long for a socket", folder);
+    job->has_checkpoint = can_track_any(job->facts);
     bool lost = false;
     while (!ask_for_backup(d, job, folder)) {
-        bool bitmap = virt_last_error_is(VIR_ERR_CHECKPOINT_INCONSISTENT) ||
-                      virt_last_error_is(VIR_ERR_NO_DOMAIN_CHECKPOINT) || virt_last_error_is(VIR_ERR_INVALID_ARG);
-        if (!bitmap || !any_incremental(job))
-            return virt_fail(e, "beginning the backup of VM", d->vm);
-        lost = true;
-        drop_broken(job);
+        err = virt_fail(e, "beginning the backup of VM", d->vm);
+        if (any_incremental(job) && is_about_bitmap()) {
+            lost = true;
+            drop_broken(job);
+        } else if (job->has_checkpoint && err == ERR_FAILED && !virt_last_error_is(VIR_ERR_OPERATION_TIMEOUT)) {
+            job->has_checkpoint = false;
+            (void)virt_fail(&job->no_checkpoint, "making a checkpoint of VM", d->vm);
+        } else {
+            return err;
+        }
     }
     *ret_lost = lost;
     return 0;

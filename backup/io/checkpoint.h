@@ -30,15 +30,15 @@ struct backup_disk {
 struct backup_job {
     const struct domain_facts *facts;
     const char *parent;     /* name of a checkpoint; NULL: none */
-    const char *checkpoint; /* the new one; made in disks whose format can have one */
+    const char *checkpoint; /* the new one; made in disks that can have one */
     struct backup_disk disks[DOMAIN_DISKS_MAX];
     char socket[CHECKPOINT_SOCKET_MAX]; /* out */
     bool has_checkpoint;                /* out: some disk has one */
+    struct error no_checkpoint;         /* out: why there is none, though some disk could have one */
 };
-/* Can libvirt give this disk a checkpoint? */
-bool backup_can_track(const struct domain_disk *d);
-/* All disks at one moment. Where a bitmap cannot be used the disk's incremental is cleared: as libvirt said so, or of
- * all of them, if it did not say of which. *ret_lost tells so. */
+/* All disks at one moment. Where libvirt makes no checkpoint of them the backup is made without one. Where a bitmap
+ * cannot be used the disk's incremental is cleared: as libvirt said so, or of all of them, if it did not say of which.
+ * *ret_lost tells so. */
 int backup_begin(struct domain *d, struct backup_job *job, bool *ret_lost, struct error *e);
 /* Is a job under way, and is it one of ours? */
 int backup_look(struct domain *d, bool *ret_any, bool *ret_ours, struct error *e);

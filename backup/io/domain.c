@@ -43,6 +43,7 @@ static int take_disk(const xmlNode *disk, struct domain_facts *f, struct error *
         return error_set(e, ERR_CONDITION, "a disk's target is not named in letters and digits");
     if (!xml_copy_attribute(xml_child(disk, "driver"), "type", d->format, sizeof(d->format)))
         STR_COPY(d->format, "raw"); /* libvirt's own default */
+    d->can_track = str_eq(d->format, "qcow2") && !xml_child(disk, "readonly");
     d->path = source_path(disk);
     f->n_disks++;
     return 0;

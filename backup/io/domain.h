@@ -11,7 +11,8 @@ enum { DOMAIN_DISKS_MAX = 64, DOMAIN_FORMAT_MAX = 16 };
 struct domain_disk {
     char name[LAYOUT_DISK_MAX]; /* the target: vda */
     char format[DOMAIN_FORMAT_MAX];
-    char *path; /* file or block device; NULL: of another kind */
+    char *path;     /* file or block device; NULL: of another kind */
+    bool can_track; /* its format has bitmaps, and it may be written to */
 };
 
 /* Disks that hold data: no CD-ROM, no floppy, none without a source. */

@@ -99,7 +99,7 @@ static void plan(struct live *l)
         l->job.parent = l->parent.s;
     for (size_t i = 0; i < r->facts.n_disks; i++)
         l->job.disks[i].incremental =
-            l->job.parent && backup_can_track(&r->facts.disks[i]) && spec_disk(&r->spec, r->facts.disks[i].name);
+            l->job.parent && r->facts.disks[i].can_track && spec_disk(&r->spec, r->facts.disks[i].name);
 }
 
 static int fork_all(struct live *l, struct error *e)
@@ -116,6 +116,8 @@ static int fork_all(struct live *l, struct error *e)
     err = run_check_cancelled(e);
     if (!err)
         err = backup_begin(&r->domain, &l->job, &lost, e);
+    if (!err && l->job.no_checkpoint.code != 0)
+        fprintf(stderr, "ringmaster-backup: %s\n", l->job.no_checkpoint.text);
     r->pause_ms = clock_ms() - from_ms; /* the guest's CPUs stood for a part of that at most */
     l->begun = !err;
     l->lost |= lost;
@@ -142,7 +144,7 @@ static void name_disks(struct live *l)
         if (l->job.disks[i].incremental)
             o->bitmap = o->name;
         else
-            o->bitmap_lost = l->lost && backup_can_track(d) && spec_disk(&r->spec, d->name);
+            o->bitmap_lost = l->lost && d->can_track && spec_disk(&r->spec, d->name);
     }
 }
 

@@ -108,6 +108,15 @@ int run_tidy(struct run *r, struct error *e)
     return err;
 }
 
+/* What is left in the images of a checkpoint that is of no use: libvirt deletes only what it knows. */
+static void remove_broken(struct run *r, const char *name)
+{
+    struct error why = {0};
+    if (checkpoint_redefine(&r->domain, r->spec.parent.checkpoint_xml, false, &why) < 0 ||
+        checkpoint_delete(&r->domain, name, &r->facts, &why) < 0)
+        fprintf(stderr, "ringmaster-backup: %s\n", why.text);
+}
+
 bool run_find_parent(struct run *r, bool on, bool *ret_lost)
 {
     const struct spec_parent *p = &r->spec.parent;
@@ -117,10 +126,11 @@ bool run_find_parent(struct run *r, bool on, bool *ret_lost)
         return false;
     if (checkpoint_exists(&r->domain, name.s))
         return true;
-    if (checkpoint_redefine(&r->domain, p->checkpoint_xml, on, NULL) == 0)
-        return true;
-    *ret_lost = true;
-    return false;
+    int err = checkpoint_redefine(&r->domain, p->checkpoint_xml, on, NULL);
+    if (err == ERR_CONDITION)
+        remove_broken(r, name.s);
+    *ret_lost = err != 0;
+    return err == 0;
 }
 
 int run_fork_config(struct run *r, struct error *e)

@@ -96,6 +96,8 @@ static void test_domain(void **state)
     assert_string_equal(f.disks[0].name, "vda");
     assert_string_equal(f.disks[0].format, "qcow2");
     assert_string_equal(f.disks[0].path, "/a");
+    assert_true(f.disks[0].can_track);
+    assert_false(f.disks[1].can_track);
     assert_string_equal(f.disks[1].format, "raw");
     assert_string_equal(f.disks[1].path, "/dev/x");
     assert_null(f.disks[2].path);

@@ -28,6 +28,18 @@ scenario() {
     scenario qemu_killed_between
 }
 
+@test "one disk's bitmap is missing: the other's is used, and deleted in its time" {
+    scenario one_bitmap_missing
+}
+
+@test "QEMU was killed and the machine started on another node: no bitmap stays behind" {
+    scenario killed_and_moved
+}
+
+@test "an image that has no bitmaps is backed up without a checkpoint" {
+    scenario old_image
+}
+
 @test "the worker was killed: settle removes what it left, and the next one goes by bitmap" {
     scenario worker_killed
 }
