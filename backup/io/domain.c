@@ -41,7 +41,7 @@ static int take_disk(const xmlNode *disk, struct domain_facts *f, struct error *
     *d = (struct domain_disk){.path = NULL};
     if (!xml_copy_attribute(xml_child(disk, "target"), "dev", d->name, sizeof(d->name)) || !layout_disk_ok(d->name))
         return error_set(e, ERR_CONDITION, "a disk's target is not named in letters and digits");
-    if (!xml_copy_attribute(xml_child(disk, "driver"), "type", d->format, sizeof(d->format)))
+    if (!xml_copy_attribute(xml_child(disk, "driver"), "type", d->format, sizeof(d->format)) || !d->format[0])
         STR_COPY(d->format, "raw"); /* libvirt's own default */
     d->can_track = str_eq(d->format, "qcow2") && !xml_child(disk, "readonly");
     d->path = source_path(disk);

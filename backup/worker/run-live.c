@@ -88,6 +88,18 @@ static int thaw(struct live *l, struct error *e)
     return err && l->r->options.application ? error_set(e, ERR_FAILED, "%s", why.text) : 0;
 }
 
+/* libvirt has one job a machine; ours was ended by run_tidy(). */
+static int refuse_foreign(struct run *r, struct error *e)
+{
+    bool any = false, ours = false;
+    int err = backup_look(&r->domain, &any, &ours, e);
+    if (err || !any)
+        return err;
+    error_set(e, ERR_AGAIN, "another program's backup of VM %s is under way", r->spec.vm);
+    error_set_remedy(e, "wait until it has ended, or end it: virsh domjobabort %s", r->spec.vm);
+    return ERR_AGAIN;
+}
+
 /* Which bitmaps to ask for. */
 static void plan(struct live *l)
 {
@@ -106,7 +118,9 @@ static int fork_all(struct live *l, struct error *e)
 {
     struct run *r = l->r;
     bool lost = false;
-    int err = open_scratch(l, e);
+    int err = refuse_foreign(r, e);
+    if (!err)
+        err = open_scratch(l, e);
     if (!err)
         err = check_scratch(l, e);
     if (err)

@@ -4,7 +4,8 @@
  *
  *   run, phase                 "freezing", "forked", "exporting", "merging", "done", "failed"
  *   done_bytes, total_bytes    what was read, and is to be read, of the disks that were looked at so far
- *   point, checkpoint, checkpoint_xml, pause_ms    of "done"
+ *   point, checkpoint, checkpoint_xml, pause_ms    of "done"; the guest's file systems were frozen for so long, or else
+ *                              libvirt took so long for the fork, and the guest stood for a part of it
  *   error {code, text}         of "failed": the exit status, and why
  *
  * A file that says neither "done" nor "failed" while nobody holds the virtual machine's lock: the run was killed. */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Domain XML, as an admin hands it in; and capabilities, as libvirt does. The first byte chooses: '<' is a domain. What
  * is taken is taken again, unchanged: it is what the cluster keeps. */
+#include "backup/io/domain.h"
 #include "tests/fuzz/fuzz.h"
 #include "vm/io/domxml.h"
 
@@ -37,15 +38,34 @@ static void fuzz_domain(const char *text)
     free(second.xml);
 }
 
+/* What a backup takes from it. */
+static void fuzz_disks(const char *text)
+{
+    struct domain_facts f;
+    struct error e = {0};
+    int err = domain_facts_parse(text, &f, &e);
+    if (err) {
+        assert(e.code == err && (err == ERR_MALFORMED || err == ERR_CONDITION) && e.text[0]);
+        return;
+    }
+    assert(f.n_disks <= DOMAIN_DISKS_MAX && (!f.nvram || f.nvram[0] == '/'));
+    for (size_t i = 0; i < f.n_disks; i++)
+        assert(layout_disk_ok(f.disks[i].name) && f.disks[i].format[0] &&
+               (!f.disks[i].path || f.disks[i].path[0] == '/'));
+    domain_facts_done(&f);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     if (size == 0)
         return 0;
     bool is_domain = data[0] == '<';
     AUTO(freep) char *text = input_text((struct slice){data + !is_domain, size - !is_domain});
-    if (is_domain)
-        fuzz_domain(text);
-    else
+    if (!is_domain) {
         fuzz_capabilities(text);
+        return 0;
+    }
+    fuzz_domain(text);
+    fuzz_disks(text);
     return 0;
 }

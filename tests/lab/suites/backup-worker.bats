@@ -13,7 +13,7 @@ teardown_file() {
 }
 
 scenario() {
-    LAB_STATE=${LAB_STATE:-} timeout 120 "$BATS_TEST_DIRNAME/../backup-worker" "$@"
+    timeout "${RINGMASTER_TEST_LONG:+30}180" "$BATS_TEST_DIRNAME/../backup-worker" "$@"
 }
 
 @test "a full and an increment restore to what the disks were when they began" {
@@ -48,6 +48,10 @@ scenario() {
     scenario worker_killed_run_again
 }
 
+@test "the worker is killed, or told of an error, at any of its calls" {
+    scenario hurt_anywhere
+}
+
 @test "a backup that is cancelled leaves nothing but the old checkpoint" {
     scenario cancelled
 }
@@ -58,6 +62,10 @@ scenario() {
 
 @test "two backups of one machine at once: the second says so" {
     scenario two_at_once
+}
+
+@test "the backup job of another program is left alone" {
+    scenario foreign_job
 }
 
 @test "a machine that is off is rescanned, and cannot be started meanwhile" {
