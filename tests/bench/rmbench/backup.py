@@ -1,4 +1,5 @@
-"""Group backup: ringmaster-backup beside nbdcopy and qemu-img, on one image that qemu-nbd exports.
+"""Group backup: ringmaster-backup beside nbdcopy and qemu-img, on one image that qemu-nbd exports, and on one that is
+sparse and SPARSE times as large.
 
 BENCH_BACKUP_MIB (4096) is the image's size, half of it data; BENCH_BACKUP_DIR (/var/tmp) where all of it lies."""
 
@@ -17,7 +18,7 @@ from .frame import Spec, Unmeasured, rounds, row_of, tell
 
 MIB = 1 << 20
 SIZE = int(os.environ.get("BENCH_BACKUP_MIB", "4096")) * MIB
-DATA, VM = SIZE // 2, "bench"
+DATA, VM, SPARSE = SIZE // 2, "bench", 16
 SETTINGS = (["--connections=4"], ["--connections=4", "--requests=16", "--request-size=1048576"],
             ["--connections=2", "--requests=32"], ["--connections=4", "--requests=4", "--request-size=2097152"])
 
@@ -27,6 +28,9 @@ ROWS = [
          "qemu-img convert"),
     Spec("backup-rescan", "MB/s", "value >= 1000", "digest rescan, rate of data"),
     Spec("backup-incremental", "s", "value <= 0.5", "increment with 1 % changed, from exec to exit"),
+    Spec("backup-incremental-sparse", "s", "ratio <= 1.2", f"the same change on a sparse disk {SPARSE} times as large",
+         "on the smaller disk"),
+    Spec("backup-incremental-read", "MiB", "ratio <= 1.1", "what that reads from QEMU", "what the bitmap says"),
     Spec("backup-memory", "MiB", "value < 256", "largest resident set of a full export", of="maximum"),
 ]
 
@@ -45,7 +49,7 @@ def seconds(*argv):
 
 
 class World:
-    def __init__(self, folder):
+    def __init__(self, folder, size=SIZE):
         for program in ("qemu-img", "qemu-io", "qemu-nbd", "nbdcopy"):
             if not shutil.which(program):
                 raise Unmeasured(f"there is no {program}: contrib/setup")
@@ -54,11 +58,11 @@ class World:
         self.key, self.image = self.folder / "key", self.folder / "image.qcow2"
         self.uri = f"nbd+unix:///?socket={self.socket}"
         self.random, self.n = random.Random(1), 0
-        self.make_image()
+        self.make_image(size)
         self.settings = None
 
-    def make_image(self):
-        """Every other piece of 16 MiB is data that no program can squeeze."""
+    def make_image(self, size):
+        """Every other piece of 16 MiB is data that no program can squeeze; behind SIZE there is none."""
         raw = self.folder / "raw"
         with open(raw, "wb") as f:
             f.truncate(SIZE)
@@ -67,6 +71,7 @@ class World:
                 f.write(self.random.randbytes(min(16 * MIB, SIZE - at)))
         run("qemu-img", "convert", "-f", "raw", "-O", "qcow2", raw, self.image)
         raw.unlink()
+        run("qemu-img", "resize", "-q", "-f", "qcow2", self.image, size)
 
     @contextmanager
     def served(self, bitmap=None):
@@ -93,7 +98,10 @@ class World:
         return [self.worker, verb, path, "--key-file", self.key, *words]
 
     def call(self, verb, path, *words):
-        return [json.loads(line) for line in run(*self.argv(verb, path, *words)).splitlines()][-1]["data"]
+        return self.lines(*self.argv(verb, path, *words))[-1]["data"]
+
+    def lines(self, *argv):
+        return [json.loads(line) for line in run(*argv).splitlines()]
 
     def export(self, path, *words):
         return self.argv("export", path, "--vm", VM, "--disk", f"vda={self.uri}", *words)
@@ -118,26 +126,30 @@ class World:
         return DATA / 1e6 / taken
 
     def change(self):
-        """1 % of the data, in pieces of 64 KiB."""
+        """1 % of the data, in pieces of 64 KiB: as many bytes as it gives."""
         pieces = self.random.sample(range(DATA // 65536), DATA // 100 // 65536)
         words = []
         for piece in pieces:
             at = piece * 65536 // (16 * MIB) * 32 * MIB + piece * 65536 % (16 * MIB)
             words += ["-c", f"write -P {self.random.randrange(256)} {at} 64k"]
         run("qemu-io", "-f", "qcow2", *words, self.image)
+        return len(pieces) * 65536
+
+    def newest(self, path):
+        return self.lines(*self.argv("list", path))[-2]["point"]
 
     def incremental(self, path):
-        """Of a bitmap that saw 1 % change since the newest point."""
+        """Of a bitmap that saw 1 % change since the newest point: seconds, bytes read, bytes that are dirty."""
         self.n += 1
         bitmap = f"b{self.n}"
-        parent = [json.loads(line) for line in run(*self.argv("list", path)).splitlines()][-2]["point"]["uuid"]
+        parent = self.newest(path)["uuid"]
         run("qemu-img", "bitmap", "--add", self.image, bitmap)
-        self.change()
+        dirty = self.change()
         run("qemu-img", "bitmap", "--disable", self.image, bitmap)
         with self.served(bitmap):
             taken = seconds(*self.export(path, "--bitmap", f"vda={bitmap}", "--parent", parent))
         run("qemu-img", "bitmap", "--remove", self.image, bitmap)
-        return taken
+        return taken, self.newest(path)["disks"][0]["read_bytes"], dirty
 
     def rescan(self, path):
         return DATA / 1e6 / seconds(*self.argv("rescan", path, "--vm", VM, "--disk", f"vda={self.uri}"))
@@ -187,9 +199,26 @@ def measure(names):
             if "backup-rescan" in names:
                 yield row_of(spec["backup-rescan"], rounds(lambda: world.rescan(path))[0])
         if names & {"backup-incremental", "backup-restore"}:
-            row = row_of(spec["backup-incremental"], rounds(lambda: world.incremental(path))[0])
+            row = row_of(spec["backup-incremental"], rounds(lambda: world.incremental(path)[0])[0])
             if "backup-incremental" in names:
                 yield row
         if "backup-restore" in names:
             values, peers, missing = rounds(lambda: world.restore(path), lambda: world.convert(path))
             yield row_of(spec["backup-restore"], values, peers, missing)
+        if names & {"backup-incremental-sparse", "backup-incremental-read"}:
+            yield from measure_sparse(spec, names, world, path)
+
+
+def measure_sparse(spec, names, world, path):
+    folder = world.folder / "sparse"
+    folder.mkdir()
+    large = World(folder, SPARSE * SIZE)
+    target = large.repository()
+    with large.served():
+        run(*large.export(target))
+    took, beside, missing = rounds(lambda: large.incremental(target), lambda: world.incremental(path)[0])
+    if "backup-incremental-sparse" in names:
+        yield row_of(spec["backup-incremental-sparse"], [seconds for seconds, _, _ in took], beside, missing)
+    if "backup-incremental-read" in names:
+        yield row_of(spec["backup-incremental-read"], [read / MIB for _, read, _ in took],
+                     [dirty / MIB for _, _, dirty in took])
