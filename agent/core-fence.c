@@ -180,7 +180,8 @@ void core_fence_take_watchdog(struct core *c, const struct pending *p, const str
 /* Nothing of the cluster runs here any more. */
 static bool is_clear(const struct core *c)
 {
-    return vm_local_is_clear(c->vm_local) && task_local_is_clear(c->task_local);
+    return vm_local_is_clear(c->vm_local) && task_local_is_clear(c->task_local) &&
+           backup_local_is_clear(c->backup_local);
 }
 
 static bool may_run(const struct guard_self *g)
@@ -337,6 +338,7 @@ static uint32_t gate_lost(void *ctx, const char *node, int64_t time_ms)
     vm_view_done(v);
     free(v);
     task_node_lost(ctx, node, time_ms);
+    backup_node_lost(ctx, node, time_ms);
     node_failed(ctx, node, time_ms);
     return n;
 }
@@ -392,7 +394,8 @@ void core_fence_lead(struct core *c, const struct node_views *v)
         }
         nodes[n] = (struct guard_node){.present = v->v.nodes[i++].present,
                                        .in_ring = c->ring_nodes > c->n_group,
-                                       .has_vms = vm_needs_fence(t, row.name) || task_is_on(t, row.name, NULL),
+                                       .has_vms = vm_needs_fence(t, row.name) || task_is_on(t, row.name, NULL) ||
+                                                  backup_is_on(t, row.name, NULL),
                                        .bound_ms = lease_bound_ms(&c->lease, c->db, row.nodeid)};
         STR_COPY(nodes[n++].name, row.name);
     }

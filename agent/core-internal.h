@@ -10,6 +10,7 @@
 #include "agent/progress.h"
 #include "agent/retry.h"
 #include "agent/vitals.h"
+#include "backup/job.h"
 #include "common/json.h"
 #include "common/proto.h"
 #include "task/task.h"
@@ -60,6 +61,8 @@ enum purpose {
     FOR_FENCE,        /* guard_leader's call */
     FOR_COPY,         /* db_call = the copy's index */
     FOR_TASK,         /* task_local's call */
+    FOR_BACKUP,       /* backup_local's call */
+    FOR_REPOSITORY,   /* client waits; name, path */
 };
 struct pending {
     uint64_t id;
@@ -72,6 +75,7 @@ struct pending {
     char op_id[HOOK_OP_ID_MAX];
     int64_t until_ms; /* FOR_OP_TOKEN: expiry, wall clock */
     uint64_t db_call; /* FOR_WITNESS: the database's own id; FOR_COPY */
+    char path[REPOSITORY_PATH_MAX];
 };
 
 /* Who waits for a proposal's outcome. */
@@ -208,6 +212,8 @@ struct core {
     struct guard_leader *guard_leader;
     struct task_leader *task_leader;
     struct task_local *task_local;
+    struct backup_leader *backup_leader;
+    struct backup_local *backup_local;
     struct level_copy copy;
     struct buf copy_bytes; /* taken by an apply function, not on the disk yet */
     uint64_t copy_of;      /* its index; 0: none */
@@ -292,6 +298,17 @@ void core_task_look(struct core *c); /* this node's runs */
 void core_task_lead(struct core *c, const struct node_views *v);
 void core_task_outcome(struct core *c, uint64_t id, const struct task_outcome *o);
 void core_task_evicted(struct core *c);
+/* Fenced, booted anew, or no member any more. ctx: the tables. */
+bool core_is_over(void *ctx, const char *node, const char *boot_id);
+
+/* core-backups.c */
+void core_backup_apply(struct tables *t, const struct entry *e, struct apply_result *ret);
+bool core_backup_holds(const void *ctx, const char *vm, const char *boot_id); /* ctx: the tables */
+bool core_backup_row_is_good(const struct table_row *row);
+void core_backup_look(struct core *c, const struct node_views *v); /* this node's runs */
+void core_backup_lead(struct core *c, const struct node_views *v);
+void core_backup_outcome(struct core *c, uint64_t id, const struct backup_outcome *o);
+void core_backup_evicted(struct core *c);
 
 /* core-quorum.c */
 void core_quorum_view(const struct core *c, struct quorum_view *ret);
@@ -339,3 +356,4 @@ void request_membership(struct core *c, const struct pending *p, const struct me
 void request_token(struct core *c, const struct pending *p, const struct token_outcome *k);
 void request_parsed(struct core *c, const struct pending *p, const struct vm_outcome *o);
 void request_versioned(struct core *c, const struct pending *p, const struct vm_outcome *o);
+void request_repository(struct core *c, const struct pending *p, const struct backup_outcome *o);

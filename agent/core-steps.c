@@ -99,6 +99,7 @@ static void apply_vm(struct tables *t, const struct entry *e, struct apply_resul
         core_vm_limits(t, &limits);
         v.v.limits = &limits;
     }
+    v.v.removed = backup_vm_removed;
     vm_apply(t, &v.v, e, ret);
     vm_view_done(&v);
 }
@@ -171,6 +172,13 @@ int core_apply_entry(void *ctx, struct tables *t, const struct entry *e, struct 
     case ENTRY_TASK_START:
     case ENTRY_TASK_END:
     case ENTRY_TASK_NOTE: core_task_apply(t, e, ret); return 0;
+    case ENTRY_REPOSITORY_SET:
+    case ENTRY_REPOSITORY_REMOVE:
+    case ENTRY_BACKUP_START:
+    case ENTRY_BACKUP_END:
+    case ENTRY_BACKUP_NOTE:
+    case ENTRY_BACKUP_SCHEDULE:
+    case ENTRY_POINT_DELETE: core_backup_apply(t, e, ret); return 0;
     }
     return error_set(&ret->error, ERR_UNKNOWN_KIND,
                      "log entry %llu is of kind %u, which this release does not know: install the release that the "
@@ -243,6 +251,9 @@ static bool row_is_good(const struct table_row *row)
     case TABLE_RUN: return run_row_is_good(row);
     case TABLE_STEP: return step_row_is_good(row);
     case TABLE_TASK: return task_decode(row->value, &k) == 0 && str_eq(row->key, k.d.name);
+    case TABLE_REPOSITORY:
+    case TABLE_BACKUP:
+    case TABLE_POINT: return core_backup_row_is_good(row);
     default: return true;
     }
 }
@@ -267,7 +278,7 @@ void vm_view_build(struct vm_view *v, const struct core *c, const struct tables 
 {
     struct node n = {0};
     struct level_state l = {0};
-    v->v = (struct vm_nodes){.settings = vm_settings_get(t)};
+    v->v = (struct vm_nodes){.settings = vm_settings_get(t), .is_held = core_backup_holds, .held_ctx = t};
     if (c)
         level_get(t, &l);
     STR_COPY(v->level_machine, l.machine);
@@ -764,6 +775,7 @@ static void become_evicted(struct core *c)
     core_end_waiters(c, &e);
     core_act_for(c, ACT_COROSYNC, FOR_COROSYNC, NULL)->corosync = COROSYNC_STOP;
     core_task_evicted(c);
+    core_backup_evicted(c);
 }
 
 static void step_level(struct core *c, struct node_views *v)
@@ -805,6 +817,7 @@ static void look_as_member(struct core *c, struct node_views *v)
     if (is_admitted)
         upgrade_local_step(c->upgrade_local, t, c->identity.node, core_is_quorate(c), c->now_ms, &uenv);
     core_task_look(c);
+    core_backup_look(c, v);
     if (c->has_facts) {
         vm_local_step(c->vm_local, t, &v->vms.v, &self, c->now_ms, &venv);
         step_level(c, v);
@@ -819,7 +832,7 @@ static bool env_is_drained(void *ctx, const char *node)
     struct core *c = ctx;
     const struct tables *t = db_tables(c->db);
     struct vm v;
-    if (vm_leader_owes(c->vm_leader, node) || task_is_on(t, node, NULL))
+    if (vm_leader_owes(c->vm_leader, node) || task_is_on(t, node, NULL) || backup_is_on(t, node, NULL))
         return false;
     for (bool more = vm_next(t, NULL, &v); more; more = vm_next(t, v.name, &v))
         if ((str_eq(v.node, node) && (v.state == VM_RUNNING || v.op != VM_OP_NONE || vm_is_lost(&v))) ||
@@ -904,6 +917,8 @@ static void become_leader(struct core *c)
     c->guard_leader = guard_leader_new();
     task_leader_free(c->task_leader);
     c->task_leader = task_leader_new();
+    backup_leader_free(c->backup_leader);
+    c->backup_leader = backup_leader_new();
     recall_presence(c);
     log_notice(c->log, "%s leads from term %llu on", c->identity.node, (unsigned long long)db_term(c->db));
 }
@@ -927,6 +942,7 @@ static void look_as_leader(struct core *c, const struct node_views *v)
     vm_leader_step(c->vm_leader, t, &v->vms.v, c->now_ms, &venv);
     upgrade_leader_step(c->upgrade_leader, t, &v->v, c->now_ms, c->wall_ms, &uenv);
     core_task_lead(c, v);
+    core_backup_lead(c, v);
 }
 
 void core_look(struct core *c)

@@ -39,7 +39,7 @@ static int gate_may_run(void *ctx, const char *node, const char *boot_id, bool i
 }
 
 /* Fenced, booted anew, or no member any more: evicted for lost by an admin, who says so. */
-static bool is_over(void *ctx, const char *node, const char *boot_id)
+bool core_is_over(void *ctx, const char *node, const char *boot_id)
 {
     struct node n = {0};
     if (node_get(ctx, node, &n))
@@ -52,7 +52,7 @@ static bool is_over(void *ctx, const char *node, const char *boot_id)
 
 void core_task_apply(struct tables *t, const struct entry *e, struct apply_result *ret)
 {
-    const struct task_gate gate = {.ctx = t, .may_run = gate_may_run, .is_over = is_over};
+    const struct task_gate gate = {.ctx = t, .may_run = gate_may_run, .is_over = core_is_over};
     task_apply(t, &gate, e, ret);
 }
 
@@ -99,7 +99,7 @@ void core_task_lead(struct core *c, const struct node_views *v)
                              .fl = core_level(c),
                              .now_ms = c->now_ms,
                              .wall_ms = c->wall_ms,
-                             .is_over = is_over,
+                             .is_over = core_is_over,
                              .ctx = (void *)db_tables(c->db)};
     if (tables_count(db_tables(c->db), TABLE_TASK) == 0)
         return;

@@ -34,6 +34,9 @@ void core_action_done(struct core_action *a)
     free(a->site);
     buf_done(&a->sealed);
     free(a->task);
+    if (a->backup)
+        backup_call_done(a->backup);
+    free(a->backup);
     *a = (struct core_action){0};
 }
 
@@ -567,6 +570,8 @@ static void take_outcome(struct core *c, const struct core_event *ev)
     case FOR_FENCE: core_fence_take_command(c, ev->id, ev->hook); break;
     case FOR_COPY: core_copy_ended(c, &p, &ev->error); break;
     case FOR_TASK: core_task_outcome(c, ev->id, ev->task); break;
+    case FOR_BACKUP: core_backup_outcome(c, ev->id, ev->backup); break;
+    case FOR_REPOSITORY: request_repository(c, &p, ev->backup); break;
     }
 }
 
@@ -698,6 +703,8 @@ struct core *core_new(const struct core_params *p)
     c->guard_leader = guard_leader_new();
     c->task_leader = task_leader_new();
     c->task_local = task_local_new();
+    c->backup_leader = backup_leader_new();
+    c->backup_local = backup_local_new();
     c->guard.has_watchdog = p->has_watchdog;
     c->guard.note = p->note;
     if (p->identity) {
@@ -729,6 +736,8 @@ void core_free(struct core *c)
     guard_leader_free(c->guard_leader);
     task_leader_free(c->task_leader);
     task_local_free(c->task_local);
+    backup_leader_free(c->backup_leader);
+    backup_local_free(c->backup_local);
     host_facts_done(&c->facts);
     core_wipe(c->deferred.text);
     core_witness_done(&c->witness);
@@ -782,7 +791,8 @@ static void route(struct core *c, const struct core_event *ev)
     case EV_WITNESS_ASKED:
     case EV_WATCHDOG:
     case EV_COPIED:
-    case EV_TASK: take_outcome(c, ev); break;
+    case EV_TASK:
+    case EV_BACKUP: take_outcome(c, ev); break;
     }
 }
 

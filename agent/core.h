@@ -5,7 +5,7 @@
  *  cpg ─┐                                 ┌─> SEND on CPG, PERSIST
  *  timer├─> core_step(core, event) ───────┼─> REPLY to IPC, TLS_REPLY
  *  IPC ─┤     no I/O, no clock,           ├─> VM, HOOK, FACTS, TOKEN, ISSUE, FOUND, JOIN, FETCH, COROSYNC
- *  TLS ─┤     no globals, no random       └─> WITNESS, TASK, STOP
+ *  TLS ─┤     no globals, no random       └─> WITNESS, TASK, BACKUP, STOP
  *  done ┘             ^                             │
  *                     └── the outcome comes back as an event with the action's id ──┘
  *
@@ -21,6 +21,7 @@
 
 #include "agent/db/db.h"
 #include "agent/port.h"
+#include "backup/job-port.h"
 #include "task/port.h"
 #include "upgrade/port.h"
 #include "vm/port.h"
@@ -58,6 +59,7 @@ enum core_event_type {
     EV_WATCHDOG,  /* error */
     EV_COPIED,    /* error */
     EV_TASK,      /* task */
+    EV_BACKUP,    /* backup */
 };
 
 enum core_access { ACCESS_NONE = 0, ACCESS_READ = 1, ACCESS_ADMIN = 2 };
@@ -91,6 +93,7 @@ struct core_event {
     const struct db_witness_outcome *witness;
     const struct witness_asked *asked;
     const struct task_outcome *task;
+    const struct backup_outcome *backup;
 };
 /* Events are borrowed by core_step: whoever made one frees what it points to. */
 
@@ -115,6 +118,7 @@ enum core_action_type {
     ACT_WATCHDOG,  /* watchdog: at once, not in a pool */
     ACT_COPY,      /* bytes, text: a file's name: keep them in the state folder, and only the newest few such files */
     ACT_TASK,      /* task: a cluster task's program on this host */
+    ACT_BACKUP,    /* backup: a VM's worker on this host, or a repository */
     ACT_STOP,      /* error: the process ends; systemd restarts it unless permanent. Code 0: as EV_STOP wanted */
 };
 
@@ -151,7 +155,8 @@ struct core_action {
     struct witness_site *site;       /* owned; NULL: this node does not know yet where that witness is */
     struct buf sealed;               /* the credentials, under WITNESS_SEAL_NAME */
     struct watchdog_call watchdog;
-    struct task_call *task; /* owned */
+    struct task_call *task;     /* owned */
+    struct backup_call *backup; /* owned */
     bool permanent;
 };
 void core_action_done(struct core_action *a);

@@ -18,6 +18,7 @@
 #include "agent/io/vitals.h"
 #include "agent/io/watchdog.h"
 #include "agent/witness-call.h"
+#include "backup/io/runner.h"
 #include "common/proto.h"
 #include "task/io/runner.h"
 #include "upgrade/io/executor.h"
@@ -34,6 +35,8 @@ enum pool_id {
     POOL_VM,       /* what may last: start, shut down, migrate */
     POOL_VM_LOOK,  /* list, cancel: never behind a migration */
     POOL_TASK,     /* begins tasks and looks at them: while systemd does not answer it holds these threads */
+    POOL_BACKUP,   /* the same of backups */
+    POOL_SETTLE,   /* what of them may last: settle, stop, make a repository */
     POOL_FENCE,    /* what must not wait for any of those */
     POOL_HOST,     /* a look at the host: lost storage or a frozen corosync holds this thread */
     POOL_TLS,      /* answers to other nodes, snapshots */
@@ -49,6 +52,7 @@ static const struct {
     [POOL_COROSYNC] = {"rm-corosync", 1}, [POOL_VM] = {"rm-vm", 4}, [POOL_VM_LOOK] = {"rm-vm-look", 1},
     [POOL_FENCE] = {"rm-fence", 4}, [POOL_HOST] = {"rm-host", 1}, [POOL_TLS] = {"rm-tls", 4},
     [POOL_WORK] = {"rm-work", 4},    [POOL_TASK] = {"rm-task", 2},
+    [POOL_BACKUP] = {"rm-backup", 2}, [POOL_SETTLE] = {"rm-settle", 2},
 };
 
 /* A node that waits for an answer over TLS. */
@@ -110,6 +114,7 @@ struct exec_job {
     struct vm_outcome vm;
     struct hook_outcome hook;
     struct task_outcome task;
+    struct backup_outcome backup;
     struct host_facts facts;
     struct host_vitals vitals;
     struct token_outcome token;
@@ -497,6 +502,13 @@ static void run_task(struct worker_job *job)
     runner_call(j->a.task, &j->task);
 }
 
+static void run_backup(struct worker_job *job)
+{
+    struct exec_job *j = (struct exec_job *)job;
+    j->ev.backup = &j->backup;
+    backup_runner_call(j->a.backup, &j->backup);
+}
+
 static void run_issue(struct worker_job *job)
 {
     struct exec_job *j = (struct exec_job *)job;
@@ -533,6 +545,7 @@ static const struct performer {
     [ACT_COROSYNC] = {POOL_COROSYNC, run_corosync, EV_COROSYNC},
     [ACT_COPY] = {POOL_WORK, run_copy, EV_COPIED},
     [ACT_TASK] = {POOL_TASK, run_task, EV_TASK},
+    [ACT_BACKUP] = {POOL_BACKUP, run_backup, EV_BACKUP},
 };
 
 static void job_free(struct exec_job *j)
@@ -545,6 +558,7 @@ static void job_free(struct exec_job *j)
     free(j->membership.corosync_conf);
     host_facts_done(&j->facts);
     vm_outcome_done(&j->vm);
+    backup_outcome_done(&j->backup);
     buf_done(&j->bytes);
     core_action_done(&j->a);
     free(j);
@@ -560,6 +574,12 @@ static void done_job(struct worker_job *job)
     job_free(j);
 }
 
+static enum pool_id pool_of_backup(enum backup_verb v)
+{
+    bool lasts = v == BACKUP_CALL_SETTLE || v == BACKUP_CALL_STOP || v == BACKUP_CALL_INIT;
+    return v == BACKUP_CALL_STOP_ALL ? POOL_FENCE : lasts ? POOL_SETTLE : POOL_BACKUP;
+}
+
 static enum pool_id pool_of(const struct core_action *a)
 {
     bool looks = a->vm.verb == VM_CALL_LIST || a->vm.verb == VM_CALL_CANCEL || a->vm.verb == VM_CALL_DOWNTIME ||
@@ -570,6 +590,8 @@ static enum pool_id pool_of(const struct core_action *a)
         return POOL_WORK; /* looks at the disks' file systems, which may hang */
     if (a->type == ACT_TASK && a->task->verb == TASK_CALL_STOP_ALL)
         return POOL_FENCE;
+    if (a->type == ACT_BACKUP)
+        return pool_of_backup(a->backup->verb);
     return a->type == ACT_VM && looks ? POOL_VM_LOOK : performers[a->type].pool;
 }
 

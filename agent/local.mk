@@ -8,6 +8,7 @@ libringmaster_core_a_SOURCES += agent/core-copy.c
 libringmaster_core_a_SOURCES += agent/core-fence.c
 libringmaster_core_a_SOURCES += agent/core-quorum.c
 libringmaster_core_a_SOURCES += agent/core-steps.c
+libringmaster_core_a_SOURCES += agent/core-backups.c
 libringmaster_core_a_SOURCES += agent/core-tasks.c
 libringmaster_core_a_SOURCES += agent/core-vitals.c
 libringmaster_core_a_SOURCES += agent/core-witness.c

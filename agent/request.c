@@ -383,6 +383,7 @@ static void do_job_show(struct request *r)
     struct json *job = job_json(&j);
     bool is_moving = j.kind == JOB_VM_MIGRATE && j.state == JOB_RUNNING;
     int percent = is_moving ? core_percent(r->c, j.object, &j.id) : -1;
+    percent = j.kind == JOB_BACKUP ? status_backup_percent(r->c, j.object, &j.id) : percent;
     if (percent >= 0)
         json_set_int(job, "percent", percent);
     answer_with(r, "job", job);
@@ -1521,6 +1522,334 @@ static void do_task_run(struct request *r)
     propose(r, ENTRY_TASK_NOTE, &b);
 }
 
+/* ---- Repositories, backups, reference points ---- */
+
+static struct json *repositories_json(const struct tables *t)
+{
+    struct json *all = json_array_new();
+    struct repository_row row;
+    for (bool more = repository_next(t, NULL, &row); more; more = repository_next(t, row.name, &row))
+        json_append(all, repository_row_json(t, &row));
+    return all;
+}
+
+static void do_repository_list(struct request *r)
+{
+    answer_with(r, "repositories", repositories_json(core_tables(r->c)));
+}
+
+static void repository_answered(struct core *c, struct waiter *w, const struct error *e)
+{
+    struct json *data = NULL;
+    struct repository_row row;
+    if (!e->code && repository_get(core_tables(c), w->name, &row) == 0) {
+        data = json_object_new();
+        json_set(data, "repository", repository_row_json(core_tables(c), &row));
+    }
+    core_reply(c, w->client, w->verb, &w->request_id, e, data);
+}
+
+static void wait_repository(const struct request *r, struct waiter *w)
+{
+    wait_named(r, w, repository_answered);
+}
+
+/* The folder is made first, on this node: its key is known then, and nothing is recorded that cannot be used. */
+static void do_repository_add(struct request *r)
+{
+    const char *name = want_str(r, "name", REPOSITORY_NAME_MAX);
+    const char *path = r->done ? NULL : want_str(r, "path", REPOSITORY_PATH_MAX);
+    struct repository_row row = {0}, other;
+    struct error e = {0};
+    struct pending *p;
+    if (r->done)
+        return;
+    STR_COPY(row.name, name);
+    STR_COPY(row.path, path);
+    if (repository_check(&row, &e)) {
+        answer(r, &e, NULL);
+        return;
+    }
+    if (repository_get(core_tables(r->c), name, &other) == 0) {
+        refuse(r, ERR_CONDITION, "clusterctl repository list", "there is a repository %s already, in %s", name,
+               other.path);
+        return;
+    }
+    if (!core_is_quorate(r->c)) {
+        refuse(r, ERR_NO_QUORUM, "clusterctl status", "no quorum: no repository can be recorded");
+        return;
+    }
+    struct core_action *a = core_act_for(r->c, ACT_BACKUP, FOR_REPOSITORY, &p);
+    p->client = r->client;
+    STR_COPY(p->verb, r->verb);
+    p->request_id = r->id;
+    STR_COPY(p->name, name);
+    STR_COPY(p->path, path);
+    a->backup = xcalloc(1, sizeof *a->backup);
+    a->backup->verb = BACKUP_CALL_INIT;
+    STR_COPY(a->backup->repository, name);
+    STR_COPY(a->backup->path, path);
+    r->done = true;
+}
+
+void request_repository(struct core *c, const struct pending *p, const struct backup_outcome *o)
+{
+    struct waiter w = {.request_id = p->request_id, .client = p->client, .done = repository_answered};
+    struct repository_row row = {0};
+    struct buf b = {0};
+    STR_COPY(w.verb, p->verb);
+    STR_COPY(w.name, p->name);
+    if (o->error.code) {
+        log_warn(c->log, "repository %s: %s", p->name, o->error.text);
+        core_reply(c, p->client, p->verb, &p->request_id, &o->error, NULL);
+        return;
+    }
+    STR_COPY(row.name, p->name);
+    STR_COPY(row.path, p->path);
+    backup_entry_repository(&row, (struct slice){o->sealed_key, o->sealed_len}, &b);
+    core_propose(c, ENTRY_REPOSITORY_SET, &b, &w);
+}
+
+/* The repository that an argument names; false, and answered, when there is none. */
+static bool want_repository(struct request *r, const char *key, struct repository_row *ret)
+{
+    const char *name = want_str(r, key, REPOSITORY_NAME_MAX);
+    if (!name)
+        return false;
+    if (repository_get(core_tables(r->c), name, ret) == 0)
+        return true;
+    refuse(r, ERR_NO_OBJECT, "clusterctl repository list", "no repository %s in this cluster", name);
+    return false;
+}
+
+static void do_repository_remove(struct request *r)
+{
+    struct repository_row row;
+    struct buf b = {0};
+    if (!want_repository(r, "name", &row))
+        return;
+    backup_entry_repository_remove(row.name, &b);
+    propose(r, ENTRY_REPOSITORY_REMOVE, &b);
+}
+
+/* Where none is named, the only one there is. */
+static bool choose_repository(struct request *r, char ret[REPOSITORY_NAME_MAX])
+{
+    struct repository_row row;
+    size_t n = tables_count(core_tables(r->c), TABLE_REPOSITORY);
+    if (json_get(r->args, "repository")) {
+        if (!want_repository(r, "repository", &row))
+            return false;
+    } else if (n == 0) {
+        refuse(r, ERR_CONDITION, "clusterctl repository add NAME --path PATH", "there is no repository yet");
+        return false;
+    } else if (n > 1) {
+        refuse(r, ERR_USAGE, "clusterctl repository list", "there are %zu repositories: name one (--repository)", n);
+        return false;
+    } else {
+        repository_next(core_tables(r->c), NULL, &row);
+    }
+    str_copy(ret, REPOSITORY_NAME_MAX, row.name);
+    return true;
+}
+
+static bool want_backup(struct request *r, struct backup_request *q)
+{
+    const char *engine = may_str(r, "engine", 16), *consistency = r->done ? NULL : may_str(r, "consistency", 16);
+    int64_t limit = may_int(r, "limit_bytes", 0, 1024, (int64_t)BACKUP_LIMIT_MAX_MIB << 20);
+    if (r->done)
+        return false;
+    if (engine[0] && backup_engine_parse(engine, &q->engine)) {
+        refuse(r, ERR_USAGE, NULL, "%s: the engine is auto, full or rescan, not '%s'", r->verb, engine);
+        return false;
+    }
+    q->crash_consistent = str_eq(consistency, "crash");
+    q->limit_bytes = limit;
+    if (consistency[0] && !q->crash_consistent && !str_eq(consistency, "application")) {
+        refuse(r, ERR_USAGE, NULL, "%s: the consistency is application or crash, not '%s'", r->verb, consistency);
+        return false;
+    }
+    return choose_repository(r, q->repository);
+}
+
+static void do_backup_start(struct request *r)
+{
+    struct backup_start s = {0};
+    struct buf b = {0};
+    struct vm v;
+    if (!want_vm(r, &v) || !want_backup(r, &s.q))
+        return;
+    STR_COPY(s.vm, v.name);
+    backup_entry_start(&s, &b);
+    propose(r, ENTRY_BACKUP_START, &b);
+}
+
+static void do_backup_cancel(struct request *r)
+{
+    struct backup_note n = {.verb = BACKUP_NOTE_CANCEL};
+    struct buf b = {0};
+    struct vm v;
+    if (!want_vm(r, &v))
+        return;
+    STR_COPY(n.vm, v.name);
+    backup_entry_note(&n, &b);
+    propose(r, ENTRY_BACKUP_NOTE, &b);
+}
+
+struct shown_point {
+    char vm[BACKUP_VM_MAX];
+    int64_t ended_ms;
+    struct json *json;
+};
+
+static int by_vm_and_time(const void *a, const void *b)
+{
+    const struct shown_point *x = a, *y = b;
+    int vm = strcmp(x->vm, y->vm);
+    return vm ? vm : x->ended_ms < y->ended_ms ? -1 : x->ended_ms > y->ended_ms;
+}
+
+/* Points of one VM, or of all (""), by VM and time. */
+static struct json *points_json(const struct tables *t, const char *vm)
+{
+    AUTO(freep) struct shown_point *list = xcalloc(tables_count(t, TABLE_POINT) + 1, sizeof *list);
+    struct json *all = json_array_new();
+    char key[TABLE_KEY_MAX] = "";
+    struct point_row *p = xcalloc(1, sizeof *p);
+    size_t n = 0;
+    while (point_next(t, vm[0] ? vm : NULL, key, p)) {
+        STR_COPY(list[n].vm, p->ref.vm);
+        list[n].ended_ms = p->ended_ms;
+        list[n++].json = point_row_json(p);
+    }
+    free(p);
+    qsort(list, n, sizeof *list, by_vm_and_time);
+    for (size_t i = 0; i < n; i++)
+        json_append(all, list[i].json);
+    return all;
+}
+
+static void do_backup_list(struct request *r)
+{
+    const char *vm = may_str(r, "name", BACKUP_VM_MAX);
+    if (!vm)
+        return;
+    struct json *data = json_object_new();
+    json_set(data, "backups", status_backups_json(r->c, vm));
+    json_set(data, "points", points_json(core_tables(r->c), vm));
+    answer(r, NULL, data);
+}
+
+static void do_reference_list(struct request *r)
+{
+    const char *vm = may_str(r, "name", BACKUP_VM_MAX);
+    if (vm)
+        answer_with(r, "points", points_json(core_tables(r->c), vm));
+}
+
+/* The point that two arguments name; false, and answered, when there is none. */
+static bool want_point(struct request *r, struct point_row *ret)
+{
+    const char *vm = want_str(r, "name", BACKUP_VM_MAX);
+    const char *point = r->done ? NULL : want_str(r, "point", UUID_STR_SIZE);
+    struct uuid u;
+    if (r->done)
+        return false;
+    if (uuid_parse(point, &u) == 0 && point_get(core_tables(r->c), vm, &u, ret) == 0)
+        return true;
+    refuse(r, ERR_NO_OBJECT, "clusterctl reference list", "VM %s has no reference point %s", vm, point);
+    return false;
+}
+
+static void do_reference_show(struct request *r)
+{
+    struct point_row *p = xcalloc(1, sizeof *p);
+    if (want_point(r, p))
+        answer_with(r, "point", point_row_json(p));
+    free(p);
+}
+
+static void do_reference_delete(struct request *r)
+{
+    struct point_row *p = xcalloc(1, sizeof *p);
+    struct buf b = {0};
+    if (want_point(r, p)) {
+        backup_entry_point_delete(p->ref.vm, &p->ref.uuid, &b);
+        propose(r, ENTRY_POINT_DELETE, &b);
+    }
+    free(p);
+}
+
+static void backup_answered(struct core *c, struct waiter *w, const struct error *e)
+{
+    struct json *data = NULL;
+    struct backup k;
+    if (!e->code && backup_get(core_tables(c), w->name, &k) == 0) {
+        data = json_object_new();
+        json_set(data, "backup", status_backup_json(c, &k));
+    }
+    core_reply(c, w->client, w->verb, &w->request_id, e, data);
+}
+
+static void wait_backup(const struct request *r, struct waiter *w)
+{
+    wait_named(r, w, backup_answered);
+}
+
+static void do_backup_schedule_list(struct request *r)
+{
+    struct json *all = json_array_new();
+    struct backup k;
+    const struct tables *t = core_tables(r->c);
+    for (bool more = backup_next(t, NULL, &k); more; more = backup_next(t, k.vm, &k))
+        if (k.calendar[0])
+            json_append(all, status_backup_json(r->c, &k));
+    answer_with(r, "backups", all);
+}
+
+static void do_backup_schedule_add(struct request *r)
+{
+    struct backup_schedule s = {0};
+    struct backup k = {.after_ms = r->c->wall_ms};
+    struct calendar c;
+    struct error e = {0};
+    struct buf b = {0};
+    struct vm v;
+    int64_t next_ms;
+    if (!want_vm(r, &v))
+        return;
+    const char *calendar = want_str(r, "calendar", CALENDAR_TEXT_MAX);
+    if (!calendar || !want_backup(r, &s.q))
+        return;
+    STR_COPY(s.vm, v.name);
+    STR_COPY(s.calendar, calendar);
+    STR_COPY(k.calendar, calendar);
+    if (calendar_parse(calendar, &c, &e)) {
+        answer(r, &e, NULL);
+    } else if (backup_next_ms(&k, &next_ms)) {
+        refuse(r, ERR_USAGE, NULL, "calendar expression '%s': all that it names is past", calendar);
+    } else {
+        backup_entry_schedule(&s, &b);
+        propose(r, ENTRY_BACKUP_SCHEDULE, &b);
+    }
+}
+
+static void do_backup_schedule_remove(struct request *r)
+{
+    struct backup_schedule s = {0};
+    struct buf b = {0};
+    const char *vm = want_str(r, "name", BACKUP_VM_MAX);
+    if (!vm)
+        return;
+    if (!layout_vm_ok(vm)) {
+        refuse(r, ERR_NO_OBJECT, "clusterctl backup schedule list", "VM %s has no schedule", vm);
+        return;
+    }
+    STR_COPY(s.vm, vm);
+    backup_entry_schedule(&s, &b);
+    propose(r, ENTRY_BACKUP_SCHEDULE, &b);
+}
+
 /* ---- Cancelling ---- */
 
 /* The job as it is now: the wish is recorded, its end comes later. */
@@ -1566,6 +1895,7 @@ static const char *why_no_cancel(enum job_kind k)
     case JOB_LEVEL_RAISE: return "a raise of the level ends by itself in a moment, and a level is never lowered";
     case JOB_VM_MIGRATE:
     case JOB_DRAIN:
+    case JOB_BACKUP:
     case JOB_UPGRADE: break;
     }
     return "it cannot be cancelled";
@@ -1585,6 +1915,11 @@ static void do_job_cancel(struct request *r)
         propose(r, ENTRY_VM_CANCEL, &b);
     } else if (j.kind == JOB_DRAIN) {
         cancel_drain(r, &j);
+    } else if (j.kind == JOB_BACKUP) {
+        struct backup_note n = {.verb = BACKUP_NOTE_CANCEL, .run = j.id};
+        STR_COPY(n.vm, j.object);
+        backup_entry_note(&n, &b);
+        propose(r, ENTRY_BACKUP_NOTE, &b);
     } else if (j.kind == JOB_UPGRADE) {
         upgrade_entry_control(RUN_VERB_ABORT, "admin", "", &b);
         propose(r, ENTRY_RUN_CONTROL, &b);
@@ -1603,8 +1938,8 @@ static const struct verb {
     int where; /* FOR_MEMBERS: only on a node that is in a cluster */
     void (*run)(struct request *r);
     /* Of those that propose an entry under the request's id at once. vm.add, witness.set and cluster.join-token do it
-     * when an action is done: nothing that they check before is changed by their first try. So does vm.upgrade-version,
-     * whose first try does change that. */
+     * when an action is done: nothing that they check before is changed by their first try. So do
+     * vm.upgrade-version and repository.add, whose first try does change that. */
     void (*wait)(const struct request *r, struct waiter *w);
 } verbs[] = {
     {"status", ACCESS_READ, FOR_ANYBODY, do_status, NULL},
@@ -1635,6 +1970,18 @@ static const struct verb {
     {"task.add", ACCESS_ADMIN, FOR_MEMBERS, do_task_add, wait_task},
     {"task.run", ACCESS_ADMIN, FOR_MEMBERS, do_task_run, wait_task},
     {"task.remove", ACCESS_ADMIN, FOR_MEMBERS, do_task_remove, wait_plain},
+    {"repository.list", ACCESS_READ, FOR_MEMBERS, do_repository_list, NULL},
+    {"repository.add", ACCESS_ADMIN, FOR_MEMBERS, do_repository_add, wait_repository},
+    {"repository.remove", ACCESS_ADMIN, FOR_MEMBERS, do_repository_remove, wait_plain},
+    {"backup.list", ACCESS_READ, FOR_MEMBERS, do_backup_list, NULL},
+    {"backup.start", ACCESS_ADMIN, FOR_MEMBERS, do_backup_start, wait_job},
+    {"backup.cancel", ACCESS_ADMIN, FOR_MEMBERS, do_backup_cancel, wait_backup},
+    {"backup.schedule.list", ACCESS_READ, FOR_MEMBERS, do_backup_schedule_list, NULL},
+    {"backup.schedule.add", ACCESS_ADMIN, FOR_MEMBERS, do_backup_schedule_add, wait_backup},
+    {"backup.schedule.remove", ACCESS_ADMIN, FOR_MEMBERS, do_backup_schedule_remove, wait_plain},
+    {"reference.list", ACCESS_READ, FOR_MEMBERS, do_reference_list, NULL},
+    {"reference.show", ACCESS_READ, FOR_MEMBERS, do_reference_show, NULL},
+    {"reference.delete", ACCESS_ADMIN, FOR_MEMBERS, do_reference_delete, wait_plain},
     {"quorum.show", ACCESS_READ, FOR_MEMBERS, do_quorum_show, NULL},
     {"witness.show", ACCESS_READ, FOR_MEMBERS, do_witness_show, NULL},
     {"witness.set", ACCESS_ADMIN, FOR_MEMBERS, do_witness_set, NULL},

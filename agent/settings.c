@@ -173,6 +173,19 @@ static bool is_moves(const struct tables *t, const char *node, const char *value
     return is_number(value, 1, 64);
 }
 
+static bool is_wait_or_cancel(const struct tables *t, const char *node, const char *value)
+{
+    (void)t, (void)node;
+    return str_eq(value, "wait") || str_eq(value, "cancel");
+}
+
+/* Well below what an upgrade gives a drain. */
+static bool is_drain_minutes(const struct tables *t, const char *node, const char *value)
+{
+    (void)t, (void)node;
+    return is_number(value, 0, 30);
+}
+
 static bool is_crash_restarts(const struct tables *t, const char *node, const char *value)
 {
     (void)t, (void)node;
@@ -215,6 +228,9 @@ static const struct setting settings[] = {
     {"vm.migrate_bandwidth_mib", "MiB a second, from 1 to 100000, or 0 for no limit", is_bandwidth},
     {"vm.crash_restarts", "a number from 0 to 64", is_crash_restarts},
     {"vm.groups", "preferred or required", is_preferred_or_required},
+    {"backup.drain", "wait or cancel", is_wait_or_cancel},
+    {"backup.drain_minutes", "minutes, from 0 to 30", is_drain_minutes},
+    {"backup.runs_per_node", "a number from 1 to 64", is_moves},
     {"node.NODE.site", "up to 63 letters, digits, '.', '_' and '-'", is_site_name},
     {"node.NODE.vote", "1, or 0 while another node may vote", is_vote},
     {"node.NODE.priority", "a number from -1000 to 1000", is_priority},

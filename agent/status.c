@@ -320,6 +320,81 @@ static void set_tasks(struct json *data, const struct core *c, struct health *h)
         health_of_task(h, c, &k);
 }
 
+/* ---- backups */
+
+int status_backup_percent(const struct core *c, const char *vm, const struct uuid *run)
+{
+    struct backup_progress p;
+    if (!backup_local_progress(c->backup_local, vm, run, &p) || p.total_bytes <= 0)
+        return -1;
+    return (int)(100 * (p.done_bytes < p.total_bytes ? p.done_bytes : p.total_bytes) / p.total_bytes);
+}
+
+struct json *status_backup_json(const struct core *c, const struct backup *k)
+{
+    struct json *o = backup_json(k, c->wall_ms);
+    struct backup_progress p = {0};
+    bool is_known = backup_local_progress(c->backup_local, k->vm, &k->run, &p);
+    if (k->state == BACKUP_RUNNING && !is_here(c, k->node))
+        json_set_str(o, "state", "unknown");
+    json_set_str(o, "phase", is_known ? backup_phase_name(p.phase) : NULL);
+    json_set(o, "done_bytes", is_known ? json_int_new(p.done_bytes) : json_null_new());
+    json_set(o, "total_bytes", is_known ? json_int_new(p.total_bytes) : json_null_new());
+    return o;
+}
+
+struct json *status_backups_json(const struct core *c, const char *vm)
+{
+    const struct tables *t = db_tables(c->db);
+    struct json *all = json_array_new();
+    struct backup k;
+    for (bool more = backup_next(t, NULL, &k); more; more = backup_next(t, k.vm, &k))
+        if (!vm[0] || str_eq(vm, k.vm))
+            json_append(all, status_backup_json(c, &k));
+    return all;
+}
+
+static void health_of_backup(struct health *h, const struct core *c, const struct backup *k)
+{
+    char remedy[ERROR_REMEDY_MAX], again[ERROR_REMEDY_MAX];
+    snprintf(remedy, sizeof remedy, "clusterctl backup list %s", k->vm);
+    snprintf(again, sizeof again, "clusterctl backup start %s", k->vm);
+    if (k->state == BACKUP_RUNNING && !is_here(c, k->node))
+        health_add(h, WARNING, "BACKUP_UNKNOWN", k->vm, remedy,
+                   "VM %s was being backed up on %s, which is away: until it is back or fenced, no other is begun",
+                   k->vm, k->node);
+    else if (backup_is_overdue(k, c->wall_ms))
+        health_add(h, WARNING, "BACKUP_OVERDUE", k->vm, again, "VM %s is due to be backed up, and no node does it",
+                   k->vm);
+    else if (k->result == BACKUP_FAILED || k->result == BACKUP_LOST)
+        health_add(h, WARNING, "BACKUP_FAILED", k->vm, again, "the last backup of VM %s, on %s, %s%s%s", k->vm,
+                   k->last_node, k->result == BACKUP_LOST ? "was lost" : "failed", k->text[0] ? ": " : "", k->text);
+}
+
+static void set_backups(struct json *data, const struct core *c, struct health *h)
+{
+    const struct tables *t = db_tables(c->db);
+    struct json *o = json_object_new();
+    int64_t n = 0, running = 0, failed = 0, overdue = 0, newest = 0, oldest = 0;
+    struct backup k;
+    for (bool more = backup_next(t, NULL, &k); more; more = backup_next(t, k.vm, &k)) {
+        n++;
+        running += k.state != BACKUP_IDLE;
+        failed += k.result == BACKUP_FAILED || k.result == BACKUP_LOST;
+        overdue += backup_is_overdue(&k, c->wall_ms);
+        newest = k.done_ms > newest ? k.done_ms : newest;
+        oldest = k.done_ms && (!oldest || k.done_ms < oldest) ? k.done_ms : oldest;
+        health_of_backup(h, c, &k);
+    }
+    json_set_int(o, "vms", n);
+    json_set_int(o, "running", running);
+    json_set_int(o, "failed", failed);
+    json_set_int(o, "overdue", overdue);
+    json_set(o, "newest", json_time_new(newest));
+    json_set(o, "oldest", json_time_new(oldest));
+    json_set(data, "backups", o);
+}
+
 static struct json *jobs_json(const struct tables *t)
 {
     struct json *all = json_array_new();
@@ -615,6 +690,7 @@ struct json *status_json(struct core *c, bool all_vms)
     json_set(data, "run", run_newest(t, &r) ? json_null_new() : run_json(t, &r, c->wall_ms));
     json_set(data, "jobs", jobs_json(t));
     set_tasks(data, c, &h);
+    set_backups(data, c, &h);
     json_set(data, "health", health_json(c, v, &h));
     node_views_done(v);
     free(v);

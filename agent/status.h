@@ -14,6 +14,7 @@
  *   run      run_json or null
  *   jobs     running ones
  *   tasks    [task_json], all
+ *   backups  {vms, running, failed, overdue: how many; newest, oldest: when the last good ones ended}
  *   health   [{code, severity: "ok"|"warning"|"critical", object, text, remedy}], worst first */
 #pragma once
 
@@ -28,6 +29,13 @@ struct task;
 struct json *status_tasks_json(const struct core *c);
 /* state is "unknown" while it runs on a node that is away. */
 struct json *status_task_json(const struct core *c, const struct task *k);
+struct backup;
+struct uuid;
+/* Of all VMs that were backed up or are to be, or of one (vm ""). state is "unknown" while it runs on a node that is
+ * away; with phase, done_bytes and total_bytes while it runs on this one. */
+struct json *status_backups_json(const struct core *c, const char *vm);
+struct json *status_backup_json(const struct core *c, const struct backup *k);
+int status_backup_percent(const struct core *c, const char *vm, const struct uuid *run); /* -1: unknown */
 /* A VM as it may be shown: state is "unknown" while its owner is away, for nobody can know whether it still runs there;
  * reported_state is what was reported last. */
 struct vm;

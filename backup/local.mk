@@ -6,6 +6,12 @@
 libringmaster_core_a_SOURCES += backup/chain.c backup/chain.h
 libringmaster_core_a_SOURCES += backup/engine.c backup/engine.h
 libringmaster_core_a_SOURCES += backup/extents.c backup/extents.h
+libringmaster_core_a_SOURCES += backup/job-apply.c
+libringmaster_core_a_SOURCES += backup/job-local.c
+libringmaster_core_a_SOURCES += backup/job-point.c
+libringmaster_core_a_SOURCES += backup/job-port.h
+libringmaster_core_a_SOURCES += backup/job-step.c
+libringmaster_core_a_SOURCES += backup/job.c backup/job.h backup/job-entry.h
 libringmaster_core_a_SOURCES += backup/layout.c backup/layout.h
 libringmaster_core_a_SOURCES += backup/manifest.c backup/manifest.h
 libringmaster_core_a_SOURCES += backup/port.h
@@ -24,6 +30,7 @@ libringmaster_io_a_SOURCES += backup/io/manifest-file.c backup/io/manifest-file.
 libringmaster_io_a_SOURCES += backup/io/nbd.c backup/io/nbd.h
 libringmaster_io_a_SOURCES += backup/io/pump.c backup/io/pump.h
 libringmaster_io_a_SOURCES += backup/io/qemu-nbd.c backup/io/qemu-nbd.h
+libringmaster_io_a_SOURCES += backup/io/runner.c backup/io/runner.h
 
 # L4, the worker: a process of its own for each piece of work.
 pkglibexec_PROGRAMS = ringmaster-backup

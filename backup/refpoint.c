@@ -178,6 +178,16 @@ static int decode_inner(const struct json *j, struct refpoint *p, struct error *
     return decode_disks(j, p, e);
 }
 
+int refpoint_read(const struct json *inner, struct refpoint *ret, struct error *e)
+{
+    struct refpoint *p = xcalloc(1, sizeof(*p));
+    int err = decode_inner(inner, p, e);
+    if (!err)
+        *ret = *p;
+    free(p);
+    return err;
+}
+
 int refpoint_decode(struct slice bytes, struct slice key, struct refpoint *ret, struct error *e)
 {
     if (bytes.len > REFPOINT_SIZE_MAX)

@@ -59,6 +59,8 @@ const char *refpoint_engine(const struct refpoint *p);
 const struct refpoint_disk *refpoint_disk(const struct refpoint *p, const char *name); /* NULL: none */
 
 struct json *refpoint_json(const struct refpoint *p); /* the inner object */
+/* Of an inner object that comes without an HMAC, from the worker or a row. As refpoint_decode(). */
+int refpoint_read(const struct json *inner, struct refpoint *ret, struct error *e);
 /* The file's bytes. */
 void refpoint_encode(const struct refpoint *p, struct slice key, struct buf *ret);
 /* 0; ERR_UNKNOWN_KIND: of a newer release; ERR_MALFORMED, *e says what. */

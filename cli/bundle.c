@@ -31,6 +31,8 @@ static const struct {
     {"vms.json", "vm.list"},
     {"upgrade.json", "upgrade.status"},
     {"tasks.json", "task.list"},
+    {"repositories.json", "repository.list"},
+    {"backups.json", "backup.list"},
 };
 
 /* Files, by pattern. */

@@ -20,6 +20,7 @@ libringmaster_cli_a_SOURCES += cli/watch.c cli/watch.h
 
 # Nouns.
 libringmaster_cli_a_SOURCES += cli/noun.c cli/noun.h
+libringmaster_cli_a_SOURCES += cli/backup.c
 libringmaster_cli_a_SOURCES += cli/bundle.c
 libringmaster_cli_a_SOURCES += cli/check.c
 libringmaster_cli_a_SOURCES += cli/cluster.c
@@ -48,6 +49,12 @@ libringmaster_cli_a_SOURCES += cli/io/terminal.c cli/io/terminal.h
 # What --output json prints: a contract, installed for those who read it.
 schemadir = $(datadir)/ringmaster/schemas
 dist_schema_DATA =
+dist_schema_DATA += cli/schemas/backup-cancel.schema.json
+dist_schema_DATA += cli/schemas/backup-list.schema.json
+dist_schema_DATA += cli/schemas/backup-schedule-add.schema.json
+dist_schema_DATA += cli/schemas/backup-schedule-list.schema.json
+dist_schema_DATA += cli/schemas/backup-schedule-remove.schema.json
+dist_schema_DATA += cli/schemas/backup-start.schema.json
 dist_schema_DATA += cli/schemas/check.schema.json
 dist_schema_DATA += cli/schemas/cluster-config-apply.schema.json
 dist_schema_DATA += cli/schemas/cluster-config-set.schema.json
@@ -73,6 +80,12 @@ dist_schema_DATA += cli/schemas/node-show.schema.json
 dist_schema_DATA += cli/schemas/quorum-force.schema.json
 dist_schema_DATA += cli/schemas/quorum-prevent.schema.json
 dist_schema_DATA += cli/schemas/quorum-show.schema.json
+dist_schema_DATA += cli/schemas/reference-delete.schema.json
+dist_schema_DATA += cli/schemas/reference-list.schema.json
+dist_schema_DATA += cli/schemas/reference-show.schema.json
+dist_schema_DATA += cli/schemas/repository-add.schema.json
+dist_schema_DATA += cli/schemas/repository-list.schema.json
+dist_schema_DATA += cli/schemas/repository-remove.schema.json
 dist_schema_DATA += cli/schemas/status.schema.json
 dist_schema_DATA += cli/schemas/support-bundle.schema.json
 dist_schema_DATA += cli/schemas/task-add.schema.json

@@ -295,6 +295,26 @@ static void task_metrics(struct buf *b, const struct json *tasks)
     }
 }
 
+static void backup_metrics(struct buf *b, const struct json *backups)
+{
+    static const char *const counts[] = {"vms", "running", "failed", "overdue"};
+    if (!json_is_object(backups)) /* of an older agent */
+        return;
+    family(b, "backups", "Virtual machines that are backed up: all, running, the last one failed, overdue.");
+    for (size_t i = 0; i < N(counts); i++) {
+        const struct label status = {"status", str_eq(counts[i], "vms") ? "all" : counts[i]};
+        sample(b, "backups", &status, 1, json_get_int(backups, counts[i], 0));
+    }
+    family(b, "backup_last_end_seconds", "When the last good backups ended, in seconds since 1970: newest and oldest.");
+    static const char *const ends[] = {"newest", "oldest"};
+    for (size_t i = 0; i < N(ends); i++) {
+        const struct label which = {"of", ends[i]};
+        int64_t ended_ms = time_parse_ms(json_get_str(backups, ends[i], ""));
+        if (ended_ms)
+            sample(b, "backup_last_end_seconds", &which, 1, ended_ms / 1000);
+    }
+}
+
 /* ---- what goes on, what is wrong ----------------------------------------------------------------------------------
  */
 
@@ -350,6 +370,7 @@ void metrics_text(const struct json *data, int64_t wall_ms, struct buf *b)
         fence_metrics(b, json_get(data, "nodes"));
         vm_metrics(b, json_get(data, "vms"));
         task_metrics(b, json_get(data, "tasks"));
+        backup_metrics(b, json_get(data, "backups"));
         run_metrics(b, json_get(data, "run"));
         single(b, "jobs_running", "Long operations that are under way.", (int64_t)json_count(json_get(data, "jobs")));
         health_metrics(b, json_get(data, "health"));

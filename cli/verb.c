@@ -21,6 +21,9 @@ static const struct {
     {"level", "functional level", level_verbs},
     {"upgrade", "replace the operating system of every node, one after the other", upgrade_verbs},
     {"task", "programs that run on one node, by a calendar or by hand", task_verbs},
+    {"repository", "where backups are kept", repository_verbs},
+    {"backup", "backups of virtual machines", backup_verbs},
+    {"reference", "reference points: from when on changes of a virtual machine are known", reference_verbs},
     {"job", "long operations", job_verbs},
 };
 enum { N_NOUNS = sizeof(nouns) / sizeof(nouns[0]), HELP_COLUMN = 26 };

@@ -28,8 +28,10 @@ enum opt {
     OPT_CLEAR,
     OPT_CLIENT_ID,
     OPT_COMMAND,
+    OPT_CONSISTENCY,
     OPT_CONTAINER,
     OPT_ENDPOINT,
+    OPT_ENGINE,
     OPT_FAILBACK,
     OPT_FILE,
     OPT_FORCE,
@@ -40,6 +42,7 @@ enum opt {
     OPT_KEEP_SLOT,
     OPT_KEY_FILE,
     OPT_KEY2_FILE,
+    OPT_LIMIT,
     OPT_MANAGED_IDENTITY,
     OPT_MAX_UNAVAILABLE,
     OPT_METADATA,
@@ -53,6 +56,7 @@ enum opt {
     OPT_PREFERRED,
     OPT_PRIORITY,
     OPT_PROXY,
+    OPT_REPOSITORY,
     OPT_SAS_FILE,
     OPT_SINCE,
     OPT_SITE,
@@ -137,6 +141,7 @@ struct verb {
 extern const struct verb status_verbs[], check_verbs[], events_verbs[], bundle_verbs[], version_verbs[];
 extern const struct verb cluster_verbs[], node_verbs[], vm_verbs[], level_verbs[], upgrade_verbs[], job_verbs[];
 extern const struct verb quorum_verbs[], witness_verbs[], task_verbs[];
+extern const struct verb repository_verbs[], backup_verbs[], reference_verbs[];
 
 /* argv[0] is the program. *ret is filled as far as argv was understood, also when it is refused: an error is answered
  * in the format that was asked for. 0 or ERR_USAGE. */

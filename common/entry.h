@@ -57,6 +57,14 @@ enum entry_kind {
     ENTRY_TASK_START = 72, /* a member is to run it */
     ENTRY_TASK_END = 73,   /* how the run ended */
     ENTRY_TASK_NOTE = 74,  /* asked for by hand, claimed by the member, blocked … (task/task.h) */
+    /* backup */
+    ENTRY_REPOSITORY_SET = 80, /* with its key, sealed */
+    ENTRY_REPOSITORY_REMOVE = 81,
+    ENTRY_BACKUP_START = 82, /* the node that runs the VM is to back it up */
+    ENTRY_BACKUP_END = 83,   /* how the run ended; with its reference point */
+    ENTRY_BACKUP_NOTE = 84,  /* claimed by the node, withdrawn, to be cancelled … (backup/job.h) */
+    ENTRY_BACKUP_SCHEDULE = 85,
+    ENTRY_POINT_DELETE = 86,
 };
 
 enum { ENTRY_SIZE_MAX = 256 * 1024 };

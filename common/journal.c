@@ -22,6 +22,7 @@ const char *job_kind_name(enum job_kind k)
         [JOB_VM_START] = "vm-start", [JOB_VM_STOP] = "vm-stop",         [JOB_VM_MIGRATE] = "vm-migrate",
         [JOB_DRAIN] = "node-drain",  [JOB_RESUME] = "node-resume",      [JOB_EVICT] = "node-evict",
         [JOB_UPGRADE] = "upgrade",   [JOB_LEVEL_RAISE] = "level-raise",
+        [JOB_BACKUP] = "backup",
     };
     return NAME_OF(names, k);
 }

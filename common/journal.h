@@ -16,7 +16,8 @@ enum job_kind {
     JOB_RESUME,
     JOB_EVICT,
     JOB_UPGRADE,
-    JOB_LEVEL_RAISE
+    JOB_LEVEL_RAISE,
+    JOB_BACKUP,
 };
 enum job_state { JOB_RUNNING = 1, JOB_DONE, JOB_FAILED, JOB_CANCELLED };
 

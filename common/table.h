@@ -29,6 +29,9 @@ enum table_id {            /* key -> row; numbers are on disk and on the wire: n
     TABLE_STEP = 21,       /* run id '/' 3-digit position -> struct step (upgrade/run.h) */
     TABLE_OBLIGATION = 22, /* what must be undone, by whoever leads (upgrade/run.h) */
     TABLE_TASK = 23,       /* task name -> struct task (task/task.h) */
+    TABLE_REPOSITORY = 24, /* repository name -> struct repository_row (backup/job.h) */
+    TABLE_BACKUP = 25,     /* VM name -> struct backup (backup/job.h) */
+    TABLE_POINT = 26,      /* VM name '/' UUID -> struct point_row (backup/job.h) */
     TABLE_MAX = 32,
 };
 

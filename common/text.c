@@ -4,6 +4,7 @@
 #include <assert.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "common/err.h"
 
@@ -110,4 +111,12 @@ int text_hex_parse(const char *s, uint8_t *dst, size_t n)
         dst[i] = (uint8_t)(high << 4 | low);
     }
     return 0;
+}
+
+bool text_is_plain_path(const char *s)
+{
+    static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/._+-";
+    size_t n = strlen(s);
+    return s[0] == '/' && s[strspn(s, plain)] == '\0' && !strstr(s, "/../") && !strstr(s, "//") && n > 1 &&
+           s[n - 1] != '/' && (n < 3 || strcmp(s + n - 3, "/..") != 0);
 }

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -18,3 +19,7 @@ void text_hex(char *dst, const uint8_t *p, size_t n);
 int text_hex_digit(char c); /* 0…15, or -1 */
 /* Reads 2 * n digits of either case; 0 or ERR_MALFORMED (dst is then undefined). Stops at the first other byte. */
 int text_hex_parse(const char *s, uint8_t *dst, size_t n);
+
+/* An absolute path that systemd and every program take as it is: letters, digits and "/._+-"; no "..", no slash at its
+ * end or beside another. */
+bool text_is_plain_path(const char *s);

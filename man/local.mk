@@ -3,6 +3,7 @@
 
 dist_man_MANS =
 dist_man_MANS += man/clusterctl.8
+dist_man_MANS += man/clusterctl-backup.8
 dist_man_MANS += man/clusterctl-check.8
 dist_man_MANS += man/clusterctl-cluster.8
 dist_man_MANS += man/clusterctl-events.8
@@ -10,6 +11,8 @@ dist_man_MANS += man/clusterctl-job.8
 dist_man_MANS += man/clusterctl-level.8
 dist_man_MANS += man/clusterctl-node.8
 dist_man_MANS += man/clusterctl-quorum.8
+dist_man_MANS += man/clusterctl-reference.8
+dist_man_MANS += man/clusterctl-repository.8
 dist_man_MANS += man/clusterctl-status.8
 dist_man_MANS += man/clusterctl-support-bundle.8
 dist_man_MANS += man/clusterctl-task.8

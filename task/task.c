@@ -15,6 +15,8 @@
 
 #include <assert.h>
 
+#include "common/text.h"
+
 const char *task_affinity_name(enum task_affinity a)
 {
     return a == TASK_NATIVE_LEVEL ? "native-level" : "any";
@@ -59,15 +61,6 @@ static bool is_name(const char *s)
     return s[0] != '\0' && s[0] != '.' && s[0] != '-' && s[strspn(s, plain)] == '\0';
 }
 
-/* As the adapter wants a hook's path (upgrade/io/executor.c says why). */
-static bool is_plain_path(const char *s)
-{
-    static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/._+-";
-    size_t n = strlen(s);
-    return s[0] == '/' && s[strspn(s, plain)] == '\0' && !strstr(s, "/../") && !strstr(s, "//") && n > 1 &&
-           s[n - 1] != '/';
-}
-
 static int check_arguments(const struct task_definition *d, struct error *e)
 {
     for (size_t i = 0; i < d->arguments_len; i++)
@@ -82,7 +75,7 @@ int task_definition_check(const struct task_definition *d, struct error *e)
     if (!is_name(d->name))
         return error_set(e, ERR_USAGE, "task name '%s': use letters, digits, '.', '_' and '-'; a letter or digit first",
                          d->name);
-    if (!is_plain_path(d->command))
+    if (!text_is_plain_path(d->command)) /* upgrade/io/executor.c says why */
         return error_set(e, ERR_USAGE,
                          "task %s: command '%s' is no absolute and plain path (letters, digits, / . _ + -)", d->name,
                          d->command);

@@ -201,9 +201,13 @@ static int apply_remove(const struct apply *a)
         error_set_remedy(a->error, "clusterctl vm stop %s", v.name);
         return ERR_CONDITION;
     }
+    if (vm_is_held(a->nodes, &v, v.boot_id))
+        return error_set(a->error, ERR_AGAIN, "VM %s is being backed up on %s", v.name, v.node);
     forget_version_before(a, &v);
     tables_del(a->t, TABLE_VM_XML, v.name);
     tables_del(a->t, TABLE_VM, v.name);
+    if (a->nodes->removed)
+        a->nodes->removed(a->t, v.name);
     EVENT(a, EVENT_INFO, &v, "VM %s was removed; its disks stay", v.name);
     return 0;
 }
@@ -724,6 +728,8 @@ static int report_claim(const struct apply *a, struct vm *v, const struct vm_rep
 {
     if (!str_eq(r->node, v->node) || r->claim == 0 || r->epoch != v->epoch)
         return late(a, r);
+    if (vm_is_held(a->nodes, v, r->boot_id))
+        return error_set(a->error, ERR_AGAIN, "VM %s is being backed up on %s", v->name, v->node);
     if (v->claim && v->op == VM_OP_START && v->owed == VM_OWED_RESTORE) {
         owe(v, VM_OWED_START); /* an earlier agent may have started it from there */
         EVENT(a, EVENT_WARNING, v, "VM %s is started anew on %s: what was saved of it may have been used", v->name,

@@ -569,12 +569,26 @@ static void steer_or_cancel(const struct step *s, struct watch *w)
         steer(s, w, find_domain(s->l, &w->row));
 }
 
+/* Its time begins when the backup has ended. A move that is not wanted any more does not wait for that. */
+static void wait_for_backup(const struct step *s, struct watch *w)
+{
+    w->begun_ms = s->now_ms;
+    if (w->row.op == VM_OP_MIGRATE && w->row.cancel) {
+        error_set(&w->error, ERR_FAILED, "it was cancelled");
+        settle(s, w, VM_REPORT_FAILED);
+    }
+}
+
 static void act_op(const struct step *s, struct watch *w)
 {
     if (w->row.op == VM_OP_MIGRATE && w->row.left)
         return;
     if (w->stage == STAGE_REPORT) {
         send_report(s, w, &w->report, "vm-report");
+        return;
+    }
+    if (!w->claim && vm_is_held(s->nodes, &w->row, s->self->boot_id)) {
+        wait_for_backup(s, w);
         return;
     }
     if (!is_claimed(s, w))

@@ -145,6 +145,8 @@ static enum vm_reason wants_move(const struct vm *v, const struct vm_nodes *node
     const struct vm_node *owner = vm_nodes_find(nodes, v->node), *home = vm_nodes_find(nodes, v->home);
     if (v->state == VM_STOPPED)
         return !v->owed || !v->wanted || !vm_is_due(v, wall_ms) ? 0 : v->due_ms ? VM_REASON_CRASH : VM_REASON_RETURN;
+    if (v->op == VM_OP_NONE && vm_is_held(nodes, v, v->boot_id))
+        return 0; /* moved when its backup has ended */
     if (owner && owner->draining)
         return VM_REASON_DRAIN;
     bool is_bound = v->has_host_device || v->has_local_disk; /* it does not come home while it runs */

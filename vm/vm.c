@@ -205,6 +205,11 @@ struct json *vm_json(const struct vm *v)
     return o;
 }
 
+bool vm_is_held(const struct vm_nodes *n, const struct vm *v, const char *boot_id)
+{
+    return n->is_held && n->is_held(n->held_ctx, v->name, boot_id);
+}
+
 const struct vm_node *vm_nodes_find(const struct vm_nodes *n, const char *name)
 {
     size_t low = 0, high = n->n;

@@ -215,7 +215,12 @@ struct vm_nodes {
     size_t n;
     const struct vm_limits *limits; /* borrowed; NULL: none. Only ENTRY_VM_ADD and ENTRY_VM_VERSION are held to it */
     struct vm_settings settings;
+    /* A backup of that VM is under way in that boot of its node: no operation on it begins. NULL: none ever is. */
+    bool (*is_held)(const void *ctx, const char *vm, const char *boot_id);
+    const void *held_ctx;
+    void (*removed)(struct tables *t, const char *vm); /* for an apply function: what other rooms have of it goes */
 };
+bool vm_is_held(const struct vm_nodes *n, const struct vm *v, const char *boot_id);
 const struct vm_node *vm_nodes_find(const struct vm_nodes *n, const char *name);
 
 /* Replicated: applies ENTRY_VM_*. nodes' volatile fields (present) are not valid in here and not read. */

@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 
 #include "common/buf.h"
+#include "common/text.h"
 
 struct look {
     const char *what, *path;
@@ -54,19 +55,13 @@ static int check_folders(const struct look *l)
     return 0;
 }
 
-/* Paths are kept plain: systemd-run replaces what follows a $ in its arguments, and some of its releases offer no way
- * to have it not do so. */
-static bool is_plain_path(const char *s)
-{
-    static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/._+-";
-    return s[0] == '/' && s[strspn(s, plain)] == '\0' && !strstr(s, "/../") && !strstr(s, "//");
-}
-
 int runnable_check(const char *what, const char *path, uid_t owner, struct error *e)
 {
     const struct look look = {what, path, owner, e}, *l = &look;
     struct stat st;
-    if (!is_plain_path(path))
+    /* systemd-run replaces what follows a $ in its arguments, and some of its releases offer no way to have it not do
+     * so. */
+    if (!text_is_plain_path(path))
         return unsafe(l, "its path is not absolute and plain (letters, digits, / . _ + -)");
     if (lstat(path, &st) < 0)
         return error_set(e, ERR_IO, "cannot run the %s %s: %s", what, path, strerror(errno));

@@ -3,10 +3,14 @@
 
 #include <signal.h>
 
+#include <stdio.h>
+
+#include "agent/io/files.h"
 #include "agent/io/process.h"
 
 enum {
     SYSTEMCTL_MS = 120000, /* more than systemd's own limit for the start of a unit, 90 s */
+    RUN_MS = 30000,
     EXIT_INACTIVE = 3,     /* systemctl(1), by LSB */
     EXIT_UNKNOWN = 4,
     EXIT_NO_SUCH_UNIT = 5,
@@ -127,6 +131,88 @@ int unit_kill(const char *unit, struct error *e)
 {
     const char *argv[] = {"/usr/bin/systemctl", "kill", "--kill-whom=all", "--signal=SIGKILL", unit, NULL};
     return process_must(argv, SYSTEMCTL_MS, NULL, e);
+}
+
+/* ---- transient units ---- */
+
+void unit_condense(const char *printed, char *dst, size_t size)
+{
+    size_t n = strlen(printed), len = 0;
+    while (n > 0 && (unsigned char)printed[n - 1] <= ' ')
+        n--;
+    size_t skip = n < size ? 0 : n - (size - 1);
+    while (((unsigned char)printed[skip] & 0xc0) == 0x80) /* not from inside a UTF-8 sequence */
+        skip++;
+    for (size_t i = skip; i < n; i++) {
+        unsigned char c = (unsigned char)printed[i];
+        dst[len++] = c == '\n' ? '|' : c < ' ' ? ' ' : (char)c;
+    }
+    dst[len] = '\0';
+}
+
+int unit_of_mark(const char *unit, const char *mark, struct unit_result *ret, struct error *e)
+{
+    struct unit_result r = {0};
+    int err = unit_result(unit, &r, e);
+    if (err)
+        return err;
+    *ret = r.loaded && str_eq(r.description, mark) ? r : (struct unit_result){0};
+    return 0;
+}
+
+int unit_forget_of_mark(const char *unit, const char *mark, struct error *e)
+{
+    struct unit_result r = {0};
+    int err = unit_of_mark(unit, mark, &r, e);
+    return err || !r.loaded ? err : unit_forget(unit, e);
+}
+
+int unit_make_room(const char *unit, struct error *e)
+{
+    struct unit_result r = {0};
+    int err = unit_result(unit, &r, e);
+    return err || !r.loaded ? err : unit_forget(unit, e);
+}
+
+/* systemd-run refused, or was not heard to the end: what it began nevertheless does not run on. */
+static int take_back(const char *unit, const char *mark, const char *what, struct error *e)
+{
+    struct error why = {0};
+    if (unit_forget_of_mark(unit, mark, &why))
+        return error_set(e, ERR_TIMEOUT, "systemd does not say whether %s runs: %s", what, why.text);
+    return e->code;
+}
+
+int unit_run(const char *const *argv, const char *unit, const char *mark, const char *what, struct error *e)
+{
+    AUTO(process_outcome_done) struct process_outcome p = {0};
+    struct process_call call = {.argv = argv, .timeout_ms = RUN_MS};
+    int err = process_run(&call, &p, e);
+    if (err || p.exit_code == 0)
+        return err;
+    char why[256];
+    unit_condense(p.output, why, sizeof(why));
+    error_set(e, ERR_FAILED, "systemd does not run %s: %s", what, why);
+    return take_back(unit, mark, what, e);
+}
+
+/* Where the slice is not there, none was ever begun. */
+int units_stop_all(const char *pattern, const char *slice, bool at_once, struct error *e)
+{
+    AUTO(buf_done) struct buf events = {0};
+    char path[256];
+    struct error none = {0};
+    snprintf(path, sizeof(path), "/sys/fs/cgroup/ringmaster.slice/%s/cgroup.events", slice);
+    if (at_once)
+        unit_kill(pattern, &none); /* without units it may say that there are none */
+    int err = unit_stop(pattern, e);
+    err = err ? err : file_read("", path, 4096, &events, e);
+    if (err)
+        return err == ERR_NOT_FOUND ? 0 : err;
+    buf_add(&events, "", 1);
+    if (strstr((const char *)events.p, "populated 1"))
+        return error_set(e, ERR_AGAIN, "a process of it does not end: see systemctl status %s", slice);
+    return 0;
 }
 
 int units_take_corosync(struct error *e)

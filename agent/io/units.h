@@ -3,6 +3,7 @@
 #pragma once
 
 #include <stdbool.h>
+#include <stddef.h>
 
 #include "common/err.h"
 
@@ -28,6 +29,20 @@ int unit_result(const char *unit, struct unit_result *ret, struct error *e);
 
 /* Whatever processes are left in it, at once; it stays as it is otherwise. None there is success. */
 int unit_kill(const char *unit, struct error *e);
+
+/* Transient units, of systemd-run. `mark` is the unit's description: it tells this run's from another one's of that
+ * name. */
+/* How it is; one of another mark is not loaded. */
+int unit_of_mark(const char *unit, const char *mark, struct unit_result *ret, struct error *e);
+int unit_forget_of_mark(const char *unit, const char *mark, struct error *e); /* another's stays */
+int unit_make_room(const char *unit, struct error *e); /* what has that name is stopped and forgotten */
+/* Runs systemd-run by argv; what: the program, for the error. What it began and did not tell is taken back. ERR_FAILED;
+ * ERR_TIMEOUT: it may run. */
+int unit_run(const char *const *argv, const char *unit, const char *mark, const char *what, struct error *e);
+/* All whose name matches. slice: they are in there: success only when no process is. at_once: without asking them. */
+int units_stop_all(const char *pattern, const char *slice, bool at_once, struct error *e);
+/* The end of what a program printed, as one line. */
+void unit_condense(const char *printed, char *dst, size_t size);
 
 /* The agent alone starts corosync, once it knows the membership (design 2, rule 6): not at boot, and not with whatever
  * configuration its package or an earlier cluster left. Stops it, and keeps it from starting by itself. */

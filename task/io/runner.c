@@ -5,14 +5,12 @@
 #include <stdio.h>
 #include <time.h>
 
-#include "agent/io/files.h"
 #include "agent/io/process.h"
 #include "agent/io/runnable.h"
 #include "agent/io/units.h"
 
-#define SLICE        "ringmaster-task.slice"
-#define ALL_UNITS    "ringmaster-task-*.service"
-#define SLICE_EVENTS "/sys/fs/cgroup/ringmaster.slice/" SLICE "/cgroup.events"
+#define SLICE     "ringmaster-task.slice"
+#define ALL_UNITS "ringmaster-task-*.service"
 
 enum {
     SYSTEMD_MS = 30000,
@@ -92,21 +90,6 @@ void runner_argv_free(char **argv)
     free(argv);
 }
 
-void runner_condense(const char *printed, char ret[TASK_OUTPUT_MAX])
-{
-    size_t n = strlen(printed), len = 0;
-    while (n > 0 && (unsigned char)printed[n - 1] <= ' ')
-        n--;
-    size_t skip = n < TASK_OUTPUT_MAX ? 0 : n - (TASK_OUTPUT_MAX - 1);
-    while (((unsigned char)printed[skip] & 0xc0) == 0x80) /* not from inside a UTF-8 sequence */
-        skip++;
-    for (size_t i = skip; i < n; i++) {
-        unsigned char c = (unsigned char)printed[i];
-        ret[len++] = c == '\n' ? '|' : c < ' ' ? ' ' : (char)c;
-    }
-    ret[len] = '\0';
-}
-
 /* ---- calls ---- */
 
 static int64_t now_ms(void)
@@ -125,7 +108,7 @@ static void read_output(const char *invocation, struct task_outcome *o)
     AUTO(freep) char *printed = NULL;
     struct error e = {0};
     if (process_must(argv, SYSTEMD_MS, &printed, &e) == 0)
-        runner_condense(printed, o->output);
+        unit_condense(printed, o->output, sizeof o->output);
 }
 
 /* Its end is the end of all that it began: what it left behind is ended before it is told. */
@@ -135,11 +118,9 @@ static int look(const struct task_call *c, struct task_outcome *o)
     struct unit_result r = {0};
     unit_of(c->name, unit, sizeof unit);
     mark_of(c, mark, sizeof mark);
-    int err = unit_result(unit, &r, &o->error);
-    if (err)
-        return err;
-    if (!r.loaded || !str_eq(r.description, mark))
-        return 0; /* none */
+    int err = unit_of_mark(unit, mark, &r, &o->error);
+    if (err || !r.loaded)
+        return err; /* none */
     if (!r.ended) {
         o->unit = TASK_UNIT_RUNNING;
         return 0;
@@ -153,73 +134,42 @@ static int look(const struct task_call *c, struct task_outcome *o)
     return 0;
 }
 
-static int run(const struct task_call *c, struct error *e)
-{
-    char **argv = runner_argv(c);
-    AUTO(process_outcome_done) struct process_outcome p = {0};
-    struct process_call call = {.argv = (const char *const *)argv, .timeout_ms = SYSTEMD_MS};
-    int err = process_run(&call, &p, e);
-    runner_argv_free(argv);
-    if (err || p.exit_code == 0)
-        return err;
-    char why[TASK_OUTPUT_MAX];
-    runner_condense(p.output, why);
-    return error_set(e, ERR_FAILED, "systemd does not run %s: %s", c->command, why);
-}
-
 /* FORGET, and STOP: another run's unit stays. */
 static int stop(const struct task_call *c, struct error *e)
 {
     char unit[128], mark[160];
-    struct unit_result r = {0};
     unit_of(c->name, unit, sizeof unit);
     mark_of(c, mark, sizeof mark);
-    int err = unit_result(unit, &r, e);
-    return err || !r.loaded || !str_eq(r.description, mark) ? err : unit_forget(unit, e);
+    return unit_forget_of_mark(unit, mark, e);
 }
 
-/* systemd-run refused, or was not heard to the end: what it began nevertheless does not run on. */
-static int take_back(const struct task_call *c, struct error *e)
+static int run(const struct task_call *c, struct error *e)
 {
-    struct error why = {0};
-    if (stop(c, &why))
-        return error_set(e, ERR_TIMEOUT, "systemd does not say whether %s runs: %s", c->command, why.text);
-    return e->code;
+    char unit[128], mark[160];
+    char **argv = runner_argv(c);
+    unit_of(c->name, unit, sizeof unit);
+    mark_of(c, mark, sizeof mark);
+    int err = unit_run((const char *const *)argv, unit, mark, c->command, e);
+    runner_argv_free(argv);
+    return err;
 }
 
 static int start(const struct task_call *c, struct task_outcome *o)
 {
     char unit[128];
-    struct unit_result r = {0};
     unit_of(c->name, unit, sizeof unit);
     int err = runnable_check("program", c->command, 0, &o->error);
     err = err ? err : look(c, o);
     if (err || o->unit != TASK_UNIT_NONE)
         return err;
-    err = unit_result(unit, &r, &o->error);
-    if (!err && r.loaded) /* of an earlier run */
-        err = unit_forget(unit, &o->error);
+    err = unit_make_room(unit, &o->error); /* of an earlier run */
     if (err)
         return err;
     if (c->until_ms && now_ms() >= c->until_ms)
         return error_set(&o->error, ERR_AGAIN, "it is too late to begin");
     err = run(c, &o->error);
     o->unit = err ? TASK_UNIT_NONE : TASK_UNIT_RUNNING;
-    return err == ERR_FAILED ? take_back(c, &o->error) : err;
-}
-
-/* Where the slice is not there, none was ever begun. */
-static int stop_all(struct task_outcome *o)
-{
-    AUTO(buf_done) struct buf events = {0};
-    int err = unit_stop(ALL_UNITS, &o->error);
-    err = err ? err : file_read("", SLICE_EVENTS, 4096, &events, &o->error);
-    if (err)
-        return err == ERR_NOT_FOUND ? 0 : err;
-    buf_add(&events, "", 1);
-    if (strstr((const char *)events.p, "populated 1"))
-        return error_set(&o->error, ERR_AGAIN, "a task's process does not end: see systemctl status " SLICE);
-    return 0;
+    return err;
 }
 
 void runner_call(const struct task_call *call, struct task_outcome *ret)
@@ -231,7 +181,7 @@ void runner_call(const struct task_call *call, struct task_outcome *ret)
     case TASK_CALL_LOOK: err = look(call, &o); break;
     case TASK_CALL_STOP:
     case TASK_CALL_FORGET: err = stop(call, &o.error); break;
-    case TASK_CALL_STOP_ALL: err = stop_all(&o); break;
+    case TASK_CALL_STOP_ALL: err = units_stop_all(ALL_UNITS, SLICE, false, &o.error); break;
     }
     if (!err)
         o.error = (struct error){0};

@@ -17,5 +17,3 @@ void runner_call(const struct task_call *call, struct task_outcome *ret);
 /* How systemd-run is called for a START; the array and its strings are the caller's to free (runner_argv_free). */
 char **runner_argv(const struct task_call *call);
 void runner_argv_free(char **argv);
-/* The end of what a program printed, as one line. */
-void runner_condense(const char *printed, char ret[TASK_OUTPUT_MAX]);

@@ -4,6 +4,7 @@
 #include "agent/cluster.h"
 #include "agent/db/internal.h"
 #include "agent/io/pieces.h"
+#include "backup/job.h"
 #include "task/task.h"
 #include "tests/fuzz/fuzz.h"
 #include "upgrade/level.h"
@@ -251,12 +252,55 @@ static void task(struct slice s)
     tables_free(t);
 }
 
+static bool any_look(void *ctx, const char *vm, struct backup_vm *ret)
+{
+    (void)ctx, (void)vm;
+    *ret = (struct backup_vm){.runs = true, .accepts = true, .node = "n1", .boot_id = "boot"};
+    return true;
+}
+
+static void backup_rows(const struct tables *t)
+{
+    struct repository_row r;
+    struct backup b;
+    struct point_row *p = xcalloc(1, sizeof *p);
+    char key[TABLE_KEY_MAX] = "";
+    for (bool more = repository_next(t, NULL, &r); more; more = repository_next(t, r.name, &r))
+        json_free(repository_row_json(t, &r));
+    for (bool more = backup_next(t, NULL, &b); more; more = backup_next(t, b.vm, &b))
+        json_free(backup_json(&b, 1764000000000));
+    while (point_next(t, NULL, key, p))
+        json_free(point_row_json(p));
+    free(p);
+}
+
+/* The same, on what is there: a repository, and a VM whose backup runs. */
+static void backup(struct slice s)
+{
+    const struct backup_gate gate = {.look = any_look, .is_over = any_is_over};
+    struct tables *t = tables_new();
+    struct backup b;
+    struct point_row *p = xcalloc(1, sizeof *p);
+    if (backup_decode(s, &b) == 0)
+        json_free(backup_json(&b, 1764000000000));
+    if (point_decode(s, p) == 0)
+        json_free(point_row_json(p));
+    free(p);
+    for (unsigned kind = ENTRY_REPOSITORY_SET; kind <= ENTRY_POINT_DELETE; kind++) {
+        struct entry e = {.kind = (uint16_t)kind, .request_id = {{1}}, .payload = s};
+        struct apply_result r = {0};
+        backup_apply(t, &gate, &e, &r);
+    }
+    backup_rows(t);
+    tables_free(t);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     void (*const decoders[])(struct slice) = {wire, node,       facts,  job,     event,  run,    step,  moves,
                                               vm,   vm_entries, config, message, tables, pieces, level,
                                               settings,
-                                              witness, task};
+                                              witness, task, backup};
     struct input in = {data, data + size};
     uint8_t which = input_u8(&in);
     struct slice rest = input_rest(&in);

@@ -17,6 +17,7 @@ case "\$*" in
 "node list") printf 'NODE  STATE\nn1    online\nn2    online\n' ;;
 "vm list") printf 'VM   NODE\nvm1  n1\n' ;;
 "task list") printf 'TASK   STATE\ndedup  idle\n' ;;
+"repository list") printf 'REPOSITORY  PATH\nmain        /srv/backup\n' ;;
 "job list") printf 'JOB  STATE\nj7   running\n' ;;
 *) exec "$build/clusterctl" "\$@" ;;
 esac

@@ -11,6 +11,8 @@
  *   write
  *   in half of the seeds there are two cluster tasks, one of them native to its level, due every minute or two, and
  *   the operator runs them by hand now and then;
+ *   in half of the seeds there is a repository of backups, two VMs are backed up by schedule, and all of them by hand,
+ *   workers fail and crash;
  * and the operator also migrates, stops and starts VMs, pauses and resumes; in a third of the seeds he approves each
  * node, in a third two nodes may be out at once, in a third he rolls the upgrade back once and begins anew. When the
  * faults stop everything must come to its end within END_MS: the run is done, the level raised, one leader, one state,
@@ -20,6 +22,7 @@
 #include <stdarg.h>
 
 #include "agent/cluster.h"
+#include "backup/job.h"
 #include "task/task.h"
 #include "upgrade/level.h"
 #include "upgrade/run.h"
@@ -58,6 +61,8 @@ struct play {
     unsigned n_forced;
     struct prng tasks;
     bool has_tasks;
+    struct prng backups;
+    bool has_backups;
     struct prng run; /* how he upgrades */
     bool approves, rolls_back, rolled_back;
     uint32_t max_unavailable;
@@ -609,6 +614,25 @@ static bool run_task(struct play *p)
     return true;
 }
 
+/* Now and then a worker will fail, an admin wants a backup, or does not any more. */
+static bool run_backup(struct play *p)
+{
+    char vm[VM_NAME_MAX];
+    if (!p->has_backups || prng_below(&p->backups, 20) != 0)
+        return false;
+    snprintf(vm, sizeof(vm), "vm%u", 1 + (unsigned)prng_below(&p->backups, VMS));
+    struct guest *g = world_guest(p->w, vm);
+    switch (prng_below(&p->backups, p->is_faulty ? 5 : 2)) {
+    case 0: g->backup_ms = 1000 + (int64_t)prng_below(&p->backups, 90000); break;
+    case 2: g->failing_backups++; return false;
+    case 3: g->crashing_backups++; return false;
+    case 4: ask(p, "backup.cancel", args_of("name", vm)); return true;
+    default: break;
+    }
+    ask(p, "backup.start", args_of("name", vm));
+    return true;
+}
+
 static void operate(struct play *p)
 {
     struct world *w = p->w;
@@ -617,7 +641,7 @@ static void operate(struct play *p)
         return;
     p->operator_ms = w->now_ms + OPERATOR_MS;
     const struct tables *t = world_tables(w);
-    if (t == NULL || run_task(p))
+    if (t == NULL || run_task(p) || run_backup(p))
         return;
     bool has_run = run_newest(t, &r) == 0;
     if (has_run && r.state == RUN_CANCELLED && resume_left_over(p, &r))
@@ -703,6 +727,60 @@ static void set_up_tasks(struct play *p)
     }
 }
 
+static void set_up_backups(struct play *p)
+{
+    if (!p->has_backups)
+        return;
+    struct json *args = args_of("name", "main");
+    json_set_str(args, "path", "/srv/backup");
+    expect(p, 0, "repository.add", args);
+    args = args_of("name", "backup.drain_minutes");
+    json_set_str(args, "value", prng_below(&p->backups, 2) == 0 ? "0" : "1");
+    expect(p, 0, "cluster.config.set", args);
+    for (size_t i = 0; i < 2; i++) {
+        args = args_of("name", i == 0 ? "vm1" : "vm2");
+        json_set_str(args, "calendar", i == 0 ? "*:0/2" : "*:0/3:30");
+        expect(p, 0, "backup.schedule.add", args);
+    }
+}
+
+static bool is_backed_up_since(const struct play *p, const char *vm, uint64_t runs)
+{
+    struct backup b;
+    const struct tables *t = world_tables(p->w);
+    return t != NULL && backup_get(t, vm, &b) == 0 && b.state == BACKUP_IDLE && b.runs > runs &&
+           b.result == BACKUP_DONE;
+}
+
+/* Every VM that is to run can be backed up in the end. */
+static void end_backup_of(struct play *p, const char *vm)
+{
+    struct world *w = p->w;
+    struct backup b = {0};
+    struct vm v = {0};
+    int64_t until = w->now_ms + TASKS_END_MS;
+    backup_get(world_tables(w), vm, &b);
+    world_guest(w, vm)->failing_backups = world_guest(w, vm)->crashing_backups = 0;
+    while (world_fault(w) == NULL && !is_backed_up_since(p, vm, b.runs)) {
+        const struct tables *t = world_tables(w);
+        if (t != NULL && vm_get(t, vm, &v) == 0 && !v.wanted)
+            return;
+        if (world_leader(w) < w->n)
+            json_free(world_ask_and_wait(w, world_leader(w), "backup.start", args_of("name", vm), ASK_MS));
+        if (!world_run(w, w->now_ms + 5000) || w->now_ms >= until)
+            world_fail(w, "VM %s cannot be backed up", vm);
+    }
+}
+
+static void end_backups(struct play *p)
+{
+    for (size_t i = 0; i < 2 && p->has_backups && world_fault(p->w) == NULL; i++) {
+        const char *vm = i == 0 ? "vm1" : "vm2";
+        expect(p, world_leader(p->w), "backup.schedule.remove", args_of("name", vm));
+        end_backup_of(p, vm);
+    }
+}
+
 static bool is_run_since(const struct play *p, const char *name, uint64_t runs)
 {
     struct task k;
@@ -749,6 +827,7 @@ static void begin(struct play *p)
             return;
     }
     wait_until_settled(p, BEGIN_MS);
+    set_up_backups(p);
 }
 
 static void check_vm(struct play *p, const struct vm *v, bool was_faulty)
@@ -766,6 +845,7 @@ static void end(struct play *p, bool was_faulty)
 {
     struct world *w = p->w;
     end_tasks(p);
+    end_backups(p);
     if (!wait_until_settled(p, SETTLE_MS))
         return;
     const struct tables *t = world_tables(w);
@@ -834,6 +914,8 @@ bool coresim_run(uint64_t seed, const struct sim_options *options)
     p.rolls_back = prng_below(&p.run, 3) == 0;
     p.tasks = prng_new(seed ^ 0x7a5c5);
     p.has_tasks = prng_below(&p.tasks, 2) == 0;
+    p.backups = prng_new(seed ^ 0xbac4b);
+    p.has_backups = prng_below(&p.backups, 2) == 0;
     bool was_faulty = prng_below(&prng, 4) != 0;
     begin(&p);
     p.is_faulty = was_faulty;

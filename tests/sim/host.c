@@ -207,6 +207,7 @@ static void migrate(struct world *w, struct errand *j)
         world_answer(w, j, EV_VM, LOOK_MS);
         return;
     }
+    backups_check_idle(w, d->name, "moved");
     int64_t took = world_delay(w, MIGRATE_MS, 3 * MIGRATE_MS);
     d->out.serial = ++w->last_migration;
     d->out.id = j->a.id;
@@ -334,6 +335,7 @@ static void restore_domain(struct world *w, size_t node, struct domain *d)
 
 static void begin_domain(struct world *w, const struct errand *j, struct domain *d)
 {
+    backups_check_idle(w, d->name, "started");
     if (j->a.vm.path[0])
         restore_domain(w, j->node, d);
     else
@@ -399,6 +401,9 @@ static void power_off(struct world *w, struct errand *j)
         g->killed += j->a.vm.verb == VM_CALL_SHUTDOWN && world_stop_is_drain(w, d->name); /* and comes back */
         g->killed += j->a.vm.urgent && d->state != VM_DOMAIN_INCOMING; /* its node is cut off: as if power was lost */
         d->starting = 0;
+        if (!j->a.vm.urgent)
+            backups_check_idle(w, d->name, "stopped");
+        backups_guest_gone(w, j->node, d->name);
         error_set(&e, ERR_FAILED, "the domain was powered off");
         if (d->out.serial != 0)
             end_migration(w, j->node, d, &e);
@@ -418,6 +423,7 @@ static void save(struct world *w, struct errand *j)
     } else if (is_on) {
         STR_COPY(g->saved_to, j->a.vm.path);
         g->is_save_used = false;
+        backups_check_idle(w, d->name, "saved");
         d->state = VM_DOMAIN_OFF;
         changed(w, j->node);
     }
@@ -508,6 +514,7 @@ void guest_crash(struct world *w, const char *name)
         end_migration(w, node, d, &e);
     d->state = VM_DOMAIN_OFF;
     d->crashed = true;
+    backups_guest_gone(w, node, name);
     world_guest(w, name)->killed++;
     changed(w, node);
 }
@@ -524,6 +531,7 @@ void guest_off(struct world *w, const char *name)
         end_migration(w, node, d, &e);
     d->state = VM_DOMAIN_OFF;
     world_guest(w, name)->killed += world_stop_is_drain(w, name); /* as if that had been heard: it comes back */
+    backups_guest_gone(w, node, name);
     world_guest(w, name)->is_off_unseen = true;
     world_guest(w, name)->off_in = world_start_under_way(w, name);
     changed(w, node);

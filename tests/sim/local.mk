@@ -8,6 +8,7 @@ tests_sim_ringmaster_sim_LDFLAGS = $(AM_LDFLAGS) -Wl,-Map=tests/sim/ringmaster-s
 CLEANFILES += tests/sim/ringmaster-sim.map
 
 tests_sim_ringmaster_sim_SOURCES += tests/sim/ask.c
+tests_sim_ringmaster_sim_SOURCES += tests/sim/backups.c
 tests_sim_ringmaster_sim_SOURCES += tests/sim/blob.c tests/sim/blob.h
 tests_sim_ringmaster_sim_SOURCES += tests/sim/bmc.c
 tests_sim_ringmaster_sim_SOURCES += tests/sim/check.c tests/sim/check.h

@@ -35,6 +35,8 @@ static void deliver_outcome(struct world *w, struct errand *j)
         j->ev.hook = &j->hook;
     else if (j->ev.type == EV_TASK)
         j->ev.task = &j->task;
+    else if (j->ev.type == EV_BACKUP)
+        j->ev.backup = &j->backup;
     else if (j->ev.type == EV_FACTS)
         j->ev.facts = &j->facts;
     else if (j->ev.type == EV_VITALS)
@@ -482,6 +484,12 @@ static void perform_task(struct world *w, struct errand *j)
         tasks_call(w, j);
 }
 
+static void perform_backup(struct world *w, struct errand *j)
+{
+    if (!is_lost(w, j) && !waits_for_thaw(w, j))
+        backups_call(w, j);
+}
+
 /* ---- what is done at once -------------------------------------------------------------------------------------- */
 
 static void send(struct world *w, size_t node, const struct core_action *a)
@@ -605,6 +613,7 @@ static void (*const performers[])(struct world *w, struct errand *j) = {
     [ACT_VITALS] = perform_vitals, [ACT_COROSYNC] = perform_corosync,
     [ACT_WITNESS] = perform_witness, [ACT_WITNESS_ASK] = perform_ask,
     [ACT_COPY] = perform_copy,       [ACT_TASK] = perform_task,
+    [ACT_BACKUP] = perform_backup,
 };
 
 static void submit(struct world *w, size_t node, struct core_action *a)

@@ -33,6 +33,8 @@
  *   deaf VM N                         it does not hear so many requests to power off
  *   slow-task TASK TIME               how long its program takes (10 s)
  *   fail-task TASK N                  so many runs of it fail
+ *   slow-backup VM TIME               how long its worker takes (8 s)
+ *   fail-backups VM N | crash-backups VM N   so many of them fail, or their worker crashes
  *   fail-moves VM N | fail-rebuilds NODE N | slow-rebuilds NODE TIME | no-rejoin NODE | rejoin NODE
  *   wrong-image NODE | right-image NODE   what is installed there is the release that it had
  *
@@ -45,6 +47,11 @@
  *   task TASK last RESULT [NODE]      how its last run ended: done, failed, timed-out, lost; none
  *   task TASK on NODE|nowhere         where it really runs
  *   task TASK starts N                how often its program was really begun
+ *   backup VM STATE [NODE]            what the cluster says of it, and where: idle, due, starting, running, cancelling
+ *   backup VM last RESULT [NODE]      how its last run ended: done, failed, cancelled, lost; none
+ *   backup VM engine ENGINE           of its newest reference point: full, bitmap, rescan
+ *   backup VM on NODE|nowhere         where its worker really runs
+ *   backup VM begun N | backup VM points N   how often one was really begun; how many points there are
  *   node NODE state STATE | node NODE release RELEASE | node NODE rebuilds N
  *   node NODE fencing off|none|watchdog|promise       what it promises
  *   node NODE fencing waiting|fenced                  what the cluster does about it
@@ -62,6 +69,7 @@
 
 #include "agent/cluster.h"
 #include "agent/guard.h"
+#include "backup/job.h"
 #include "task/task.h"
 #include "tests/sim/diff.h"
 #include "tests/sim/world.h"
@@ -451,6 +459,58 @@ static bool is_task(struct scenario *s, const struct words *c, const struct tabl
     return t != NULL && is_task_row(s, c, t, seen);
 }
 
+/* As `backup list` shows it. */
+static bool is_backup_row(struct scenario *s, const struct words *c, const struct tables *t, struct seen *seen)
+{
+    struct backup b;
+    see(seen, "it was never backed up");
+    if (backup_get(t, word(c, 1), &b) != 0)
+        return false;
+    AUTO(json_freep) struct json *o = backup_json(&b, world_wall_ms(s->w, world_leader(s->w)));
+    bool is_last = is(c, 2, "last");
+    const char *state = json_str(json_path(o, is_last ? "last.result" : "state"), "none"),
+               *node = json_str(json_path(o, is_last ? "last.node" : "node"), "none");
+    see(seen, "it is %s on %s", state, node);
+    size_t at = is_last ? 3 : 2;
+    return is(c, at, state) && (c->n <= at + 1 || is(c, at + 1, node));
+}
+
+/* All its points, and the newest one's engine. */
+static unsigned look_at_points(const struct tables *t, const char *vm, char ret_engine[REFPOINT_ENGINE_MAX])
+{
+    struct point_row *p = xcalloc(1, sizeof(*p));
+    struct backup b = {0};
+    char key[TABLE_KEY_MAX] = "";
+    unsigned n = 0;
+    while (point_next(t, vm, key, p))
+        n++;
+    if (backup_get(t, vm, &b) == 0 && point_get(t, vm, &b.newest, p) == 0)
+        str_copy(ret_engine, REFPOINT_ENGINE_MAX, p->ref.engine);
+    free(p);
+    return n;
+}
+
+static bool is_backup(struct scenario *s, const struct words *c, const struct tables *t, struct seen *seen)
+{
+    size_t at = backup_host(s->w, word(c, 1));
+    char engine[REFPOINT_ENGINE_MAX] = "none";
+    if (is(c, 2, "on")) {
+        see(seen, "its worker runs on %s", at < s->w->n ? s->w->nodes[at].name : "no host");
+        return is(c, 3, at < s->w->n ? s->w->nodes[at].name : "nowhere");
+    }
+    if (is(c, 2, "begun")) {
+        see(seen, "it was begun %u times", world_guest(s->w, word(c, 1))->backups);
+        return world_guest(s->w, word(c, 1))->backups == number_of(s, word(c, 3));
+    }
+    if (t == NULL)
+        return false;
+    unsigned n = look_at_points(t, word(c, 1), engine);
+    see(seen, "there are %u points, the newest of %s", n, engine);
+    if (is(c, 2, "points"))
+        return n == number_of(s, word(c, 3));
+    return is(c, 2, "engine") ? is(c, 3, engine) : is_backup_row(s, c, t, seen);
+}
+
 static bool is_node(struct scenario *s, const struct words *c, const struct tables *t, struct seen *seen)
 {
     struct node n = {0};
@@ -540,6 +600,8 @@ static bool holds(struct scenario *s, const struct words *c, struct seen *seen)
         return is_vm(s, c, t, seen);
     if (is(c, 0, "task") && (is(c, 2, "on") || is(c, 2, "starts")))
         return is_task(s, c, t, seen);
+    if (is(c, 0, "backup"))
+        return is_backup(s, c, t, seen);
     see(seen, "there is no leader");
     if (t == NULL)
         return false;
@@ -645,6 +707,21 @@ static void do_slow_task(struct scenario *s, const struct words *c)
 static void do_fail_task(struct scenario *s, const struct words *c)
 {
     world_task(s->w, word(c, 1))->failing = number_of(s, word(c, 2));
+}
+
+static void do_slow_backup(struct scenario *s, const struct words *c)
+{
+    world_guest(s->w, word(c, 1))->backup_ms = time_of(s, word(c, 2));
+}
+
+static void do_fail_backups(struct scenario *s, const struct words *c)
+{
+    world_guest(s->w, word(c, 1))->failing_backups = number_of(s, word(c, 2));
+}
+
+static void do_crash_backups(struct scenario *s, const struct words *c)
+{
+    world_guest(s->w, word(c, 1))->crashing_backups = number_of(s, word(c, 2));
 }
 
 static void do_crash(struct scenario *s, const struct words *c)
@@ -784,6 +861,9 @@ static const struct command {
     {"dirty", 3, true, do_dirty},
     {"slow-task", 3, true, do_slow_task},
     {"fail-task", 3, true, do_fail_task},
+    {"slow-backup", 3, true, do_slow_backup},
+    {"fail-backups", 3, true, do_fail_backups},
+    {"crash-backups", 3, true, do_crash_backups},
 };
 
 static void show_command(struct scenario *s, const struct words *c)

@@ -164,6 +164,7 @@ void errand_free(struct errand *j)
 {
     core_action_done(&j->a);
     vm_outcome_done(&j->vm);
+    backup_outcome_done(&j->backup);
     host_facts_done(&j->facts);
     free(j->token.text);
     buf_done(&j->token.sealed_text);
@@ -295,6 +296,7 @@ static void check_node(struct world *w, size_t node)
         return;
     check_formats(w, db, w->nodes[node].seen_index);
     check_steps(w, db_tables(db));
+    backups_check_points(w, db_tables(db));
     w->nodes[node].seen_index = db_applied_index(db);
     check_level(w, db);
     see_guests_off(w, db_tables(db));
@@ -526,6 +528,7 @@ void world_power_off(struct world *w, size_t node)
     end_agent(w, node);
     host_power_lost(w, node);
     tasks_power_lost(w, node);
+    backups_power_lost(w, node);
     world_connect(w);
 }
 
@@ -874,7 +877,7 @@ bool world_is_settled(struct world *w, char *why, size_t size)
             snprintf(why, size, "%s has not the leader's state", row.name);
         same = same && ok;
     }
-    return same && vms_are_right(w, db_tables(lead), why, size);
+    return same && vms_are_right(w, db_tables(lead), why, size) && backups_are_settled(w, db_tables(lead), why, size);
 }
 
 static bool newest_row(const struct world *w, const char *vm, struct vm *ret)
@@ -1001,5 +1004,7 @@ void world_free(struct world *w)
     free(w->asks);
     free(w->rebuilds);
     free(w->fenced);
+    free(w->runs);
+    free(w->points);
     free(w);
 }

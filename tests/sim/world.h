@@ -45,6 +45,7 @@ struct domain {
     uint64_t in;       /* INCOMING: serial of the migration */
     uint64_t starting; /* serial of a start that takes long; 0: none */
     bool managed_save, memory_snapshot;
+    struct uuid checkpoint; /* the newest one that its libvirt knows; nil: none */
 };
 struct host {
     struct domain domains[WORLD_VMS_MAX];
@@ -70,6 +71,27 @@ struct task_truth {
     int64_t ms;               /* how long a run takes; 0: as usual */
 };
 
+/* ---- backups (backups.c) */
+
+/* A worker's unit on a host; it ends with the boot. */
+struct sim_backup {
+    char vm[VM_NAME_MAX];
+    struct uuid run, parent;
+    int state;       /* as struct sim_unit's */
+    uint64_t serial; /* of its start */
+    enum backup_phase phase;
+    char engine[16];
+    bool crash_consistent;
+    uint32_t sequence; /* PUBLISHED */
+    int code;          /* GAVE_UP */
+    char why[64];
+};
+/* A reference point that lies in a repository. */
+struct sim_point {
+    char vm[VM_NAME_MAX];
+    struct uuid uuid;
+};
+
 /* What is true of a VM, whatever the cluster believes. */
 struct guest {
     char name[VM_NAME_MAX];
@@ -78,6 +100,8 @@ struct guest {
     unsigned killed;        /* how often power loss took it away */
     unsigned failing_moves; /* that many migrations of it will fail */
     unsigned dirty_ms; /* its moves end only when it may stand still for so long */
+    unsigned backups, failing_backups, crashing_backups; /* begun; that many will fail, or their worker crash */
+    int64_t backup_ms; /* how long one takes; 0: as usual */
     unsigned deaf; /* that many requests to power off it will not hear */
     char saved_to[VM_PATH_MAX]; /* its memory, on the shared store; "": nothing */
     bool is_save_used;          /* it went on from there: the file must never be read again */
@@ -98,6 +122,7 @@ struct sim_node {
     char release[32];
     struct host host;
     struct sim_unit units[WORLD_TASKS_MAX];
+    struct sim_backup backups[WORLD_VMS_MAX];
     unsigned power_cycles;
     /* Its disk. */
     struct disk disk;
@@ -170,6 +195,7 @@ struct errand {
     struct vm_outcome vm;
     struct hook_outcome hook;
     struct task_outcome task;
+    struct backup_outcome backup;
     struct host_facts facts;
     struct host_vitals vitals;
     struct token_outcome token;
@@ -226,6 +252,10 @@ struct world {
     struct task_truth tasks[WORLD_TASKS_MAX];
     size_t n_tasks;
     uint64_t last_unit;
+    struct uuid *runs; /* of backups, that were begun */
+    size_t n_runs;
+    struct sim_point *points;
+    size_t n_points, points_seen; /* seen: in the newest state */
     struct rebuild *rebuilds;
     size_t n_rebuilds;
     char (*fenced)[HOOK_OP_ID_MAX]; /* fence commands that were carried out */
@@ -320,6 +350,15 @@ void tasks_call(struct world *w, struct errand *j); /* performs the call of the 
 void tasks_power_lost(struct world *w, size_t node);
 struct task_truth *world_task(struct world *w, const char *name);  /* made when it is not there */
 size_t task_host(const struct world *w, const char *name);         /* where it runs; w->n: nowhere */
+
+/* backups.c */
+void backups_call(struct world *w, struct errand *j); /* performs the call of the job and sees to its outcome */
+void backups_power_lost(struct world *w, size_t node);
+void backups_guest_gone(struct world *w, size_t node, const char *vm);
+void backups_check_idle(struct world *w, const char *vm, const char *what); /* no worker of it runs */
+void backups_check_points(struct world *w, const struct tables *t);
+bool backups_are_settled(const struct world *w, const struct tables *t, char *why, size_t size);
+size_t backup_host(const struct world *w, const char *vm); /* where its worker runs; w->n: nowhere */
 
 /* host.c */
 void host_call(struct world *w, struct errand *j); /* performs the VM call of the job and sees to its outcome */

@@ -5,10 +5,14 @@
 
 unit_tests =
 unit_tests += tests/unit/test_access
+unit_tests += tests/unit/test_backup_apply
 unit_tests += tests/unit/test_backup_folder
 unit_tests += tests/unit/test_backup_formats
+unit_tests += tests/unit/test_backup_local
 unit_tests += tests/unit/test_backup_rules
+unit_tests += tests/unit/test_backup_runner
 unit_tests += tests/unit/test_backup_spec
+unit_tests += tests/unit/test_backup_step
 unit_tests += tests/unit/test_buf
 unit_tests += tests/unit/test_cluster_apply
 unit_tests += tests/unit/test_cluster_step
@@ -91,6 +95,7 @@ EXTRA_DIST += tests/unit/data/status-mixed.json tests/unit/data/status-mixed.txt
 EXTRA_DIST += tests/unit/membernode.h
 EXTRA_DIST += tests/unit/plan_reference.h
 EXTRA_DIST += tests/unit/one_core.h
+EXTRA_DIST += tests/unit/backup_world.h
 EXTRA_DIST += tests/unit/task_world.h
 EXTRA_DIST += tests/unit/tempdir.h
 EXTRA_DIST += tests/unit/unit.h
@@ -108,6 +113,7 @@ tests_unit_test_db_witness_SOURCES = tests/unit/test_db_witness.c tests/sim/disk
 
 # Of adapters.
 tests_unit_test_backup_folder_LDADD = $(IO_LIBS) $(CMOCKA_LIBS)
+tests_unit_test_backup_runner_LDADD = $(IO_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_backup_spec_LDADD = $(IO_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_domxml_LDADD = $(IO_LIBS) $(CMOCKA_LIBS)
 # clusterctl and the core in one.

@@ -458,6 +458,16 @@ static inline void one_parsed(struct one *o, const char *name)
     core_action_done(&a);
 }
 
+static inline void one_repository_made(struct one *o)
+{
+    struct core_action a;
+    struct backup_outcome out = {.sealed_key = "sealed", .sealed_len = 6};
+    one_must_take(o, ACT_BACKUP, &a);
+    assert_int_equal(a.backup->verb, BACKUP_CALL_INIT);
+    one_step(o, (struct core_event){.type = EV_BACKUP, .id = a.id, .backup = &out});
+    core_action_done(&a);
+}
+
 static inline void one_add_vm(struct one *o, const char *name)
 {
     uint64_t client = one_send(o, "vm.add", "{'xml': '<domain/>'}");

@@ -23,6 +23,7 @@ static const char *const reads[] = {
     "status",     "cluster.config.show", "node.list",    "node.show",      "vm.list",  "vm.show",
     "level.show", "upgrade.check",       "upgrade.plan", "upgrade.status", "upgrade.report", "job.list", "job.show",
     "task.list",  "task.show",
+    "repository.list", "backup.list", "backup.schedule.list", "reference.list", "reference.show",
     "events",     "quorum.show", "witness.show", "witness.test",
 };
 

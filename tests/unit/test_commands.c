@@ -18,6 +18,7 @@ struct ctl {
     unsigned ids, vms;
     const char *machine; /* of what is added; NULL: pc-q35-7.2 */
     bool has_data_store;
+    bool is_backup_slow; /* it goes on and on */
     struct tempdir dir;
 };
 
@@ -62,6 +63,35 @@ static void token(struct ctl *c, const struct core_action *a)
     one_step(c->o, (struct core_event){.type = EV_TOKEN, .id = a->id, .token = &k});
 }
 
+/* A worker that is done when it is looked at. */
+static void backup(struct ctl *c, const struct core_action *a)
+{
+    struct backup_outcome o = {
+        .unit = BACKUP_UNIT_RUNNING, .phase = BACKUP_EXPORTING, .done_bytes = 1, .total_bytes = 4};
+    struct refpoint *p = xcalloc(1, sizeof *p);
+    *p = (struct refpoint){.uuid = a->backup->run, .sequence = 1, .engine = "full", .created_ms = 1764000000000,
+                           .application_consistent = true, .n_disks = 1};
+    STR_COPY(p->vm, a->backup->vm);
+    p->disks[0] = (struct refpoint_disk){.name = "vda", .tracking = {{7}}, .bytes = 1 << 20, .engine = "full",
+                                         .reason = "no reference", .read_bytes = 1 << 20, .stored_bytes = 4096};
+    if (a->backup->verb == BACKUP_CALL_INIT) {
+        memcpy(o.sealed_key, "sealed", 6);
+        o.sealed_len = 6;
+    } else if (a->backup->verb == BACKUP_CALL_STOP) {
+        o.unit = BACKUP_UNIT_NONE;
+    } else if (a->backup->verb == BACKUP_CALL_LOOK && !c->is_backup_slow) {
+        AUTO(json_freep) struct json *j = refpoint_json(p);
+        o.unit = BACKUP_UNIT_ENDED;
+        o.phase = BACKUP_PUBLISHED;
+        o.point = json_dump(j);
+        snprintf(o.checkpoint, sizeof o.checkpoint, BACKUP_CHECKPOINT_PREFIX "%s", uuid_str(&p->uuid).s);
+        o.checkpoint_xml = xstrdup("<domaincheckpoint/>");
+    }
+    one_step(c->o, (struct core_event){.type = EV_BACKUP, .id = a->id, .backup = &o});
+    backup_outcome_done(&o);
+    free(p);
+}
+
 /* Starts and stops stay under way: jobs that do not end are what a wait needs. */
 static void host_acts(struct ctl *c)
 {
@@ -74,6 +104,8 @@ static void host_acts(struct ctl *c)
             token(c, &a);
         else if (a.type == ACT_VM && a.vm.verb == VM_CALL_PARSE)
             parse(c, &a);
+        else if (a.type == ACT_BACKUP)
+            backup(c, &a);
         core_action_done(&a);
     }
 }
@@ -98,6 +130,8 @@ static int ctl_ask(void *ctx, const struct json *request, int64_t timeout_ms, bo
     if (!answer)
         return error_set(e, ERR_TIMEOUT, "the agent does not answer in time");
     *ret_answer = json_copy(answer);
+    while (c->o->n_kept) /* what is kept is forgotten, too */
+        host_acts(c);
     one_forget(c->o);
     return 0;
 }
@@ -140,6 +174,8 @@ static void ctl_hold(void *ctx)
 static bool ctl_sleep(void *ctx, int64_t ms)
 {
     struct ctl *c = ctx;
+    if (c->o)
+        host_acts(c);
     if (c->o)
         one_run(c->o, ms);
     return c->o && c->o->now < 600 * 1000;
@@ -592,6 +628,91 @@ static void test_tasks(void **state)
     must(c, 0, "task remove other --yes -o json");
 }
 
+/* As if its node had reported so. */
+static void let_run(struct ctl *c, const char *name)
+{
+    struct vm v;
+    struct node n = {0};
+    AUTO(buf_done) struct buf b = {0};
+    assert_int_equal(vm_get(tables_of(c), name, &v), 0);
+    assert_int_equal(node_get(tables_of(c), v.node, &n), 0);
+    v.state = VM_RUNNING;
+    v.wanted = true;
+    c->o->domain = (struct vm_domain){.uuid = v.uuid, .state = VM_DOMAIN_RUNNING};
+    STR_COPY(c->o->domain.name, name);
+    STR_COPY(v.boot_id, n.facts.boot_id);
+    vm_encode(&v, &b);
+    tables_put(tables_of(c), TABLE_VM, name, buf_slice(&b));
+    node_done(&n);
+}
+
+static void test_backups(void **state)
+{
+    struct ctl *c = *state;
+    char show[128];
+    form(c);
+    with_path(c, 0, "vm add --xml", "/vm.xml", " -o json");
+    must(c, 0, "repository list -o json");
+    must(c, 113, "backup start vm1 -o json"); /* no repository yet */
+    must(c, 64, "repository add main -o json");
+    must(c, 0, "repository add main --path /srv/backup -o json");
+    assert_null(strstr((const char *)c->out.p, "sealed"));
+    must(c, 113, "repository add main --path /srv/other -o json");
+    must(c, 113, "repository add other --path /srv/backup -o json");
+    must(c, 113, "backup start vm1 -o json"); /* it does not run */
+    let_run(c, "vm1");
+    must(c, 64, "backup start vm1 --limit 50Q -o json");
+    must(c, 64, "backup start vm1 --limit 0 -o json");
+    must(c, 64, "backup start vm1 --engine best -o json");
+    must(c, 0, "backup start vm1 --limit 50MiB --wait -o json");
+    must(c, 0, "backup list -o json");
+    assert_non_null(strstr((const char *)c->out.p, "\"changed_percent\": 0.39"));
+    must(c, 0, "backup list vm1");
+    must(c, 0, "repository list");
+    must(c, 0, "reference list vm1 -o json");
+    AUTO(json_freep) struct json *answer = NULL;
+    assert_int_equal(json_parse((const char *)c->out.p, c->out.len, &answer, NULL), 0);
+    const char *point = json_get_str(json_at(json_path(answer, "data.points"), 0), "uuid", "");
+    snprintf(show, sizeof show, "reference show vm1 %s", point);
+    must(c, 0, show);
+    snprintf(show, sizeof show, "reference show vm1 %s -o json", point);
+    must(c, 0, show);
+    must(c, 0, "backup start vm1 -o json");
+    for (int i = 0; i < 12; i++)
+        ctl_sleep(c, 1100);
+    c->is_backup_slow = true;
+    must(c, 124, "backup start vm1 --wait=2 -o json");
+    must(c, 75, "backup start vm1 -o json");
+    snprintf(show, sizeof show, "reference delete vm1 %s --yes -o json", point);
+    must(c, 75, show);
+    must(c, 75, "repository remove main --yes -o json");
+    must(c, 0, "backup list -o json");
+    must(c, 0, "backup list");
+    must(c, 0, "status -o json");
+    must(c, 0, "backup cancel vm1 --yes -o json");
+    one_run(c->o, 3000);
+    host_acts(c);
+    one_run(c->o, 3000);
+    must(c, 113, "backup cancel vm1 --yes -o json");
+    must(c, 0, "backup list -o json");
+    must(c, 0, show);
+    must(c, 105, show);
+    must(c, 64, "backup schedule add vm1 -o json");
+    must(c, 64, "backup schedule add vm1 --calendar often -o json");
+    must(c, 0, "backup schedule add vm1 --calendar 02:30 --consistency crash -o json");
+    must(c, 0, "backup schedule list -o json");
+    must(c, 0, "backup schedule list");
+    must(c, 113, "repository remove main --yes -o json"); /* the schedule names it */
+    c->access = ACCESS_READ;
+    must(c, 77, "backup start vm1 -o json");
+    must(c, 0, "backup list -o json");
+    c->access = ACCESS_ADMIN;
+    must(c, 0, "backup schedule remove vm1 -o json");
+    must(c, 105, "backup schedule remove vm1 -o json");
+    must(c, 0, "repository remove main --yes -o json");
+    must(c, 105, "repository remove main --yes -o json");
+}
+
 static void test_witness(void **state)
 {
     struct ctl *c = *state;
@@ -711,6 +832,7 @@ int main(void)
         TEST(test_changing),
         TEST(test_features_below_their_level),
         TEST(test_tasks),
+        TEST(test_backups),
         TEST(test_witness),
         TEST(test_tokens),
         TEST(test_upgrades),

@@ -44,6 +44,18 @@ static const struct row {
     {"task.add", "{'name': 'a', 'command': '/x'}", ACCESS_ADMIN, false},
     {"task.run", "{'name': 'a'}", ACCESS_ADMIN, false},
     {"task.remove", "{'name': 'a'}", ACCESS_ADMIN, false},
+    {"repository.list", "{}", ACCESS_READ, false},
+    {"repository.add", "{'name': 'main', 'path': '/srv/backup'}", ACCESS_ADMIN, false},
+    {"repository.remove", "{'name': 'main'}", ACCESS_ADMIN, false},
+    {"backup.list", "{}", ACCESS_READ, false},
+    {"backup.start", "{'name': 'a'}", ACCESS_ADMIN, false},
+    {"backup.cancel", "{'name': 'a'}", ACCESS_ADMIN, false},
+    {"backup.schedule.list", "{}", ACCESS_READ, false},
+    {"backup.schedule.add", "{'name': 'a', 'calendar': 'hourly'}", ACCESS_ADMIN, false},
+    {"backup.schedule.remove", "{'name': 'a'}", ACCESS_ADMIN, false},
+    {"reference.list", "{}", ACCESS_READ, false},
+    {"reference.show", "{'name': 'a', 'point': '03010000-0000-0000-0000-000000000001'}", ACCESS_READ, false},
+    {"reference.delete", "{'name': 'a', 'point': '03010000-0000-0000-0000-000000000001'}", ACCESS_ADMIN, false},
     {"quorum.show", "{}", ACCESS_READ, false},
     {"witness.show", "{}", ACCESS_READ, false},
     {"witness.set", "{'kind': 'file', 'path': '/srv/witness'}", ACCESS_ADMIN, false},
@@ -160,6 +172,18 @@ static void test_wrong_arguments(void **state)
         {"vm.add", "{'xml': '<domain/>', 'node': 1}"},
         {"vm.remove", "{}"},
         {"task.show", "{}"},
+        {"repository.add", "{'name': 'main'}"},
+        {"repository.add", "{'name': 'main', 'path': 'srv'}"},
+        {"repository.add", "{'name': 'main', 'path': '/srv/../etc'}"},
+        {"repository.add", "{'name': 'main', 'path': '/srv/..'}"},
+        {"repository.add", "{'name': '-main', 'path': '/srv'}"},
+        {"backup.start", "{'name': 'a', 'engine': 'best'}"},
+        {"backup.start", "{'name': 'a', 'consistency': 'none'}"},
+        {"backup.start", "{'name': 'a', 'limit_bytes': 12}"},
+        {"backup.start", "{}"},
+        {"backup.schedule.add", "{'name': 'a'}"},
+        {"backup.list", "{'name': 5}"},
+        {"reference.show", "{'name': 'a'}"},
         {"task.add", "{'name': 'a'}"},
         {"task.add", "{'name': 'a', 'command': 'x'}"},
         {"task.add", "{'name': '.a', 'command': '/x'}"},
@@ -214,6 +238,16 @@ static void test_missing_objects(void **state)
         {"task.show", "{'name': 'b'}"},
         {"task.run", "{'name': 'b'}"},
         {"task.remove", "{'name': 'b'}"},
+        {"repository.remove", "{'name': 'b'}"},
+        {"backup.start", "{'name': 'b'}"},
+        {"backup.start", "{'name': 'a', 'repository': 'b'}"},
+        {"backup.cancel", "{'name': 'b'}"},
+        {"backup.cancel", "{'name': 'a'}"},
+        {"backup.schedule.add", "{'name': 'b', 'calendar': 'hourly'}"},
+        {"backup.schedule.remove", "{'name': 'b'}"},
+        {"backup.schedule.remove", "{'name': '../b'}"},
+        {"reference.show", "{'name': 'a', 'point': 'x'}"},
+        {"reference.delete", "{'name': 'a', 'point': '03010000-0000-0000-0000-000000000009'}"},
         {"vm.start", "{'name': 'b'}"},
         {"vm.start", "{'name': 'a', 'node': 'n9'}"},
         {"vm.stop", "{'name': 'b'}"},
@@ -787,6 +821,8 @@ static void test_answered_once(void **state)
             one_parsed(o, "b");
         if (str_eq(rows[i].verb, "cluster.join-token"))
             one_token_made(o, "text", 1);
+        if (str_eq(rows[i].verb, "repository.add"))
+            one_repository_made(o);
         one_run(o, 1000);
         if (one_answers(o, client) != 1)
             fail_msg("%s: %zu answers", rows[i].verb, one_answers(o, client));

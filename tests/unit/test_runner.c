@@ -4,6 +4,7 @@
 
 #include <stdio.h>
 
+#include "agent/io/units.h"
 #include "task/io/runner.h"
 
 static bool has(char **argv, const char *what)
@@ -63,16 +64,16 @@ static void test_condense(void **state)
 {
     (void)state;
     char text[TASK_OUTPUT_MAX], longest[1000];
-    runner_condense("one\ntwo\tthree\033[0m\n\n", text);
+    unit_condense("one\ntwo\tthree\033[0m\n\n", text, TASK_OUTPUT_MAX);
     assert_string_equal(text, "one|two three [0m");
-    runner_condense("", text);
+    unit_condense("", text, TASK_OUTPUT_MAX);
     assert_string_equal(text, "");
-    runner_condense(" \n \n", text);
+    unit_condense(" \n \n", text, TASK_OUTPUT_MAX);
     assert_string_equal(text, "");
     memset(longest, 'x', sizeof longest - 1);
     longest[sizeof longest - 1] = '\0';
     memcpy(longest + sizeof longest - 1 - TASK_OUTPUT_MAX, "\xc3\xa4", 2); /* its second byte would be the first one */
-    runner_condense(longest, text);
+    unit_condense(longest, text, TASK_OUTPUT_MAX);
     assert_int_equal(strlen(text), TASK_OUTPUT_MAX - 2);
     assert_int_equal(text[0], 'x');
 }

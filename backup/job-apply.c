@@ -1,0 +1,502 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Replicated: what entries make of the rows of repositories, backups and reference points. Compare and set on the run:
+ * an entry that comes late changes nothing. */
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "backup/job-entry.h"
+#include "common/journal.h"
+
+struct apply {
+    struct tables *t;
+    const struct backup_gate *gate;
+    const struct entry *e;
+    struct error *err;
+};
+
+#define EVENT(a, severity, vm, ...) journal_event((a)->t, (a)->e->time_ms, (severity), (vm), __VA_ARGS__)
+
+static int malformed(const struct apply *a)
+{
+    return error_set(a->err, ERR_USAGE, "the entry of kind %u does not parse", a->e->kind);
+}
+
+static int find(const struct apply *a, const char *vm, struct backup *ret)
+{
+    int err = backup_get(a->t, vm, ret);
+    if (err) {
+        error_set(a->err, err, "VM %s was never backed up, and is not to be", vm);
+        error_set_remedy(a->err, "clusterctl backup list");
+    }
+    return err;
+}
+
+/* It is no more at what the entry speaks of. */
+static int too_late(const struct apply *a, const struct backup *k)
+{
+    return error_set(a->err, ERR_AGAIN, "the backup of VM %s is %s meanwhile", k->vm, backup_state_name(k->state));
+}
+
+/* ---- repositories ---- */
+
+static void apply_repository(const struct apply *a)
+{
+    struct repository_row r, other;
+    struct slice key;
+    char secret[TABLE_KEY_MAX];
+    if (backup_entry_repository_decode(a->e->payload, &r, &key)) {
+        malformed(a);
+        return;
+    }
+    if (repository_check(&r, a->err))
+        return;
+    for (bool more = repository_next(a->t, NULL, &other); more; more = repository_next(a->t, other.name, &other))
+        if (str_eq(other.name, r.name) || str_eq(other.path, r.path)) {
+            error_set(a->err, ERR_CONDITION, "there is a repository %s already, in %s", other.name, other.path);
+            error_set_remedy(a->err, "clusterctl repository remove %s, or take another", other.name);
+            return;
+        }
+    if (tables_count(a->t, TABLE_REPOSITORY) >= REPOSITORIES_MAX) {
+        error_set(a->err, ERR_CONDITION, "there are %d repositories, and no more may be", REPOSITORIES_MAX);
+        error_set_remedy(a->err, "clusterctl repository remove one of clusterctl repository list");
+        return;
+    }
+    r.created_ms = a->e->time_ms;
+    repository_put(a->t, &r);
+    repository_secret(r.name, secret);
+    tables_put(a->t, TABLE_SECRET, secret, key);
+    EVENT(a, EVENT_INFO, r.name, "repository %s: added, in %s", r.name, r.path);
+}
+
+static int find_repository(const struct apply *a, const char *name, struct repository_row *ret)
+{
+    int err = repository_get(a->t, name, ret);
+    if (err) {
+        error_set(a->err, err, "no repository %s in this cluster", name);
+        error_set_remedy(a->err, "clusterctl repository list");
+    }
+    return err;
+}
+
+static int check_unused(const struct apply *a, const char *name)
+{
+    struct backup k;
+    for (bool more = backup_next(a->t, NULL, &k); more; more = backup_next(a->t, k.vm, &k)) {
+        if (k.state != BACKUP_IDLE && str_eq(k.q.repository, name)) {
+            error_set(a->err, ERR_AGAIN, "VM %s is being backed up to repository %s", k.vm, name);
+            error_set_remedy(a->err, "clusterctl backup cancel %s", k.vm);
+            return ERR_AGAIN;
+        }
+        if (k.calendar[0] && str_eq(k.scheduled.repository, name)) {
+            error_set(a->err, ERR_CONDITION, "the schedule of VM %s names repository %s", k.vm, name);
+            error_set_remedy(a->err, "clusterctl backup schedule remove %s", k.vm);
+            return ERR_CONDITION;
+        }
+    }
+    return 0;
+}
+
+static void name_newest(struct tables *t, const char *vm)
+{
+    struct backup k;
+    if (backup_get(t, vm, &k))
+        return;
+    k.newest = point_newest(t, vm);
+    backup_put(t, &k);
+}
+
+static void forget_points(const struct apply *a, const char *repository)
+{
+    char key[TABLE_KEY_MAX] = "";
+    struct point_row *p = xcalloc(1, sizeof *p);
+    while (point_next(a->t, NULL, key, p)) {
+        if (!str_eq(p->repository, repository))
+            continue;
+        point_del(a->t, p->ref.vm, &p->ref.uuid);
+        name_newest(a->t, p->ref.vm);
+    }
+    free(p);
+}
+
+static void apply_repository_remove(const struct apply *a)
+{
+    char name[REPOSITORY_NAME_MAX], secret[TABLE_KEY_MAX];
+    struct repository_row r;
+    if (backup_entry_name_decode(a->e->payload, name)) {
+        malformed(a);
+        return;
+    }
+    if (find_repository(a, name, &r) || check_unused(a, name))
+        return;
+    forget_points(a, name);
+    repository_secret(name, secret);
+    tables_del(a->t, TABLE_SECRET, secret);
+    tables_del(a->t, TABLE_REPOSITORY, name);
+    EVENT(a, EVENT_INFO, name, "repository %s: removed; what lies in %s stays", name, r.path);
+}
+
+/* ---- runs ---- */
+
+static int may_run(const struct apply *a, const char *vm, struct backup_vm *ret)
+{
+    bool found = a->gate->look(a->gate->ctx, vm, ret);
+    return backup_may_run(vm, found, ret, a->err);
+}
+
+static void begin_job(const struct apply *a, const struct backup *k)
+{
+    struct job j = {.id = k->run, .kind = JOB_BACKUP, .state = JOB_RUNNING, .started_ms = a->e->time_ms};
+    STR_COPY(j.object, k->vm);
+    STR_COPY(j.node, k->node);
+    snprintf(j.detail, sizeof j.detail, "to %s%s", k->q.repository, k->by_schedule ? " (schedule)" : "");
+    journal_job_begin(a->t, &j);
+}
+
+static void apply_start(const struct apply *a)
+{
+    struct backup_start s;
+    struct backup k = {0};
+    struct backup_vm v = {0};
+    struct repository_row r;
+    if (backup_entry_start_decode(a->e->payload, &s) || uuid_is_nil(&a->e->request_id)) {
+        malformed(a);
+        return;
+    }
+    if (may_run(a, s.vm, &v) || find_repository(a, s.q.repository, &r))
+        return;
+    if (backup_get(a->t, s.vm, &k))
+        STR_COPY(k.vm, s.vm);
+    if (k.state != BACKUP_IDLE) {
+        error_set(a->err, ERR_AGAIN, "VM %s is being backed up already, on %s", k.vm, k.node);
+        error_set_remedy(a->err, "clusterctl job show %s --follow", uuid_str(&k.run).s);
+        return;
+    }
+    k.state = BACKUP_STARTING;
+    k.q = s.q;
+    k.by_schedule = s.by_schedule;
+    k.cancel = false;
+    k.run = a->e->request_id;
+    STR_COPY(k.node, v.node);
+    STR_COPY(k.boot_id, v.boot_id);
+    k.started_ms = a->e->time_ms;
+    backup_put(a->t, &k);
+    begin_job(a, &k);
+}
+
+static void to_idle(struct backup *k)
+{
+    k->state = BACKUP_IDLE;
+    k->run = k->claim = (struct uuid){{0}};
+    k->node[0] = k->boot_id[0] = '\0';
+    k->started_ms = 0;
+    k->cancel = false;
+}
+
+static void end_job(const struct apply *a, const struct backup *k, const struct backup_end *n)
+{
+    static const enum job_state states[] = {
+        [BACKUP_DONE] = JOB_DONE,
+        [BACKUP_FAILED] = JOB_FAILED,
+        [BACKUP_CANCELLED] = JOB_CANCELLED,
+        [BACKUP_LOST] = JOB_FAILED,
+    };
+    bool is_bad = n->result == BACKUP_FAILED || n->result == BACKUP_LOST;
+    journal_job_end(a->t, &k->run, states[n->result], a->e->time_ms, is_bad && !n->code ? ERR_FAILED : n->code,
+                    n->text);
+}
+
+/* Each one that somebody asked for is told of; of those of a schedule the first that ends so: the journal is short. */
+static void tell_end(const struct apply *a, const struct backup *k, const struct backup_end *n,
+                     const struct point_row *p)
+{
+    const char *colon = n->text[0] ? ": " : "";
+    if (k->by_schedule && n->result == k->result)
+        return;
+    if (n->result == BACKUP_DONE)
+        EVENT(a, EVENT_INFO, k->vm, "VM %s: backed up to %s on %s (%s, %s)", k->vm, k->q.repository, k->node,
+              p->ref.engine, p->ref.application_consistent ? "application" : "crash");
+    else
+        EVENT(a, n->result == BACKUP_CANCELLED ? EVENT_INFO : EVENT_WARNING, k->vm, "VM %s: its backup on %s %s%s%s",
+              k->vm, k->node,
+              n->result == BACKUP_CANCELLED ? "was cancelled"
+              : n->result == BACKUP_LOST    ? "was lost"
+                                            : "failed",
+              colon, n->text);
+}
+
+/* The newest of a repository supersedes the one before it there; of all of them as many stay as a guest can bear. */
+static void keep_checkpoints(const struct apply *a, const struct backup *k, const struct point_new *new)
+{
+    char key[TABLE_KEY_MAX] = "";
+    struct point_row *p = xcalloc(1, sizeof *p);
+    struct backup_call order = {0};
+    while (point_next(a->t, k->vm, key, p))
+        if (str_eq(p->repository, new->repository) && p->checkpoint[0])
+            point_forget_checkpoint(a->t, k->vm, &p->ref.uuid);
+    point_put(a->t, new);
+    point_order(a->t, k->vm, NULL, &order);
+    key[0] = '\0';
+    while (point_next(a->t, k->vm, key, p)) {
+        bool stays = false;
+        for (size_t i = 0; i < CHECKPOINTS_KEPT; i++)
+            stays = stays || str_eq(order.keep[i], p->checkpoint);
+        if (!stays && p->checkpoint[0])
+            point_forget_checkpoint(a->t, k->vm, &p->ref.uuid);
+    }
+    backup_call_done(&order);
+    free(p);
+}
+
+static void put_point(const struct apply *a, struct backup *k, const struct backup_end *n, const struct point_row *p)
+{
+    struct point_new new = {
+        .vm = k->vm,
+        .repository = k->q.repository,
+        .checkpoint = n->checkpoint_xml[0] ? n->checkpoint : "",
+        .uuid = p->ref.uuid,
+        .started_ms = k->started_ms,
+        .ended_ms = a->e->time_ms,
+        .pause_ms = n->pause_ms,
+        .document = {(const uint8_t *)n->point, strlen(n->point)},
+        .checkpoint_xml = {(const uint8_t *)n->checkpoint_xml, n->checkpoint[0] ? strlen(n->checkpoint_xml) : 0},
+    };
+    keep_checkpoints(a, k, &new);
+    k->newest = p->ref.uuid;
+    k->done_ms = a->e->time_ms;
+}
+
+static void end_run(const struct apply *a, struct backup *k, const struct backup_end *n, const struct point_row *p)
+{
+    tell_end(a, k, n, p);
+    end_job(a, k, n);
+    if (n->result == BACKUP_DONE)
+        put_point(a, k, n, p);
+    k->result = n->result;
+    STR_COPY(k->last_node, k->node);
+    k->last_started_ms = k->started_ms;
+    k->last_ended_ms = a->e->time_ms;
+    k->code = n->code;
+    STR_COPY(k->text, n->text);
+    k->runs++;
+    k->failures += n->result == BACKUP_FAILED || n->result == BACKUP_LOST;
+    to_idle(k);
+    backup_put(a->t, k);
+}
+
+/* The reference point of a run that is done: of this VM, and called as the run. */
+static int read_point(const struct apply *a, const struct backup *k, const struct backup_end *n, struct point_row *ret)
+{
+    struct json *doc = NULL;
+    if (n->result != BACKUP_DONE)
+        return 0;
+    int err = strlen(n->point) > REFPOINT_SIZE_MAX ? ERR_MALFORMED : json_parse(n->point, strlen(n->point), &doc, NULL);
+    err = err ? err : refpoint_read(doc, &ret->ref, NULL);
+    json_free(doc);
+    if (err || !uuid_eq(&ret->ref.uuid, &k->run) || !str_eq(ret->ref.vm, k->vm))
+        return malformed(a);
+    return 0;
+}
+
+static void end_with(const struct apply *a, const struct backup_end *n)
+{
+    struct backup k;
+    struct point_row *p;
+    if (find(a, n->vm, &k))
+        return;
+    if (k.state != BACKUP_RUNNING || !uuid_eq(&k.run, &n->run)) {
+        too_late(a, &k);
+        return;
+    }
+    if (n->by_leader && !a->gate->is_over(a->gate->tables, k.node, k.boot_id)) {
+        error_set(a->err, ERR_AGAIN, "the backup of VM %s may still run on %s", k.vm, k.node);
+        return;
+    }
+    p = xcalloc(1, sizeof *p);
+    if (read_point(a, &k, n, p) == 0)
+        end_run(a, &k, n, p);
+    free(p);
+}
+
+static void apply_end(const struct apply *a)
+{
+    struct backup_end n;
+    if (backup_entry_end_decode(a->e->payload, &n)) {
+        malformed(a);
+        return;
+    }
+    end_with(a, &n);
+    backup_end_done(&n);
+}
+
+/* What was due when the run was asked for is done by it, however often it was. */
+static void claim(const struct apply *a, struct backup *k, const struct backup_note *n)
+{
+    struct backup_vm v = {0};
+    if (may_run(a, k->vm, &v))
+        return;
+    if (!str_eq(v.node, k->node) || !str_eq(v.boot_id, k->boot_id)) {
+        error_set(a->err, ERR_AGAIN, "VM %s runs on %s meanwhile", k->vm, v.node);
+        return;
+    }
+    k->state = BACKUP_RUNNING;
+    k->claim = n->claim;
+    if (k->by_schedule)
+        k->after_ms = k->started_ms;
+    k->started_ms = a->e->time_ms;
+    backup_put(a->t, k);
+}
+
+static void withdraw(const struct apply *a, struct backup *k, enum backup_result result, int code, const char *why)
+{
+    struct backup_end n = {.result = result, .code = code};
+    STR_COPY(n.text, why);
+    end_job(a, k, &n);
+    to_idle(k);
+    backup_put(a->t, k);
+}
+
+static void cancel(const struct apply *a, struct backup *k, const struct backup_note *n)
+{
+    if (k->state == BACKUP_IDLE) {
+        error_set(a->err, ERR_CONDITION, "VM %s is not being backed up", k->vm);
+        error_set_remedy(a->err, "clusterctl backup list %s", k->vm);
+    } else if (!uuid_is_nil(&n->run) && !uuid_eq(&n->run, &k->run)) {
+        too_late(a, k);
+    } else if (k->state == BACKUP_STARTING) {
+        withdraw(a, k, BACKUP_CANCELLED, 0, "");
+    } else if (!k->cancel) {
+        k->cancel = true;
+        EVENT(a, EVENT_INFO, k->vm, "VM %s: its backup on %s is to be cancelled", k->vm, k->node);
+        backup_put(a->t, k);
+    }
+}
+
+static void apply_note(const struct apply *a)
+{
+    struct backup_note n;
+    struct backup k;
+    if (backup_entry_note_decode(a->e->payload, &n)) {
+        malformed(a);
+        return;
+    }
+    if (find(a, n.vm, &k))
+        return;
+    bool is_run = uuid_eq(&k.run, &n.run);
+    if ((n.verb == BACKUP_NOTE_CLAIM || n.verb == BACKUP_NOTE_WITHDRAWN) && (k.state != BACKUP_STARTING || !is_run)) {
+        too_late(a, &k);
+        return;
+    }
+    switch (n.verb) {
+    case BACKUP_NOTE_CLAIM: claim(a, &k, &n); break;
+    case BACKUP_NOTE_WITHDRAWN:
+        withdraw(a, &k, BACKUP_FAILED, ERR_AGAIN, "its node could not begin it");
+        break;
+    case BACKUP_NOTE_CANCEL: cancel(a, &k, &n); break;
+    case BACKUP_NOTE_WAITS:
+        if (is_run && k.state == BACKUP_RUNNING)
+            EVENT(a, EVENT_INFO, k.vm, "VM %s: what is to be done with it, or with %s, waits for its backup", k.vm,
+                  k.node);
+        break;
+    case BACKUP_NOTE_CRASHED:
+        EVENT(a, EVENT_WARNING, k.vm, "VM %s: what its backup left behind is tidied up", k.vm);
+        break;
+    case BACKUP_NOTE_CLOCK:
+        k.after_ms = a->e->time_ms;
+        backup_put(a->t, &k);
+        break;
+    }
+}
+
+/* ---- schedules, points ---- */
+
+static void apply_schedule(const struct apply *a)
+{
+    struct backup_schedule s;
+    struct backup k = {0};
+    struct backup_vm v = {0};
+    struct repository_row r;
+    struct calendar c;
+    if (backup_entry_schedule_decode(a->e->payload, &s)) {
+        malformed(a);
+        return;
+    }
+    bool is_new = backup_get(a->t, s.vm, &k) != 0;
+    if (!s.calendar[0] && (is_new || !k.calendar[0])) {
+        error_set(a->err, ERR_NO_OBJECT, "VM %s has no schedule", s.vm);
+        error_set_remedy(a->err, "clusterctl backup schedule list");
+        return;
+    }
+    if (s.calendar[0]) {
+        if (!a->gate->look(a->gate->ctx, s.vm, &v)) {
+            backup_may_run(s.vm, false, &v, a->err);
+            return;
+        }
+        if (find_repository(a, s.q.repository, &r) || calendar_parse(s.calendar, &c, a->err))
+            return;
+        STR_COPY(k.vm, s.vm);
+        k.after_ms = a->e->time_ms;
+        k.scheduled = s.q;
+    }
+    STR_COPY(k.calendar, s.calendar);
+    backup_put(a->t, &k);
+    EVENT(a, EVENT_INFO, k.vm,
+          s.calendar[0] ? "VM %s: is backed up by schedule: %s" : "VM %s: its schedule is removed%s", k.vm, s.calendar);
+}
+
+static void apply_point_delete(const struct apply *a)
+{
+    char vm[BACKUP_VM_MAX];
+    struct uuid point;
+    struct backup k;
+    struct point_row *p = xcalloc(1, sizeof *p);
+    if (backup_entry_point_delete_decode(a->e->payload, vm, &point)) {
+        malformed(a);
+    } else if (point_get(a->t, vm, &point, p)) {
+        error_set(a->err, ERR_NO_OBJECT, "VM %s has no reference point %s", vm, uuid_str(&point).s);
+        error_set_remedy(a->err, "clusterctl reference list %s", vm);
+    } else if (backup_get(a->t, vm, &k) == 0 && k.state != BACKUP_IDLE) {
+        error_set(a->err, ERR_AGAIN, "VM %s is being backed up", vm);
+        error_set_remedy(a->err, "clusterctl backup list %s", vm);
+    } else {
+        point_del(a->t, vm, &point);
+        name_newest(a->t, vm);
+        EVENT(a, EVENT_INFO, vm, "VM %s: reference point %s is deleted; what lies in %s stays", vm, uuid_str(&point).s,
+              p->repository);
+    }
+    free(p);
+}
+
+/* ---- from other rooms ---- */
+
+void backup_node_lost(struct tables *t, const char *node, int64_t time_ms)
+{
+    const struct entry e = {.time_ms = time_ms};
+    const struct apply a = {.t = t, .e = &e};
+    const struct backup_end lost = {.result = BACKUP_LOST, .text = "its node was fenced"};
+    struct backup k;
+    while (backup_is_on(t, node, &k))
+        end_run(&a, &k, &lost, NULL);
+}
+
+void backup_vm_removed(struct tables *t, const char *vm)
+{
+    struct backup k;
+    if (backup_get(t, vm, &k) == 0 && k.state != BACKUP_IDLE)
+        journal_job_end(t, &k.run, JOB_CANCELLED, k.started_ms, 0, "its VM was removed");
+    tables_del(t, TABLE_BACKUP, vm);
+}
+
+void backup_apply(struct tables *t, const struct backup_gate *gate, const struct entry *e, struct apply_result *ret)
+{
+    const struct apply a = {.t = t, .gate = gate, .e = e, .err = &ret->error};
+    switch ((enum entry_kind)e->kind) {
+    case ENTRY_REPOSITORY_SET: apply_repository(&a); break;
+    case ENTRY_REPOSITORY_REMOVE: apply_repository_remove(&a); break;
+    case ENTRY_BACKUP_START: apply_start(&a); break;
+    case ENTRY_BACKUP_END: apply_end(&a); break;
+    case ENTRY_BACKUP_NOTE: apply_note(&a); break;
+    case ENTRY_BACKUP_SCHEDULE: apply_schedule(&a); break;
+    case ENTRY_POINT_DELETE: apply_point_delete(&a); break;
+    default: malformed(&a); break;
+    }
+}

@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Backup port: the worker's pipeline on this host, as values. The adapter (backup/io/runner.c) runs it in a unit of its
+ * own, which outlives the agent; the simulator answers the same calls.
+ *
+ * A unit bears the VM's name, so that on one host a VM is never backed up twice at once, and is marked with the run: a
+ * unit of another run is none of this one's. */
+#pragma once
+
+#include "common/buf.h"
+#include "common/err.h"
+#include "common/uuid.h"
+
+enum {
+    BACKUP_VM_MAX = 64,
+    BACKUP_NODE_MAX = 64,
+    REPOSITORY_NAME_MAX = 64,
+    REPOSITORY_PATH_MAX = 256,
+    REPOSITORY_SEALED_MAX = 128, /* its key, sealed */
+    BACKUP_CHECKPOINT_MAX = 64,
+    CHECKPOINT_XML_MAX = 64 * 1024,
+    CHECKPOINTS_KEPT = 2, /* of one VM: each of them costs the guest's writes something */
+};
+#define BACKUP_CHECKPOINT_PREFIX "ringmaster-" /* then the point's UUID */
+#define REPOSITORY_SEAL   "repository/" /* then its name: what its key is sealed under, and in TABLE_SECRET */
+
+enum backup_verb {
+    BACKUP_CALL_START = 1, /* RUNNING, or ENDED already; of this run already there: success */
+    BACKUP_CALL_LOOK,      /* what became of it */
+    BACKUP_CALL_STOP,      /* the worker gives up, and tidies; then what became of it */
+    BACKUP_CALL_STOP_ALL,  /* of all VMs, at once: success only when no process is left. vm "" */
+    BACKUP_CALL_FORGET,    /* it ended, and everybody knows */
+    BACKUP_CALL_SETTLE,    /* stale jobs and checkpoints go, the parent's is known to libvirt again */
+    BACKUP_CALL_INIT,      /* makes a repository, or takes an empty one anew; vm "" */
+};
+
+enum backup_engine { BACKUP_AUTO = 0, BACKUP_FULL, BACKUP_RESCAN };
+const char *backup_engine_name(enum backup_engine e); /* "auto" "full" "rescan", as in the worker's order */
+
+struct backup_call {
+    enum backup_verb verb;
+    char vm[BACKUP_VM_MAX];
+    struct uuid run;
+    /* START; INIT: the first two. The worker's order has them all, the key opened. */
+    char repository[REPOSITORY_NAME_MAX];
+    char path[REPOSITORY_PATH_MAX];
+    uint8_t sealed_key[REPOSITORY_SEALED_MAX];
+    size_t sealed_len;
+    enum backup_engine engine;
+    bool crash_consistent; /* the guest's file systems are not frozen */
+    int64_t limit_bytes;   /* a second; 0: no limit */
+    int64_t until_ms;      /* must not begin later than this, monotonic. ERR_AGAIN then */
+    /* START, SETTLE */
+    struct uuid parent; /* nil: none */
+    char *parent_order; /* JSON object: point, checkpoint_xml, disks; NULL: none. Owned */
+    char keep[CHECKPOINTS_KEPT][BACKUP_CHECKPOINT_MAX]; /* checkpoints that stay; "": none */
+};
+void backup_call_done(struct backup_call *c);
+struct backup_call *backup_call_copy(const struct backup_call *c);
+
+enum backup_unit { BACKUP_UNIT_NONE = 0, BACKUP_UNIT_RUNNING, BACKUP_UNIT_ENDED };
+enum backup_phase {
+    BACKUP_PHASE_NONE = 0, /* it has not said yet, or what it said is lost */
+    BACKUP_FREEZING,
+    BACKUP_FORKED,
+    BACKUP_EXPORTING,
+    BACKUP_MERGING,
+    BACKUP_PUBLISHED, /* done */
+    BACKUP_GAVE_UP,   /* failed */
+};
+const char *backup_phase_name(enum backup_phase p); /* as the worker says it; NULL: none */
+enum backup_phase backup_phase_parse(const char *s);
+
+struct backup_outcome {
+    struct error error; /* code 0: the rest is valid */
+    enum backup_unit unit;
+    enum backup_phase phase;
+    int64_t done_bytes, total_bytes;
+    int64_t pause_ms;      /* PUBLISHED: how long the guest stood */
+    struct error failure;  /* GAVE_UP: the code is as clusterctl's, negative */
+    char *point;           /* PUBLISHED: the inner object of backup/refpoint.h; owned */
+    char checkpoint[BACKUP_CHECKPOINT_MAX]; /* PUBLISHED; "": none */
+    char *checkpoint_xml;  /* PUBLISHED; NULL: none; owned */
+    uint8_t sealed_key[REPOSITORY_SEALED_MAX]; /* INIT */
+    size_t sealed_len;
+};
+void backup_outcome_done(struct backup_outcome *o);

@@ -1,0 +1,192 @@
+#!/usr/bin/env bats
+# Backups by the cluster, with the real worker: a machine without an operating system, whose disk is written through its
+# own device, and into a plain file beside. The tests stand on each other, in order.
+
+load lab
+
+setup_file() {
+    lab_up --nodes 3 --no-vms
+    mkdir -p "$shared/web"
+    qemu-img create -q -f qcow2 "$shared/web/vda.qcow2" 64M
+    truncate -s 64M "$shared/web/truth"
+    domain > "$shared/web/domain.xml"
+    ctl n1 vm add --xml /shared/web/domain.xml --node n1
+    ctl n1 vm start web --wait=60
+}
+
+teardown_file() {
+    lab_down n1 n2 n3
+}
+
+shared=${LAB_STATE:-/var/lib/ringmaster-lab}/shared
+
+domain() {
+    cat << 'END'
+<domain type='qemu'>
+  <name>web</name>
+  <memory unit='MiB'>64</memory>
+  <vcpu>1</vcpu>
+  <os><type arch='x86_64' machine='pc-q35-7.2'>hvm</type></os>
+  <cpu mode='custom' match='exact' check='none'><model fallback='forbid'>qemu64</model></cpu>
+  <on_poweroff>destroy</on_poweroff>
+  <on_crash>destroy</on_crash>
+  <devices>
+    <disk type='file' device='disk'>
+      <driver name='qemu' type='qcow2' cache='none'/>
+      <source file='/shared/web/vda.qcow2'/>
+      <target dev='vda' bus='virtio'/>
+    </disk>
+    <controller type='usb' model='none'/>
+    <memballoon model='none'/>
+  </devices>
+</domain>
+END
+}
+
+owner() {
+    answers n1 "d['vm']['node']" vm show web
+}
+
+put() { # byte, MiB from the beginning, how many
+    local node io="/machine/peripheral/virtio-disk0/virtio-backend"
+    node=$(owner)
+    "$lab" exec "$node" -- virsh qemu-monitor-command web --hmp "qemu-io -d $io \"write -P $1 ${2}M ${3}M\""
+    "$lab" exec "$node" -- virsh qemu-monitor-command web --hmp "qemu-io -d $io \"flush\""
+    head -c "${3}M" /dev/zero | tr '\0' "\\$(printf '%03o' "$1")" |
+        dd of="$shared/web/truth" bs=1M seek="$2" conv=notrunc status=none
+}
+
+newest() { # expression over the newest point p
+    answers n1 "(lambda p: $1)(max(d['points'], key=lambda p: (p['created'], p['sequence'])))" backup list web
+}
+
+is_as_it_was() { # is the newest point what the disk is now?
+    local image
+    image=$shared/backup/web/vda-$(printf '%06d' "$(newest "p['sequence']")").qcow2
+    qemu-img compare -s -f qcow2 -F raw "$image" "$shared/web/truth" ||
+        qemu-img compare -f qcow2 -F raw "$image" "$shared/web/truth"
+}
+
+run_now() { # the engine that is expected
+    ctl n1 backup start web --consistency crash --wait=120
+    [ "$(newest "p['engine']")" = "$1" ]
+    is_as_it_was
+}
+
+checkpoints() { # that libvirt knows where it runs
+    "$lab" exec "$(owner)" -- virsh checkpoint-list web --name | sed '/^$/d'
+}
+
+last() {
+    answers n1 "d['backups'][0]['state'], (d['backups'][0]['last'] or {}).get('result')" backup list web
+}
+
+@test "the first one is full, the next ones read what changed" {
+    ctl n1 repository add main --path /shared/backup
+    run ctl n2 repository add other --path /shared/backup
+    [ "$status" -eq 113 ]
+    put 5 1 8
+    run_now full
+    put 7 3 1
+    run_now bitmap
+    [ "$(newest "p['read_bytes'] <= 4 * 2**20")" = True ]
+    eventually 20 "ringmaster-$(newest "p['uuid']")" checkpoints
+    ctl n1 backup list
+}
+
+@test "it follows the machine to another node" {
+    ctl n1 vm migrate web n2 --wait=120
+    [ "$(owner)" = n2 ]
+    put 9 12 1
+    run_now bitmap
+    [ "$(answers n1 "d['backups'][0]['last']['node']" backup list web)" = n2 ]
+    eventually 20 "ringmaster-$(newest "p['uuid']")" checkpoints
+}
+
+@test "nothing of the key is to be seen" {
+    ctl n1 backup start web --consistency crash --limit 4MiB --engine full
+    eventually 30 "running done" last
+    [ "$("$lab" exec n2 -- stat -c '%a %U' /run/ringmaster/backup /run/ringmaster/backup/web.spec | tr '\n' ' ')" = \
+        "700 root 600 root " ]
+    local key
+    key=$("$lab" exec n2 -- /usr/bin/python3 -c \
+        'import json; print(json.load(open("/run/ringmaster/backup/web.spec"))["key"])' 2>/dev/null) ||
+        key=$("$lab" exec n2 -- sed 's/.*"key": *"\([^"]*\)".*/\1/' /run/ringmaster/backup/web.spec)
+    [ ${#key} -ge 44 ]
+    ! "$lab" exec n2 -- journalctl -b --no-pager | grep -qF "$key"
+    ! "$lab" exec n2 -- sh -c 'cat /proc/[0-9]*/cmdline' | tr '\0' ' ' | grep -qF "$key"
+    ! ctl n1 repository list --output json | grep -qF "$key"
+    eventually 60 "idle done" last
+    ! "$lab" exec n2 -- test -e /run/ringmaster/backup/web.spec
+}
+
+@test "it goes on when its agent is restarted" {
+    put 11 20 16
+    ctl n1 backup start web --consistency crash --limit 2MiB
+    eventually 30 "running done" last
+    "$lab" exec n2 -- systemctl kill -s KILL ringmasterd
+    eventually 90 "idle done" last
+    [ "$(newest "p['engine']")" = bitmap ]
+    is_as_it_was
+}
+
+@test "a worker that is killed is tidied up after, and the next one goes on from the old point" {
+    local before
+    before=$(newest "p['uuid']")
+    put 13 20 16
+    ctl n1 backup start web --consistency crash --limit 2MiB
+    eventually 30 "running done" last
+    sleep 2
+    "$lab" exec n2 -- systemctl kill -s KILL ringmaster-backup-web.service
+    eventually 60 "idle failed" last
+    [ "$(newest "p['uuid']")" = "$before" ]
+    [ "$(answers n1 "[h['severity'] for h in d['health'] if h['code'] == 'BACKUP_FAILED']" status)" = "['warning']" ]
+    eventually 60 "ringmaster-$before" checkpoints
+    run_now bitmap
+    [ "$(answers n1 "[h for h in d['health'] if h['code'] == 'BACKUP_FAILED']" status)" = "[]" ]
+}
+
+@test "one that is cancelled leaves nothing behind" {
+    local before
+    before=$(newest "p['uuid']")
+    put 15 20 16
+    ctl n1 backup start web --consistency crash --limit 2MiB
+    eventually 30 "running done" last
+    run ctl n1 backup start web
+    [ "$status" -eq 75 ]
+    ctl n1 backup cancel web --yes
+    eventually 60 "idle cancelled" last
+    eventually 60 "ringmaster-$before" checkpoints
+    [ -z "$(find "$shared/backup" -name '*.partial')" ]
+    run_now bitmap
+}
+
+@test "a drain cancels it after a while, and the next one goes on from the old point" {
+    ctl n1 cluster config set backup.drain_minutes 0
+    put 17 20 16
+    ctl n1 backup start web --consistency crash --limit 1MiB
+    eventually 30 "running cancelled" last
+    ctl n1 node drain n2 --yes --wait=120
+    [ "$(owner)" != n2 ]
+    [ "$(last)" = "idle cancelled" ]
+    run_now bitmap
+    ctl n1 node resume n2
+    ctl n1 cluster config set backup.drain_minutes ""
+}
+
+@test "a machine that was off, and one whose QEMU crashed" {
+    ctl n1 vm stop web --hard --yes --wait=60
+    run ctl n1 backup start web
+    [ "$status" -eq 113 ]
+    ctl n1 vm start web --wait=60
+    put 19 40 1
+    run_now bitmap
+    local node
+    node=$(owner)
+    "$lab" exec "$node" -- sh -c 'kill -KILL "$(cat /run/libvirt/qemu/web.pid)"'
+    eventually 90 running answers n1 "d['vm']['state'] if d['vm']['error'] is None else '-'" vm show web
+    put 21 42 1
+    run_now rescan
+    put 23 43 1
+    run_now bitmap
+}

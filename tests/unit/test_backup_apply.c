@@ -1,0 +1,258 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What entries make of repositories, backups and reference points. */
+#include "tests/unit/backup_world.h"
+
+static struct job job_of(const struct bw *w, struct uuid id)
+{
+    struct job j;
+    assert_int_equal(journal_job_get(w->t, &id, &j), 0);
+    return j;
+}
+
+static void test_repositories(void **state)
+{
+    struct bw *w = *state;
+    struct repository_row r;
+    struct slice key;
+    char name[32], path[64];
+    assert_int_equal(repository_get(w->t, "main", &r), 0);
+    assert_string_equal(r.path, "/srv/backup");
+    assert_int_equal(tables_get(w->t, TABLE_SECRET, "repository/main", &key), 0);
+    assert_int_equal(bw_repository(w, "main", "/srv/other"), ERR_CONDITION);
+    assert_int_equal(bw_repository(w, "other", "/srv/backup"), ERR_CONDITION);
+    assert_int_equal(bw_repository(w, "o/ther", "/srv/other"), ERR_USAGE);
+    assert_int_equal(bw_repository(w, "other", "srv"), ERR_USAGE);
+    for (int i = 1; i < REPOSITORIES_MAX; i++) {
+        snprintf(name, sizeof name, "r%d", i);
+        snprintf(path, sizeof path, "/srv/r%d", i);
+        assert_int_equal(bw_repository(w, name, path), 0);
+    }
+    assert_int_equal(bw_repository(w, "last", "/srv/last"), ERR_CONDITION);
+    assert_int_equal(bw_repository_remove(w, "main"), 0);
+    assert_false(tables_has(w->t, TABLE_SECRET, "repository/main"));
+    assert_int_equal(bw_repository_remove(w, "main"), ERR_NO_OBJECT);
+}
+
+static void test_a_run(void **state)
+{
+    struct bw *w = *state;
+    assert_int_equal(bw_start(w, "vm1", "other"), ERR_NO_OBJECT);
+    assert_int_equal(bw_start(w, "vm1", "main"), 0);
+    struct uuid run = w->last_id;
+    struct backup k = bw_row(w, "vm1");
+    assert_int_equal(k.state, BACKUP_STARTING);
+    assert_true(uuid_eq(&k.run, &run));
+    assert_string_equal(k.node, "n1");
+    assert_int_equal(job_of(w, run).state, JOB_RUNNING);
+    assert_int_equal(bw_start(w, "vm1", "main"), ERR_AGAIN);
+    assert_false(backup_holds(w->t, "vm1", BOOT));
+    assert_int_equal(bw_note(w, "vm1", BACKUP_NOTE_CLAIM), 0);
+    assert_int_equal(bw_note_of(w, "vm1", BACKUP_NOTE_CLAIM, run), ERR_AGAIN); /* once */
+    assert_true(backup_holds(w->t, "vm1", BOOT));
+    assert_false(backup_holds(w->t, "vm1", "boot-b"));
+    assert_true(backup_is_on(w->t, "n1", NULL));
+    assert_int_equal(bw_start(w, "vm1", "main"), ERR_AGAIN);
+    assert_int_equal(bw_end(w, "vm1", BACKUP_DONE), 0);
+    k = bw_row(w, "vm1");
+    assert_int_equal(k.state, BACKUP_IDLE);
+    assert_int_equal(k.result, BACKUP_DONE);
+    assert_true(uuid_eq(&k.newest, &run));
+    assert_int_equal(job_of(w, run).state, JOB_DONE);
+    struct point_row *p = xcalloc(1, sizeof *p);
+    assert_int_equal(point_get(w->t, "vm1", &run, p), 0);
+    assert_string_equal(p->repository, "main");
+    assert_int_equal(p->checkpoint_xml.len, strlen("<domaincheckpoint/>"));
+    free(p);
+}
+
+/* "No backup starts while the VM migrates, starts or stops, or its node drains." */
+static void test_not_while_others_are_at_it(void **state)
+{
+    struct bw *w = *state;
+    w->vm.busy = true;
+    assert_int_equal(bw_start(w, "vm1", "main"), ERR_AGAIN);
+    w->vm.busy = false;
+    w->vm.runs = false;
+    assert_int_equal(bw_start(w, "vm1", "main"), ERR_CONDITION);
+    w->vm.runs = true;
+    w->vm.accepts = false;
+    assert_int_equal(bw_start(w, "vm1", "main"), ERR_CONDITION);
+    w->vm.accepts = true;
+    w->no_vm = true;
+    assert_int_equal(bw_start(w, "vm1", "main"), ERR_NO_OBJECT);
+    w->no_vm = false;
+    assert_int_equal(bw_start(w, "vm1", "main"), 0);
+    w->vm.busy = true; /* the claim comes after the move was asked for */
+    assert_int_equal(bw_note(w, "vm1", BACKUP_NOTE_CLAIM), ERR_AGAIN);
+    w->vm.busy = false;
+    STR_COPY(w->vm.node, "n2"); /* … or after it */
+    assert_int_equal(bw_note(w, "vm1", BACKUP_NOTE_CLAIM), ERR_AGAIN);
+    STR_COPY(w->vm.node, "n1");
+    STR_COPY(w->vm.boot_id, "boot-b");
+    assert_int_equal(bw_note(w, "vm1", BACKUP_NOTE_CLAIM), ERR_AGAIN);
+    assert_int_equal(bw_row(w, "vm1").state, BACKUP_STARTING);
+}
+
+static void test_what_is_not_done(void **state)
+{
+    struct bw *w = *state;
+    struct uuid good = bw_backup(w, "vm1", "main");
+    bw_start(w, "vm1", "main");
+    struct uuid run = w->last_id;
+    bw_note(w, "vm1", BACKUP_NOTE_CLAIM);
+    assert_int_equal(bw_end(w, "vm1", BACKUP_FAILED), 0);
+    struct backup k = bw_row(w, "vm1");
+    assert_int_equal(k.result, BACKUP_FAILED);
+    assert_int_equal(k.code, ERR_CONDITION);
+    assert_true(uuid_eq(&k.newest, &good)); /* the old one stays */
+    assert_int_equal(job_of(w, run).state, JOB_FAILED);
+    assert_int_equal(job_of(w, run).code, ERR_CONDITION);
+    assert_int_equal(k.failures, 1);
+    bw_start(w, "vm1", "main");
+    bw_note(w, "vm1", BACKUP_NOTE_CLAIM);
+    w->over = false;
+    assert_int_equal(bw_end_with(w, "vm1", BACKUP_LOST, true, NULL), ERR_AGAIN); /* it may still run */
+    w->over = true;
+    assert_int_equal(bw_end_with(w, "vm1", BACKUP_LOST, true, NULL), 0);
+    bw_start(w, "vm1", "main");
+    bw_note(w, "vm1", BACKUP_NOTE_CLAIM);
+    backup_node_lost(w->t, "n2", T0);
+    assert_int_equal(bw_row(w, "vm1").state, BACKUP_RUNNING);
+    backup_node_lost(w->t, "n1", T0);
+    assert_int_equal(bw_row(w, "vm1").result, BACKUP_LOST);
+    assert_int_equal(bw_row(w, "vm1").state, BACKUP_IDLE);
+}
+
+/* "A point is committed only when the worker says done", and only that run's. */
+static void test_points_of_others(void **state)
+{
+    struct bw *w = *state;
+    bw_start(w, "vm1", "main");
+    struct uuid run = w->last_id, other = {{0x99, 1}};
+    bw_note(w, "vm1", BACKUP_NOTE_CLAIM);
+    assert_int_equal(bw_end_with(w, "vm1", BACKUP_DONE, false, bw_point("vm2", run, "full")), ERR_USAGE);
+    assert_int_equal(bw_end_with(w, "vm1", BACKUP_DONE, false, bw_point("vm1", other, "full")), ERR_USAGE);
+    assert_int_equal(bw_end_with(w, "vm1", BACKUP_DONE, false, xstrdup("{}")), ERR_USAGE);
+    assert_int_equal(bw_end_with(w, "vm1", BACKUP_DONE, false, NULL), ERR_USAGE);
+    assert_int_equal(bw_row(w, "vm1").state, BACKUP_RUNNING);
+    assert_int_equal(tables_count(w->t, TABLE_POINT), 0);
+}
+
+static void test_cancel(void **state)
+{
+    struct bw *w = *state;
+    assert_int_equal(bw_note(w, "vm1", BACKUP_NOTE_CANCEL), ERR_NO_OBJECT);
+    bw_start(w, "vm1", "main");
+    struct uuid run = w->last_id;
+    assert_int_equal(bw_note(w, "vm1", BACKUP_NOTE_CANCEL), 0);
+    assert_int_equal(bw_row(w, "vm1").state, BACKUP_IDLE);
+    assert_int_equal(job_of(w, run).state, JOB_CANCELLED);
+    assert_int_equal(bw_note(w, "vm1", BACKUP_NOTE_CANCEL), ERR_CONDITION);
+    bw_start(w, "vm1", "main");
+    bw_note(w, "vm1", BACKUP_NOTE_CLAIM);
+    assert_int_equal(bw_note_of(w, "vm1", BACKUP_NOTE_CANCEL, run), ERR_AGAIN); /* an earlier one */
+    assert_int_equal(bw_note_of(w, "vm1", BACKUP_NOTE_CANCEL, (struct uuid){{0}}), 0);
+    assert_true(bw_row(w, "vm1").cancel);
+    assert_int_equal(bw_row(w, "vm1").state, BACKUP_RUNNING); /* until its worker has ended */
+    assert_int_equal(bw_end(w, "vm1", BACKUP_CANCELLED), 0);
+    assert_false(bw_row(w, "vm1").cancel);
+    assert_int_equal(bw_row(w, "vm1").failures, 0);
+}
+
+static size_t checkpoints(const struct bw *w, const char *vm)
+{
+    struct point_row *p = xcalloc(1, sizeof *p);
+    char key[TABLE_KEY_MAX] = "";
+    size_t n = 0;
+    while (point_next(w->t, vm, key, p)) {
+        assert_int_equal(p->checkpoint[0] != '\0', p->checkpoint_xml.len > 0);
+        n += p->checkpoint[0] != '\0';
+    }
+    free(p);
+    return n;
+}
+
+static void test_checkpoints_that_stay(void **state)
+{
+    struct bw *w = *state;
+    struct backup_call c = {0};
+    bw_repository(w, "two", "/srv/two");
+    bw_repository(w, "three", "/srv/three");
+    bw_backup(w, "vm1", "main");
+    struct uuid b = bw_backup(w, "vm1", "main");
+    assert_int_equal(checkpoints(w, "vm1"), 1); /* of one repository the newest */
+    struct uuid two = bw_backup(w, "vm1", "two");
+    assert_int_equal(checkpoints(w, "vm1"), 2);
+    point_order(w->t, "vm1", "main", &c);
+    assert_true(uuid_eq(&c.parent, &b));
+    assert_non_null(strstr(c.parent_order, "\"tracking\":"));
+    assert_non_null(strstr(c.parent_order, "<domaincheckpoint/>"));
+    backup_call_done(&c);
+    bw_backup(w, "vm1", "three");
+    assert_int_equal(checkpoints(w, "vm1"), CHECKPOINTS_KEPT); /* main's went */
+    point_order(w->t, "vm1", "main", &c);
+    assert_true(uuid_eq(&c.parent, &b)); /* it is a reference all the same */
+    assert_null(strstr(c.parent_order, "<domaincheckpoint/>"));
+    assert_non_null(strstr(c.keep[1], uuid_str(&two).s));
+    backup_call_done(&c);
+    assert_int_equal(checkpoints(w, "vm2"), 0);
+}
+
+static int delete_point(struct bw *w, const char *vm, struct uuid point)
+{
+    struct buf b = {0};
+    backup_entry_point_delete(vm, &point, &b);
+    return bw_apply(w, ENTRY_POINT_DELETE, &b);
+}
+
+static void test_delete(void **state)
+{
+    struct bw *w = *state;
+    struct uuid a = bw_backup(w, "vm1", "main"), b = bw_backup(w, "vm1", "main");
+    struct uuid of_other = bw_backup(w, "vm2", "main");
+    assert_int_equal(delete_point(w, "vm1", of_other), ERR_NO_OBJECT);
+    bw_start(w, "vm1", "main");
+    assert_int_equal(delete_point(w, "vm1", b), ERR_AGAIN); /* it may stand on it */
+    bw_note(w, "vm1", BACKUP_NOTE_CANCEL);
+    assert_int_equal(delete_point(w, "vm1", b), 0);
+    struct uuid newest = bw_row(w, "vm1").newest;
+    assert_true(uuid_eq(&newest, &a));
+    assert_int_equal(bw_repository_remove(w, "main"), 0); /* with all its points */
+    newest = bw_row(w, "vm1").newest;
+    assert_true(uuid_is_nil(&newest));
+    assert_int_equal(tables_count(w->t, TABLE_POINT), 0);
+}
+
+static void test_repository_in_use(void **state)
+{
+    struct bw *w = *state;
+    bw_start(w, "vm1", "main");
+    assert_int_equal(bw_repository_remove(w, "main"), ERR_AGAIN);
+    bw_note(w, "vm1", BACKUP_NOTE_CANCEL);
+    assert_int_equal(bw_schedule(w, "vm1", "hourly"), 0);
+    assert_int_equal(bw_repository_remove(w, "main"), ERR_CONDITION);
+    assert_int_equal(bw_schedule(w, "vm1", ""), 0);
+    assert_int_equal(bw_schedule(w, "vm1", ""), ERR_NO_OBJECT);
+    assert_int_equal(bw_schedule(w, "vm1", "often"), ERR_USAGE);
+    w->no_vm = true;
+    assert_int_equal(bw_schedule(w, "vm1", "hourly"), ERR_NO_OBJECT);
+    backup_vm_removed(w->t, "vm1");
+    assert_false(tables_has(w->t, TABLE_BACKUP, "vm1"));
+    assert_int_equal(bw_repository_remove(w, "main"), 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        BW_TEST(test_repositories),
+        BW_TEST(test_a_run),
+        BW_TEST(test_not_while_others_are_at_it),
+        BW_TEST(test_what_is_not_done),
+        BW_TEST(test_points_of_others),
+        BW_TEST(test_cancel),
+        BW_TEST(test_checkpoints_that_stay),
+        BW_TEST(test_delete),
+        BW_TEST(test_repository_in_use),
+    };
+    return cmocka_run_group_tests_name("backup apply", tests, NULL, NULL);
+}
