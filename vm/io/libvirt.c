@@ -32,6 +32,8 @@ enum {
     MIGRATE_MS = 600 * 1000,
     SAVE_MS = 600 * 1000,
     STOP_WAIT_S = 5,
+    JOB_TRIES = 20,
+    JOB_AGAIN_US = 50 * 1000,
 };
 
 struct vm_host {
@@ -253,7 +255,13 @@ static int look_at_job(virDomainPtr dom, struct vm_domain *d, bool *ret_incoming
 {
     int type = VIR_DOMAIN_JOB_NONE, n = 0, operation = VIR_DOMAIN_JOB_OPERATION_UNKNOWN;
     virTypedParameterPtr params = NULL;
-    if (virDomainGetJobStats(dom, &type, &params, &n, 0) < 0) {
+    int err = virDomainGetJobStats(dom, &type, &params, &n, 0);
+    /* libvirt 9.0 says so while a backup job begins or ends: "backup job data missing". */
+    for (int i = 0; err < 0 && virt_last_error_is(VIR_ERR_INTERNAL_ERROR) && i < JOB_TRIES; i++) {
+        usleep(JOB_AGAIN_US);
+        err = virDomainGetJobStats(dom, &type, &params, &n, 0);
+    }
+    if (err < 0) {
         /* "Only on the source host": INVALID in libvirt 9.0 (and it just went off), UNSUPPORTED in 11.3. */
         *ret_incoming =
             virt_last_error_is(VIR_ERR_OPERATION_INVALID) || virt_last_error_is(VIR_ERR_OPERATION_UNSUPPORTED);
