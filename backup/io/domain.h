@@ -41,8 +41,8 @@ int domain_is_on(struct domain *d, bool *ret, struct error *e);
 bool domain_was_shut_down(struct domain *d); /* it is off, and its guest powered off by itself */
 /* As it is now (disks), or as it will be started next time, with its secrets (to be kept with the backup). */
 int domain_xml(struct domain *d, bool next_start, char **ret, struct error *e);
-/* libvirt's own folder of the running machine: QEMU may make files there whatever its user and security driver, and
- * libvirt removes it when QEMU ends. */
+/* libvirt's own folder of the running machine: QEMU may make files there whatever its user and security driver (the
+ * AppArmor profile that virt-aa-helper writes names it), and libvirt removes it when QEMU ends. */
 int domain_folder(struct domain *d, char *dst, size_t size, struct error *e);
 
 /* The guest's file systems, by its agent. A freeze that failed may still have frozen some: thaw after it too. */

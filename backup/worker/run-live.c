@@ -79,7 +79,9 @@ static int thaw(struct live *l, struct error *e)
     if (!l->frozen)
         return 0;
     for (int i = 0; i < THAW_TRIES; i++) {
-        err = domain_thaw(&l->r->domain, &why);
+        err = domain_reopen(&l->r->domain, &why);
+        if (!err)
+            err = domain_thaw(&l->r->domain, &why);
         if (!err || !l->r->options.application)
             break;
         sleep(1);
