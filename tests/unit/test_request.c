@@ -6,6 +6,7 @@
 
 #include "agent/cluster-internal.h"
 #include "agent/request.h"
+#include "backup/job-entry.h"
 #include "upgrade/run-entry.h"
 
 /* ---- access, state, arguments: by table ---- */
@@ -783,6 +784,22 @@ static void test_cancel_drain_of_an_upgrade(void **state)
     one_ask(o, 0, "job.cancel", JOB_ARGS);
 }
 
+static void test_cancel_backup(void **state)
+{
+    struct one *o = *state;
+    struct backup b = {.vm = "a", .state = BACKUP_RUNNING, .node = "n1", .boot_id = "boot-1", .claim = {{1}}};
+    put_job(o, JOB_BACKUP, "a");
+    one_ask(o, 105, "job.cancel", JOB_ARGS); /* it never was */
+    b.run = one_uuid(4243);
+    backup_put(tables_of(o), &b);
+    one_ask(o, 75, "job.cancel", JOB_ARGS); /* another one */
+    b.run = one_uuid(4242);
+    backup_put(tables_of(o), &b);
+    one_ask(o, 0, "job.cancel", JOB_ARGS);
+    assert_int_equal(backup_get(core_tables(o->core), "a", &b), 0);
+    assert_true(b.cancel);
+}
+
 static void test_cancel_upgrade(void **state)
 {
     struct one *o = *state;
@@ -1258,6 +1275,7 @@ int main(void)
         TEST(test_cancel_drain),
         TEST(test_drain_waits_for_a_lost_vm),
         TEST(test_cancel_drain_of_an_upgrade),
+        TEST(test_cancel_backup),
         TEST(test_cancel_upgrade),
         TEST(test_cancel_refused),
         TEST(test_join_again),

@@ -298,6 +298,25 @@ static void test_restart_once(void **state)
     world_done(&w);
 }
 
+/* "An operation on a VM is not claimed before its backup has ended", nor is it removed. */
+static void test_held_by_a_backup(void **state)
+{
+    (void)state;
+    struct world w;
+    world_init(&w);
+    world_run(&w, "vm1", "n1", 1);
+    world_op(&w, op_of(VM_OP_MIGRATE, "n2"));
+    struct vm_report r = world_report_of(&w, "vm1", VM_REPORT_CLAIM);
+    r.claim = 42;
+    w.nodes.is_held = world_is_held;
+    w.nodes.held_ctx = r.boot_id;
+    assert_int_equal(world_report(&w, &r), ERR_AGAIN);
+    assert_int_equal(world_vm(&w, "vm1").claim, 0);
+    w.nodes.held_ctx = "another boot";
+    assert_int_equal(world_report(&w, &r), 0);
+    world_done(&w);
+}
+
 static void test_claim_and_left(void **state)
 {
     (void)state;
@@ -692,6 +711,7 @@ int main(void)
         cmocka_unit_test(test_compare_and_set),
         cmocka_unit_test(test_seen_without_an_op),
         cmocka_unit_test(test_restart_once),
+        cmocka_unit_test(test_held_by_a_backup),
         cmocka_unit_test(test_claim_and_left),
         cmocka_unit_test(test_remove_and_set),
         cmocka_unit_test(test_owed_a_start),

@@ -571,6 +571,32 @@ static void answer_verb(struct host *h, enum vm_verb verb, int code)
     fail_msg("no call of verb %d is under way", (int)verb);
 }
 
+static void test_waits_for_a_backup(void **state)
+{
+    struct host *h = *state;
+    world_run(&h->w, "vm1", "n1", 1);
+    has_domain(h, "vm1", VM_DOMAIN_RUNNING);
+    h->w.nodes.is_held = world_is_held;
+    h->w.nodes.held_ctx = h->self.boot_id;
+    op(h, VM_OP_MIGRATE, "n2");
+    struct uuid job = vm1(h).op_id;
+    run(h);
+    h->w.now_ms += 3 * VM_MIGRATE_TIMEOUT_MS;
+    run(h);
+    assert_int_equal(vm1(h).claim, 0);
+    assert_int_equal(vm1(h).op, VM_OP_MIGRATE); /* its time has not begun */
+    wish_cancel(h);
+    run_for(h, 1000);
+    assert_state(h, VM_RUNNING, "n1"); /* that does not wait */
+    assert_job(h, &job, JOB_CANCELLED);
+    op(h, VM_OP_MIGRATE, "n2");
+    run(h);
+    assert_int_equal(count_calls(h, VM_CALL_MIGRATE), 0);
+    h->w.nodes.held_ctx = "";
+    run(h);
+    assert_int_equal(count_calls(h, VM_CALL_MIGRATE), 1);
+}
+
 static void test_cancel_beside_the_call(void **state) /* 10a */
 {
     struct host *h = *state;
@@ -1196,6 +1222,7 @@ int main(void)
         ON_N1(test_list_every_five_seconds_and_at_changes),
         ON_N1(test_without_quorum_only_list),
         ON_N1(test_no_act_without_a_claim),
+        ON_N1(test_waits_for_a_backup),
         ON_N1(test_a_restarted_agent_claims_anew),
         ON_N1(test_a_lagging_agent_does_not_start),
         ON_N1(test_start),

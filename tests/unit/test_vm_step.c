@@ -38,6 +38,30 @@ static struct vm vm(const struct fixture *f, const char *name)
     return world_vm(&f->w, name);
 }
 
+/* One whose backup is under way is moved when that has ended, and keeps nobody else's place. */
+static void test_drain_of_a_held_one(void **state)
+{
+    struct fixture *f = *state;
+    for (unsigned i = 1; i <= 3; i++) {
+        char name[8];
+        snprintf(name, sizeof(name), "vm%u", i);
+        world_run(&f->w, name, "n1", i);
+    }
+    char boot[UUID_STR_SIZE];
+    STR_COPY(boot, vm(f, "vm1").boot_id);
+    f->w.nodes.is_held = world_is_held;
+    f->w.nodes.held_ctx = boot;
+    f->w.list[0].draining = true;
+    run_for(f, 300);
+    assert_int_equal(vm(f, "vm1").op, VM_OP_NONE);
+    assert_int_equal(vm(f, "vm2").op, VM_OP_MIGRATE);
+    assert_int_equal(vm(f, "vm3").op, VM_OP_MIGRATE);
+    world_end(&f->w, "vm2", VM_REPORT_MOVED);
+    f->w.nodes.held_ctx = "";
+    run_for(f, 300);
+    assert_int_equal(vm(f, "vm1").op, VM_OP_MIGRATE);
+}
+
 static void test_drains(void **state)
 {
     struct fixture *f = *state;
@@ -435,6 +459,7 @@ int main(void)
 {
 #define TEST(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
     const struct CMUnitTest tests[] = {
+        TEST(test_drain_of_a_held_one),
         TEST(test_drains),
         TEST(test_one_proposal_at_a_time),
         TEST(test_attempts_end),

@@ -83,6 +83,12 @@ static inline void world_init(struct world *w)
     w->env = (struct vm_env){.ctx = w, .call = world_call, .propose = world_propose};
 }
 
+/* For vm_nodes.is_held; ctx: the boot in which a backup runs. */
+static inline bool world_is_held(const void *ctx, const char *vm, const char *boot_id)
+{
+    return str_eq(vm, "vm1") && str_eq(boot_id, ctx);
+}
+
 static inline void world_forget_proposals(struct world *w)
 {
     for (size_t i = 0; i < w->n_proposals; i++)

@@ -81,6 +81,16 @@ last() {
     answers n1 "d['backups'][0]['state'], (d['backups'][0]['last'] or {}).get('result')" backup list web
 }
 
+qemu() { # its PID
+    "$lab" exec "$(owner)" -- cat /run/libvirt/qemu/web.pid
+}
+
+is_anew() { # the PID that it had
+    local now
+    now=$(qemu) || return 0
+    [[ $now == "$1" ]] || echo "another $(answers n1 "d['vm']['state']" vm show web)"
+}
+
 @test "the first one is full, the next ones read what changed" {
     ctl n1 repository add main --path /shared/backup
     run ctl n2 repository add other --path /shared/backup
@@ -165,7 +175,7 @@ last() {
     ctl n1 cluster config set backup.drain_minutes 0
     put 17 20 16
     ctl n1 backup start web --consistency crash --limit 1MiB
-    eventually 30 "running cancelled" last
+    eventually 30 "running done" last
     ctl n1 node drain n2 --yes --wait=120
     [ "$(owner)" != n2 ]
     [ "$(last)" = "idle cancelled" ]
@@ -181,12 +191,22 @@ last() {
     ctl n1 vm start web --wait=60
     put 19 40 1
     run_now bitmap
-    local node
-    node=$(owner)
-    "$lab" exec "$node" -- sh -c 'kill -KILL "$(cat /run/libvirt/qemu/web.pid)"'
-    eventually 90 running answers n1 "d['vm']['state'] if d['vm']['error'] is None else '-'" vm show web
+    local before
+    before=$(qemu)
+    "$lab" exec "$(owner)" -- kill -KILL "$before"
+    eventually 90 "another running" is_anew "$before"
     put 21 42 1
     run_now rescan
     put 23 43 1
     run_now bitmap
+}
+
+@test "a schedule does it by itself" {
+    local before
+    before=$(answers n1 "len(d['points'])" backup list web)
+    ctl n1 backup schedule add web --calendar minutely --consistency crash
+    eventually 100 True answers n1 "len(d['points']) > $before" backup list web
+    ctl n1 backup schedule remove web
+    eventually 30 "idle done" last
+    is_as_it_was
 }
