@@ -7,7 +7,8 @@
 #include "agent/io/process.h"
 #include "vm/io/xml.h"
 
-enum { ABORT_MS = 60 * 1000, POLL_MS = 20, QEMU_IMG_MS = 60 * 1000 };
+/* A job of a guest that powered off stands for half a minute: libvirt 9.0 waits so long for it. */
+enum { ABORT_MS = 40 * 1000, POLL_MS = 20, QEMU_IMG_MS = 60 * 1000 };
 #define SOCKET_NAME "ringmaster-backup.sock"
 #define NO_DOMAIN   VIR_DOMAIN_CHECKPOINT_XML_NO_DOMAIN
 

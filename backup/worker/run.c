@@ -3,9 +3,12 @@
 
 #include <signal.h>
 #include <stdio.h>
+#include <time.h>
 
 #include "agent/io/files.h"
 #include "agent/io/pki.h"
+
+enum { SETTLED_MS = 5000, LOCK_POLL_MS = 100 };
 
 /* ---- cancelling */
 
@@ -49,8 +52,9 @@ static int read_spec(const char *path, bool settle, struct spec *ret, struct err
     return err;
 }
 
-/* Whatever repository another worker writes to: libvirt has one backup job a machine. */
-static int take_lock(struct run *r, struct error *e)
+/* Whatever repository another worker writes to: libvirt has one backup job a machine. A settle that is under way is
+ * soon over. */
+static int take_lock(struct run *r, bool settle, struct error *e)
 {
     struct layout_name status;
     char name[LAYOUT_NAME_MAX];
@@ -58,7 +62,9 @@ static int take_lock(struct run *r, struct error *e)
     if (err)
         return err;
     snprintf(name, sizeof(name), "%s.lock", r->spec.vm);
-    err = folder_lock(&r->folder, name, true, &r->lock, e);
+    int64_t until_ms = clock_ms() + (settle ? 0 : SETTLED_MS);
+    while ((err = folder_lock(&r->folder, name, true, &r->lock, e)) == ERR_AGAIN && clock_ms() < until_ms)
+        nanosleep(&(struct timespec){0, LOCK_POLL_MS * 1000000}, NULL);
     if (err == ERR_AGAIN)
         error_set(e, ERR_AGAIN, "another backup of VM %s is under way on this host", r->spec.vm);
     return err;
@@ -74,7 +80,7 @@ int run_open(struct run *r, const char *spec, bool settle, struct error *e)
         return err;
     r->status = (struct status){.path = r->spec.status, .run = r->spec.run, .phase = "freezing"};
     listen_to_signals();
-    return take_lock(r, e);
+    return take_lock(r, settle, e);
 }
 
 void run_close(struct run *r)
