@@ -8,6 +8,13 @@ struct look {
     const struct vm_nodes *nodes;
 };
 
+/* What does not wait for a backup: the guest ends anyway, or an upgrade would pause in error before that is over. */
+static bool is_urgent(const struct vm *v)
+{
+    bool is_canary = v->op == VM_OP_MIGRATE && v->reason == VM_REASON_CANARY;
+    return v->op == VM_OP_START || (v->op == VM_OP_STOP && v->hard) || is_canary;
+}
+
 static bool look(void *ctx, const char *name, struct backup_vm *ret)
 {
     const struct look *l = ctx;
@@ -19,7 +26,7 @@ static bool look(void *ctx, const char *name, struct backup_vm *ret)
     *ret = (struct backup_vm){
         .runs = v.state == VM_RUNNING && is_here,
         .busy = v.op != VM_OP_NONE,
-        .urgent = v.op == VM_OP_START || (v.op == VM_OP_STOP && v.hard),
+        .urgent = is_urgent(&v),
         .accepts = is_here && n->accepts && !n->fenced,
         .draining = n && n->draining,
         .present = n && n->present,

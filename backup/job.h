@@ -167,7 +167,7 @@ void backup_entry_point_delete(const char *vm, const struct uuid *point, struct 
 struct backup_vm {
     bool runs;   /* on node, as was reported last */
     bool busy;   /* it is started, stopped or moved, or is to be */
-    bool urgent; /* … and that must not wait: it is to be started, or stopped at once */
+    bool urgent; /* … and that must not wait: a start, a stop at once, an upgrade's canary */
     bool accepts, draining; /* the node takes work; is being drained */
     bool present;           /* the node's agent; not for an apply function */
     uint64_t epoch;         /* changes with every start and move */
