@@ -5,6 +5,8 @@
  *   falls apart or loses messages, disks are slow, a hypervisor hangs, migrations fail, hooks fail, rebuilds fail;
  *   in a third of the seeds also: there is a fence command, which fails now and then;
  *   in a quarter of the seeds the nodes are upgraded in place, in all others a BMC re-images them;
+ *   in half of the seeds the VMs have drain policies, one of them may be bound to its host, QEMUs crash, guests write
+ *   faster than they are copied or do not hear that they shall power off, and one node fails again and again;
  *   in a quarter of the seeds also: all nodes but one are lost, and an admin forces quorum on that one;
  *   in half of the seeds also: two sites lose one another, agents are frozen and go on, clocks jump by up to an hour,
  *   and, in most of these, there is a witness, which some nodes do not reach and which does not say what became of a
@@ -63,6 +65,11 @@ struct play {
     bool has_tasks;
     struct prng backups;
     bool has_backups;
+    struct prng vms;
+    bool has_policies;
+    int64_t vm_ms;         /* the next thing that happens to a VM; INT64_MAX: never */
+    unsigned crashes[VMS]; /* short of a crash loop */
+    size_t bad_node;       /* fails again and again; w->n: none */
     struct prng run; /* how he upgrades */
     bool approves, rolls_back, rolled_back;
     uint32_t max_unavailable;
@@ -247,6 +254,43 @@ static void fault(struct play *p)
     }
 }
 
+/* ---- VMs with policies ------------------------------------------------------------------------------------------ */
+
+static const char *const policies[] = {"fail", "shutdown-restart", "save", "skip-node"};
+
+/* Without the host it can be neither moved nor saved. */
+static const char *draw_policy(struct play *p, bool is_bound)
+{
+    return policies[is_bound ? 1 + 2 * prng_below(&p->vms, 2) : prng_below(&p->vms, 4)];
+}
+
+static void vm_fault(struct play *p)
+{
+    size_t i = (size_t)prng_below(&p->vms, VMS);
+    struct guest *g = &p->w->guests[i];
+    switch (prng_below(&p->vms, 5)) {
+    case 0:
+        if (p->crashes[i]++ < 3)
+            guest_crash(p->w, g->name);
+        break;
+    case 1:
+        g->dirty_ms = 1000 + (unsigned)prng_below(&p->vms, 8000);
+        world_log(p->w, "!", "%s may stand still for %u ms, or does not move", g->name, g->dirty_ms);
+        break;
+    case 2: g->dirty_ms = 0; break;
+    case 3: g->deaf = (unsigned)prng_below(&p->vms, 3); break;
+    default:
+        if (p->bad_node < p->w->n)
+            fault_power(p, p->bad_node);
+    }
+}
+
+static void mend_vms(struct play *p)
+{
+    for (size_t i = 0; i < p->w->n_guests; i++)
+        p->w->guests[i].dirty_ms = p->w->guests[i].deaf = 0;
+}
+
 /* ---- forcing quorum --------------------------------------------------------------------------------------------- */
 
 /* One of the others would come up as the whole cluster, and could not know better: all the rest was lost before it. */
@@ -362,6 +406,7 @@ static void faults_end(struct play *p)
     struct world *w = p->w;
     p->is_faulty = false;
     mend(p);
+    mend_vms(p);
     world_log(w, "!", "the faults are over");
     for (size_t i = 0; i < w->n; i++) {
         w->nodes[i].outputs_left = -1;
@@ -390,6 +435,10 @@ static void let_fault(struct play *p)
         if (p->has_fence)
             w->failing_fences[prng_below(&p->fence, w->n)] = (unsigned)prng_below(&p->fence, 4);
         p->fault_ms = w->now_ms + 1000 + (int64_t)world_draw(w, 20000);
+    }
+    if (w->now_ms >= p->vm_ms) {
+        vm_fault(p);
+        p->vm_ms = w->now_ms + 1000 + (int64_t)prng_below(&p->vms, 20000);
     }
     if (w->now_ms >= p->extra_ms) {
         extra_fault(p);
@@ -572,10 +621,29 @@ static void start(struct play *p)
     ask(p, "upgrade.start", args);
 }
 
+/* As the remedy says: a policy that takes the node along, then another run. True: something was asked for. */
+static bool take_along(struct play *p, const struct run *r)
+{
+    const struct tables *t = world_tables(p->w);
+    struct error unused = {0};
+    struct vm v;
+    if (p->is_faulty || r->state != RUN_AWAITING_RAISE || !run_is_partial(t, r, &unused))
+        return false;
+    for (bool more = vm_next(t, NULL, &v); more; more = vm_next(t, v.name, &v))
+        if (v.policy == VM_POLICY_SKIP_NODE) {
+            struct json *args = args_of("name", v.name);
+            json_set_str(args, "policy", "shutdown-restart");
+            ask(p, "vm.set", args);
+            return true;
+        }
+    start(p);
+    return true;
+}
+
 static void drive_run(struct play *p, const struct run *r)
 {
     struct world *w = p->w;
-    if (resume_left_over(p, r) || decide(p, r))
+    if (resume_left_over(p, r) || take_along(p, r) || decide(p, r))
         return;
     if (r->state == RUN_PAUSED && world_chance(w, 300)) {
         ask(p, "upgrade.resume", NULL);
@@ -806,10 +874,34 @@ static void end_tasks(struct play *p)
     }
 }
 
+static void set_up_policies(struct play *p)
+{
+    if (!p->has_policies)
+        return;
+    struct json *args = args_of("name", "vm.save_path");
+    json_set_str(args, "value", "/srv/save");
+    expect(p, 0, "cluster.config.set", args);
+}
+
+static bool add_vm(struct play *p, size_t i, bool is_bound)
+{
+    char vm[VM_NAME_MAX];
+    snprintf(vm, sizeof(vm), "vm%zu", i + 1);
+    if (!expect(p, 0, "vm.add",
+                vm_add_args(vm, p->w->nodes[i % p->w->n].name, "pc-q35-7.2", is_bound ? "device" : "")) ||
+        !expect(p, 0, "vm.start", args_of("name", vm)))
+        return false;
+    if (!p->has_policies)
+        return true;
+    struct json *args = args_of("name", vm);
+    json_set_str(args, "policy", draw_policy(p, is_bound));
+    json_set_str(args, "postcopy", prng_below(&p->vms, 2) == 0 ? "on" : "off");
+    return expect(p, 0, "vm.set", args);
+}
+
 static void begin(struct play *p)
 {
     struct world *w = p->w;
-    char vm[VM_NAME_MAX];
     if (!world_form(w, FORM_MS)) {
         world_fail(w, "the cluster was not formed");
         return;
@@ -820,12 +912,11 @@ static void begin(struct play *p)
     set_up_quorum(p);
     set_up_fencing(p);
     set_up_tasks(p);
-    for (size_t i = 0; i < VMS; i++) {
-        snprintf(vm, sizeof(vm), "vm%zu", i + 1);
-        if (!expect(p, 0, "vm.add", vm_add_args(vm, w->nodes[i % w->n].name, "pc-q35-7.2", "")) ||
-            !expect(p, 0, "vm.start", args_of("name", vm)))
+    set_up_policies(p);
+    size_t bound = p->has_policies ? (size_t)prng_below(&p->vms, 2 * VMS) : VMS;
+    for (size_t i = 0; i < VMS; i++)
+        if (!add_vm(p, i, i == bound))
             return;
-    }
     wait_until_settled(p, BEGIN_MS);
     set_up_backups(p);
 }
@@ -835,9 +926,11 @@ static void check_vm(struct play *p, const struct vm *v, bool was_faulty)
     const struct guest *g = world_guest(p->w, v->name);
     if (v->wanted && v->state != VM_RUNNING && v->error[0] == '\0')
         world_fail(p->w, "VM %s should run and does not, and nothing says why", v->name);
-    if (!was_faulty && (g->starts != 1 || v->state != VM_RUNNING))
+    if (v->owed != VM_OWED_NOTHING)
+        world_fail(p->w, "VM %s is still owed a start", v->name);
+    if (!was_faulty && (g->starts != 1 + g->killed || v->state != VM_RUNNING))
         world_fail(p->w, "VM %s was started %u times without a fault", v->name, g->starts);
-    if (!was_faulty && !str_eq(v->node, v->home))
+    if (!was_faulty && !str_eq(v->node, v->home) && !v->has_host_device) /* such a one does not come while it runs */
         world_fail(p->w, "VM %s is on %s, its home is %s", v->name, v->node, v->home);
 }
 
@@ -908,6 +1001,10 @@ bool coresim_run(uint64_t seed, const struct sim_options *options)
     p.force = prng_new(seed ^ 0xf0ace);
     p.force_ms = prng_below(&p.force, 4) == 0 ? 0 : INT64_MAX;
     p.extra_ms = has_extra ? 0 : INT64_MAX;
+    p.vms = prng_new(seed ^ 0x70115);
+    p.has_policies = prng_below(&p.vms, 2) == 0;
+    p.vm_ms = p.has_policies ? 0 : INT64_MAX;
+    p.bad_node = (size_t)prng_below(&p.vms, 3 * p.w->n);
     p.run = prng_new(seed ^ 0x3077);
     p.approves = prng_below(&p.run, 3) == 0;
     p.max_unavailable = prng_below(&p.run, 3) == 0 ? 2 : 1;

@@ -256,11 +256,23 @@ static void check_steps(struct world *w, const struct tables *t)
         world_fail(w, "upgrade: %u steps are under way at once", n);
 }
 
-static void see_guests_off(struct world *w, const struct tables *t)
+static bool newest_row(const struct world *w, const char *vm, struct vm *ret)
+{
+    const struct db *newest = NULL;
+    for (size_t i = 0; i < w->n; i++) {
+        const struct db *db = w->nodes[i].core != NULL ? core_db(w->nodes[i].core) : NULL;
+        if (db != NULL && (newest == NULL || db_applied_index(db) > db_applied_index(newest)))
+            newest = db;
+    }
+    return newest != NULL && vm_get(db_tables(newest), vm, ret) == 0;
+}
+
+/* The newest state says so: a replica that catches up passes through old ones, in which a guest was off as well. */
+static void see_guests_off(struct world *w)
 {
     struct vm v;
     for (size_t i = 0; i < w->n_guests; i++)
-        if (w->guests[i].is_off_unseen && vm_get(t, w->guests[i].name, &v) == 0 && v.state == VM_STOPPED &&
+        if (w->guests[i].is_off_unseen && newest_row(w, w->guests[i].name, &v) && v.state == VM_STOPPED &&
             v.op == VM_OP_NONE && !v.wanted)
             w->guests[i].is_off_unseen = false;
 }
@@ -299,7 +311,7 @@ static void check_node(struct world *w, size_t node)
     backups_check_points(w, db_tables(db));
     w->nodes[node].seen_index = db_applied_index(db);
     check_level(w, db);
-    see_guests_off(w, db_tables(db));
+    see_guests_off(w);
     struct table_row last;
     if (w->p.line != NULL && tables_last(db_tables(db), TABLE_EVENT, &last)) {
         w->holds_lines = false;
@@ -878,17 +890,6 @@ bool world_is_settled(struct world *w, char *why, size_t size)
         same = same && ok;
     }
     return same && vms_are_right(w, db_tables(lead), why, size) && backups_are_settled(w, db_tables(lead), why, size);
-}
-
-static bool newest_row(const struct world *w, const char *vm, struct vm *ret)
-{
-    const struct db *newest = NULL;
-    for (size_t i = 0; i < w->n; i++) {
-        const struct db *db = w->nodes[i].core != NULL ? core_db(w->nodes[i].core) : NULL;
-        if (db != NULL && (newest == NULL || db_applied_index(db) > db_applied_index(newest)))
-            newest = db;
-    }
-    return newest != NULL && vm_get(db_tables(newest), vm, ret) == 0;
 }
 
 struct uuid world_start_under_way(const struct world *w, const char *vm)
