@@ -101,6 +101,7 @@ void core_backup_look(struct core *c, const struct node_views *v)
                                .boot_id = c->has_facts ? c->facts.boot_id : "",
                                .may_start = fence.quorate,
                                .quorate = core_is_quorate(c),
+                               .is_current = db_is_current(c->db, c->now_ms),
                                .fence = fence.fence,
                                .until_ms = fence.until_ms,
                                .look = look,

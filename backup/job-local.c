@@ -11,7 +11,8 @@
  *   L3 cut off (self->fence): all workers on this host are ended, whatever the rows say, and again after a START that
  *      was under way then. What was claimed and not begun then never begins.
  *   L4 a run is DONE only by its worker's word, when its unit has ended: the point is published then.
- *   L5 SETTLE is called while the VM runs here and nobody is at it: no run and no operation. After this agent's start,
+ *   L5 SETTLE is called while the VM runs here and nobody is at it: no run and no operation, as the tables say while
+ *      they are current (what they said before this node was cut off is of no use). After this agent's start,
  *      the VM's start or arrival (its epoch changed), a point that was committed, and a run that ended otherwise. */
 #include <stdio.h>
 
@@ -270,7 +271,8 @@ static void step_row(struct watch *w, const struct tables *t, const struct backu
     }
     if (wanted && uuid_is_nil(&w->run))
         take_up(w, k);
-    bool may_settle = vm_here && self->may_start && k->state != BACKUP_RUNNING && now_ms >= w->settle_ms;
+    bool may_settle = vm_here && self->may_start && self->is_current && k->state != BACKUP_RUNNING &&
+                      now_ms >= w->settle_ms;
     if (k->state == BACKUP_RUNNING && wanted)
         follow(w, t, k, self, now_ms, env);
     else if (may_settle && !is_settled(w, k, &v))

@@ -229,6 +229,7 @@ struct backup_self {
     const char *boot_id; /* "": not known yet */
     bool may_start;      /* in a quorum, and in touch with it */
     bool quorate;
+    bool is_current;  /* the tables hold all that the leader has committed */
     bool fence;       /* cut off: whatever runs here is ended */
     int64_t until_ms; /* what is asked for now must not begin later; 0: no limit */
     bool (*look)(void *ctx, const char *vm, struct backup_vm *ret);

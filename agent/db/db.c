@@ -391,6 +391,13 @@ bool db_is_quorate(const struct db *db, int64_t now_ms)
     return db->leader_known && db->leader_quorate && now_ms - db->leader_heard_ms < DB_ELECTION_MS_MIN;
 }
 
+bool db_is_current(const struct db *db, int64_t now_ms)
+{
+    uint64_t term = 0;
+    bool is_own = db_log_term(&db->log, db->applied, &term) && term == db->term;
+    return db_is_quorate(db, now_ms) && is_own && (db->role == DB_LEADER || db->applied >= db->told_commit);
+}
+
 uint64_t db_term(const struct db *db)
 {
     return db->term;

@@ -170,6 +170,9 @@ bool db_is_leader(const struct db *db);      /* and has committed an entry of it
 bool db_leader(const struct db *db, struct db_replica *ret); /* false: none known */
 /* A leader that heard a majority, or a follower that heard such a leader, within an election time-out. */
 bool db_is_quorate(const struct db *db, int64_t now_ms);
+/* … and what is applied here is all that this leader said is committed, up to an entry of its own term: what the tables
+ * say is not of some earlier time. */
+bool db_is_current(const struct db *db, int64_t now_ms);
 /* The verdict, in a word for every client of corosync: is the partition that this ring is the one that lives? verdict.c
  * says when. *ret_ring: the ring that it is about; seq 0: there is none. */
 enum db_verdict_state {

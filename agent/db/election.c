@@ -308,6 +308,7 @@ void db_election_heard_leader(struct db *db, const struct db_msg *m, uint32_t no
     db->leader_nodeid = nodeid;
     db->leader_heard_ms = db->now;
     db->leader_quorate = m->yes;
+    db->told_commit = m->commit;
     if (m->yes)
         db_witness_followed(db);
     db->campaign_ms = election_timeout(db);

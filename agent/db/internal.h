@@ -228,6 +228,7 @@ struct db {
     uint32_t leader_nodeid;
     int64_t leader_heard_ms;
     bool leader_quorate;
+    uint64_t told_commit; /* by the leader, last */
     int64_t campaign_ms; /* the timer of a follower; the end of the round of a candidate */
     bool vote_sent;      /* candidate: its own vote is durable and the request is out */
     bool grant_due;      /* a granted vote waits for the disk */

@@ -238,8 +238,8 @@ static int bw_setup(void **state)
                                .boot_id = BOOT};
     w->v = (struct backup_view){.now_ms = 1000, .wall_ms = T0, .settings = {.wait_ms = 600000, .runs_per_node = 2},
                                 .look = bw_look, .ctx = w, .is_over = bw_is_over, .tables = w};
-    w->self = (struct backup_self){.node = "n1", .boot_id = BOOT, .may_start = true, .quorate = true, .look = bw_look,
-                                   .ctx = w};
+    w->self = (struct backup_self){.node = "n1", .boot_id = BOOT, .may_start = true, .quorate = true,
+                                   .is_current = true, .look = bw_look, .ctx = w};
     w->env = (struct backup_env){.ctx = w, .propose = bw_propose, .call = bw_call, .new_uuid = bw_uuid,
                                  .log = &w->sink};
     *state = w;
