@@ -207,6 +207,15 @@ static struct db_seen *find_seen(struct db *db, uint32_t nodeid)
     return &db->seen[db->n_seen++];
 }
 
+static bool is_seen(const struct db *db, uint32_t nodeid)
+{
+    for (size_t i = 0; i < db->n_seen; i++)
+        if (db->seen[i].nodeid == nodeid)
+            return true;
+    return false;
+}
+
+/* Of whatever it says: its hello may not have been heard. */
 static void note_seen(struct db *db, uint32_t nodeid, const struct db_msg *m)
 {
     struct db_seen *s = find_seen(db, nodeid);
@@ -286,8 +295,9 @@ static void take(struct db *db, const struct db_msg *m, uint32_t nodeid)
 void db_message(struct db *db, int64_t now_ms, uint32_t from_nodeid, struct slice bytes)
 {
     struct db_msg m;
-    if (!enter(db, now_ms) || (from_nodeid != db->p.nodeid && !db_msg_is_for(bytes, &db->p.self)))
-        return;
+    bool is_for = from_nodeid == db->p.nodeid || db_msg_is_for(bytes, &db->p.self);
+    if (!enter(db, now_ms) || (!is_for && is_seen(db, from_nodeid)))
+        return; /* most are acknowledgements to the leader, and not worth decoding */
     if (db_msg_decode(bytes, &m) != 0)
         return;
     if (from_nodeid == db->p.nodeid) {
@@ -298,7 +308,7 @@ void db_message(struct db *db, int64_t now_ms, uint32_t from_nodeid, struct slic
     bool is_ours = uuid_eq(&m.cluster, &db->p.cluster) && !uuid_is_nil(&m.from) && !is_copy(db, &m, from_nodeid);
     if (is_ours)
         note_seen(db, from_nodeid, &m);
-    if (is_ours && is_welcome(db, &m))
+    if (is_ours && is_for && is_welcome(db, &m))
         take(db, &m, from_nodeid);
     db_msg_done(&m);
 }

@@ -31,7 +31,7 @@ struct cluster {
     int64_t now;
     uint64_t log_kept, lag_snapshot;
     uint64_t next_request;
-    bool drop_acks;
+    bool drop_acks, drop_hellos;
 };
 
 static inline struct uuid replica_id(size_t node)
@@ -84,8 +84,8 @@ static inline void handle_out(struct cluster *c, size_t from, struct db_out *o)
     switch (o->type) {
     case DB_SEND:
         n->n_send++;
-        if (c->drop_acks && o->bytes.p[2] == DB_MSG_ACK) /* message.c: the type */
-            break;
+        if ((c->drop_acks && o->bytes.p[2] == DB_MSG_ACK) || (c->drop_hellos && o->bytes.p[2] == DB_MSG_HELLO))
+            break; /* message.c: the type */
         for (size_t i = 0; i < c->n && !n->cut; i++)
             if (c->node[i].db != NULL && !c->node[i].cut)
                 db_message(c->node[i].db, c->now, (uint32_t)from + 1, buf_slice(&o->bytes));

@@ -134,6 +134,24 @@ static void test_minority_leader(void **state)
         assert_value(c, i, "a", "majority");
 }
 
+/* A node whose hello was not heard is there all the same, for those too to whom it does not speak. */
+static void test_unheard_hello(void **state)
+{
+    struct cluster *c = *state;
+    struct uuid id = replica_id(2);
+    node_crash(c, 2);
+    regroup(c);
+    run(c, 300);
+    assert_false(db_replica_progress(c->node[1].db, &id).present);
+    c->drop_hellos = true;
+    node_start(c, 2);
+    regroup(c);
+    put_at(c, 0, "a", "1");
+    run(c, 1000);
+    assert_int_equal(leader_of(c), 0);
+    assert_true(db_replica_progress(c->node[1].db, &id).present);
+}
+
 /* "Nobody campaigns while its view has a leader": a term is not raised by a node that was away. */
 static void test_returning_node_does_not_disturb(void **state)
 {
@@ -545,6 +563,7 @@ int main(void)
         OF_1(test_limits_of_a_proposal),
         OF_3(test_failover_and_return),
         OF_3(test_minority_leader),
+        OF_3(test_unheard_hello),
         OF_3(test_returning_node_does_not_disturb),
         OF_3(test_old_term_is_not_counted),
         OF_3(test_transfer),
