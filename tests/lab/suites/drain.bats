@@ -26,11 +26,15 @@ boots() {
     grep -ac '^rmlab boot ' "$console"
 }
 
+counter() {
+    grep -ac '^rmlab tick ' "$console"
+}
+
 ticks() { # it counts: more lines than before
     local before
-    before=$(wc -c < "$console")
+    before=$(counter)
     sleep 2
-    if [ "$(wc -c < "$console")" -gt "$before" ]; then echo counts; else echo silent; fi
+    if [ "$(counter)" -gt "$before" ]; then echo counts; else echo silent; fi
 }
 
 local_is() { # state, on n4
