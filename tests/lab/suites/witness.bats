@@ -160,6 +160,7 @@ goes_on() { # value: n2 is away, and n1 goes on with the witness
     eventually 60 "True n1" answers n1 "d['quorum']['quorate'], d['quorum']['leader']" status
     ctl n1 cluster config set upgrade.executor "/$1"
     "$lab" start n2
+    eventually 60 True answers n2 "d['quorum']['quorate']" status # it may come back before it lost its vote
     whole
 }
 
