@@ -196,29 +196,27 @@ void db_ring(struct db *db, int64_t now_ms, struct db_ring ring)
         db_verdict_ring(db, ring);
 }
 
-static struct db_seen *find_seen(struct db *db, uint32_t nodeid)
+static struct db_seen *seen_of(struct db *db, uint32_t nodeid)
 {
     for (size_t i = 0; i < db->n_seen; i++)
         if (db->seen[i].nodeid == nodeid)
             return &db->seen[i];
-    if (db->n_seen == DB_VIEW_MAX || !db_in_view(db, nodeid))
-        return NULL;
-    db->seen[db->n_seen] = (struct db_seen){.nodeid = nodeid};
-    return &db->seen[db->n_seen++];
+    return NULL;
 }
 
-static bool is_seen(const struct db *db, uint32_t nodeid)
+static struct db_seen *need_seen(struct db *db, uint32_t nodeid)
 {
-    for (size_t i = 0; i < db->n_seen; i++)
-        if (db->seen[i].nodeid == nodeid)
-            return true;
-    return false;
+    struct db_seen *s = seen_of(db, nodeid);
+    if (s != NULL || db->n_seen == DB_VIEW_MAX || !db_in_view(db, nodeid))
+        return s;
+    db->seen[db->n_seen] = (struct db_seen){.nodeid = nodeid};
+    return &db->seen[db->n_seen++];
 }
 
 /* Of whatever it says: its hello may not have been heard. */
 static void note_seen(struct db *db, uint32_t nodeid, const struct db_msg *m)
 {
-    struct db_seen *s = find_seen(db, nodeid);
+    struct db_seen *s = need_seen(db, nodeid);
     if (s == NULL)
         return;
     if (!uuid_eq(&s->id, &m->from))
@@ -296,7 +294,7 @@ void db_message(struct db *db, int64_t now_ms, uint32_t from_nodeid, struct slic
 {
     struct db_msg m;
     bool is_for = from_nodeid == db->p.nodeid || db_msg_is_for(bytes, &db->p.self);
-    if (!enter(db, now_ms) || (!is_for && is_seen(db, from_nodeid)))
+    if (!enter(db, now_ms) || (!is_for && seen_of(db, from_nodeid)))
         return; /* most are acknowledgements to the leader, and not worth decoding */
     if (db_msg_decode(bytes, &m) != 0)
         return;

@@ -2,7 +2,6 @@
 #include "agent/io/units.h"
 
 #include <signal.h>
-
 #include <stdio.h>
 
 #include "agent/io/files.h"
