@@ -209,7 +209,7 @@ void core_propose(struct core *c, enum entry_kind kind, struct buf *payload, str
         return;
     }
     if (uuid_is_nil(&own.request_id))
-        own.request_id = prng_uuid(&c->prng);
+        own.request_id = uuid_at(c->wall_ms, prng_uuid(&c->prng));
     struct entry entry = {.request_id = own.request_id, .kind = (uint16_t)kind, .level = core_level(c),
                           .time_ms = c->wall_ms, .payload = buf_slice(payload)};
     int64_t deadline = c->now_ms + (own.client ? CORE_CLIENT_DEADLINE_MS : CORE_OWN_DEADLINE_MS);

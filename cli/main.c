@@ -15,7 +15,7 @@ static int world_ask(void *ctx, const struct json *request, int64_t timeout_ms, 
 static struct uuid world_new_id(void *ctx)
 {
     (void)ctx;
-    return random_uuid();
+    return new_request_id();
 }
 
 static int world_confirm(void *ctx, const char *question)

@@ -25,6 +25,16 @@ int uuid_cmp(const struct uuid *a, const struct uuid *b)
     return memcmp(a->b, b->b, sizeof(a->b));
 }
 
+struct uuid uuid_at(int64_t time_ms, struct uuid random)
+{
+    struct uuid u = random;
+    for (int i = 0; i < 6; i++)
+        u.b[i] = (uint8_t)((uint64_t)time_ms >> (40 - 8 * i));
+    u.b[6] = (uint8_t)((u.b[6] & 0x0f) | 0x70);
+    u.b[8] = (uint8_t)((u.b[8] & 0x3f) | 0x80);
+    return u;
+}
+
 struct uuid_str uuid_str(const struct uuid *u)
 {
     struct uuid_str str;

@@ -21,6 +21,9 @@ struct uuid_str {
 bool uuid_is_nil(const struct uuid *u);
 bool uuid_eq(const struct uuid *a, const struct uuid *b);
 int uuid_cmp(const struct uuid *a, const struct uuid *b);
+/* Version 7 of a random one (RFC 9562, section 5.7): the time in front, in ms since 1970. Ids of requests are such: the
+ * rows kept under them lie side by side in the order of time, so the outcomes of many touch few pages of the store. */
+struct uuid uuid_at(int64_t time_ms, struct uuid random);
 struct uuid_str uuid_str(const struct uuid *u); /* lower case, with dashes */
 /* 0 or ERR_MALFORMED; exactly the 36-character form. */
 int uuid_parse(const char *s, struct uuid *ret);

@@ -123,15 +123,12 @@ int64_t clock_wall_ms(void)
     return clock_ms(CLOCK_REALTIME);
 }
 
-/* RFC 4122, section 4.4. */
-struct uuid random_uuid(void)
+struct uuid new_request_id(void)
 {
     struct uuid u;
     if (getrandom(u.b, sizeof(u.b), 0) != (ssize_t)sizeof(u.b))
         abort();
-    u.b[6] = (uint8_t)((u.b[6] & 0x0f) | 0x40);
-    u.b[8] = (uint8_t)((u.b[8] & 0x3f) | 0x80);
-    return u;
+    return uuid_at(clock_wall_ms(), u);
 }
 
 bool write_text(int fd, const char *text, size_t len)

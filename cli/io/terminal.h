@@ -23,6 +23,6 @@ int64_t clock_monotonic_ms(void);
 int64_t clock_wall_ms(void);
 bool user_is_root(void);
 void host_name(char *dst, size_t size); /* without a slash */
-struct uuid random_uuid(void);                         /* version 4 */
+struct uuid new_request_id(void);                      /* uuid_at */
 bool write_text(int fd, const char *text, size_t len); /* false: not all of it could be written */
 void core_dump_forbid(void);                           /* this process will hold a secret */

@@ -10,6 +10,6 @@ while IFS= read -r file; do
     files=$((files + 1))
     LC_ALL=C.UTF-8 grep -HnE '^.{121}' "$file" && failures=$((failures + 1))
     grep -HnE '(^|[^a-zA-Z0-9_])(sprintf|vsprintf|strcpy|strcat|stpcpy|gets)\(' "$file" && failures=$((failures + 1))
-done < <(find agent backup cli common tests upgrade vm witness -name '*.[ch]' | sort)
+done < <(find agent backup cli common task tests upgrade vm witness -name '*.[ch]' | sort)
 [[ $files -gt 0 && $failures -eq 0 ]] || exit 1
 echo "$files files"

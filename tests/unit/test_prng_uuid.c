@@ -80,6 +80,18 @@ static void test_uuids_are_version_4(void **state)
     }
 }
 
+/* RFC 9562, appendix A.6: its example. */
+static void test_uuids_of_a_time(void **state)
+{
+    (void)state;
+    struct uuid example, random;
+    assert_int_equal(uuid_parse("017f22e2-79b0-7cc3-98c4-dc0c0c07398f", &example), 0);
+    assert_int_equal(uuid_parse("ffffffff-ffff-fcc3-d8c4-dc0c0c07398f", &random), 0);
+    struct uuid u = uuid_at(1645557742000, random), later = uuid_at(1645557742001, (struct uuid){0});
+    assert_true(uuid_eq(&u, &example));
+    assert_true(uuid_cmp(&u, &later) < 0);
+}
+
 static void test_uuid_text(void **state)
 {
     (void)state;
@@ -137,6 +149,7 @@ int main(void)
         cmocka_unit_test(test_below_stays_below_and_reaches_all),
         cmocka_unit_test(test_below_is_not_biased),
         cmocka_unit_test(test_uuids_are_version_4),
+        cmocka_unit_test(test_uuids_of_a_time),
         cmocka_unit_test(test_uuid_text),
         cmocka_unit_test(test_uuid_refuses_other_forms),
         cmocka_unit_test(test_uuid_order),
