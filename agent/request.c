@@ -1657,8 +1657,16 @@ static bool want_backup(struct request *r, struct backup_request *q)
 {
     const char *engine = may_str(r, "engine", 16), *consistency = r->done ? NULL : may_str(r, "consistency", 16);
     int64_t limit = may_int(r, "limit_bytes", 0, 1024, (int64_t)BACKUP_LIMIT_MAX_MIB << 20);
+    const char *keep = r->done ? NULL : may_str(r, "keep", BACKUP_KEEP_MAX);
+    struct retention_rule rule;
+    struct error e = {0};
     if (r->done)
         return false;
+    if (keep[0] && retention_parse(keep, &rule, &e)) {
+        refuse(r, ERR_USAGE, NULL, "%s: %s", r->verb, e.text);
+        return false;
+    }
+    STR_COPY(q->keep, keep);
     if (engine[0] && backup_engine_parse(engine, &q->engine)) {
         refuse(r, ERR_USAGE, NULL, "%s: the engine is auto, full or rescan, not '%s'", r->verb, engine);
         return false;

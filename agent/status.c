@@ -337,6 +337,8 @@ struct json *status_backup_json(const struct core *c, const struct backup *k)
     bool is_known = backup_local_progress(c->backup_local, k->vm, &k->run, &p);
     if (k->state == BACKUP_RUNNING && !is_here(c, k->node))
         json_set_str(o, "state", "unknown");
+    if (p.phase == BACKUP_PUBLISHED)
+        p.phase = BACKUP_PRUNING;
     json_set_str(o, "phase", is_known ? backup_phase_name(p.phase) : NULL);
     json_set(o, "done_bytes", is_known ? json_int_new(p.done_bytes) : json_null_new());
     json_set(o, "total_bytes", is_known ? json_int_new(p.total_bytes) : json_null_new());

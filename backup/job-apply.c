@@ -213,8 +213,9 @@ static void tell_end(const struct apply *a, const struct backup *k, const struct
     if (k->by_schedule && n->result == k->result)
         return;
     if (n->result == BACKUP_DONE)
-        EVENT(a, EVENT_INFO, k->vm, "VM %s: backed up to %s on %s (%s, %s)", k->vm, k->q.repository, k->node,
-              p->ref.engine, p->ref.application_consistent ? "application" : "crash");
+        EVENT(a, n->text[0] ? EVENT_WARNING : EVENT_INFO, k->vm, "VM %s: backed up to %s on %s (%s, %s)%s%s", k->vm,
+              k->q.repository, k->node, p->ref.engine, p->ref.application_consistent ? "application" : "crash", colon,
+              n->text);
     else
         EVENT(a, n->result == BACKUP_CANCELLED ? EVENT_INFO : EVENT_WARNING, k->vm, "VM %s: its backup on %s %s%s%s",
               k->vm, k->node,
@@ -247,6 +248,17 @@ static void keep_checkpoints(const struct apply *a, const struct backup *k, cons
     free(p);
 }
 
+/* Those of other repositories, and what was forgotten by hand meanwhile, stay as they are. */
+static void drop_gone(const struct apply *a, const struct backup *k, const struct backup_end *n)
+{
+    struct point_row *p = xcalloc(1, sizeof *p);
+    for (size_t i = 0; i < n->n_gone; i++)
+        if (point_get(a->t, k->vm, &n->gone[i], p) == 0 && str_eq(p->repository, k->q.repository) &&
+            !uuid_eq(&p->ref.uuid, &k->run))
+            point_del(a->t, k->vm, &n->gone[i]);
+    free(p);
+}
+
 static void put_point(const struct apply *a, struct backup *k, const struct backup_end *n, const struct point_row *p)
 {
     struct point_new new = {
@@ -261,6 +273,7 @@ static void put_point(const struct apply *a, struct backup *k, const struct back
         .checkpoint_xml = {(const uint8_t *)n->checkpoint_xml, n->checkpoint[0] ? strlen(n->checkpoint_xml) : 0},
     };
     keep_checkpoints(a, k, &new);
+    drop_gone(a, k, n);
     k->newest = p->ref.uuid;
     k->done_ms = a->e->time_ms;
 }

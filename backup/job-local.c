@@ -15,6 +15,7 @@
  *      they are current (what they said before this node was cut off is of no use). After this agent's start,
  *      the VM's start or arrival (its epoch changed), a point that was committed, and a run that ended otherwise. */
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "backup/job.h"
 
@@ -27,6 +28,8 @@ struct watch {
     bool missing;           /* one LOOK did not find it */
     bool ended;
     struct backup_end end; /* owned */
+    struct uuid *points;   /* of a run that is done: what the repository has; sorted, owned. NULL: not known */
+    size_t n_points;
     struct backup_progress progress;
     /* Settling. */
     bool is_unsettled;    /* something happened here, whatever the rest says */
@@ -49,6 +52,14 @@ struct backup_local {
     uint64_t stop_call;
 };
 
+static void forget_end(struct watch *w)
+{
+    backup_end_done(&w->end);
+    free(w->points);
+    w->points = NULL;
+    w->n_points = 0;
+}
+
 struct backup_local *backup_local_new(void)
 {
     return xcalloc(1, sizeof(struct backup_local));
@@ -57,7 +68,7 @@ struct backup_local *backup_local_new(void)
 void backup_local_free(struct backup_local *l)
 {
     for (size_t i = 0; l && i < l->n; i++)
-        backup_end_done(&l->watches[i].end);
+        forget_end(&l->watches[i]);
     if (l)
         free(l->watches);
     free(l);
@@ -101,7 +112,7 @@ static struct watch *need_watch(struct backup_local *l, const char *vm)
 
 static void drop_watch(struct backup_local *l, size_t i)
 {
-    backup_end_done(&l->watches[i].end);
+    forget_end(&l->watches[i]);
     memmove(&l->watches[i], &l->watches[i + 1], (--l->n - i) * sizeof *l->watches);
 }
 
@@ -122,7 +133,7 @@ static void call_plain(struct watch *w, enum backup_verb verb, const struct back
 
 static void end(struct watch *w, enum backup_result result, int code, const char *text)
 {
-    backup_end_done(&w->end);
+    forget_end(w);
     w->ended = true;
     w->end = (struct backup_end){.run = w->run, .result = result, .code = code};
     STR_COPY(w->end.vm, w->vm);
@@ -146,10 +157,33 @@ static void propose_claim(struct watch *w, const struct backup_env *env)
     env->propose(env->ctx, ENTRY_BACKUP_NOTE, &b, key);
 }
 
-static void propose_end(const struct watch *w, const struct backup_env *env)
+static int by_uuid(const void *a, const void *b)
+{
+    return uuid_cmp(a, b);
+}
+
+/* Which points of the table are to go: as it is now. */
+static void find_gone(struct watch *w, const struct tables *t, const struct backup *k)
+{
+    char key[TABLE_KEY_MAX] = "";
+    if (!w->points)
+        return;
+    struct point_row *p = xcalloc(1, sizeof *p);
+    free(w->end.gone);
+    w->end.gone = xcalloc(BACKUP_GONE_MAX, sizeof *w->end.gone);
+    w->end.n_gone = 0;
+    while (w->end.n_gone < BACKUP_GONE_MAX && point_next(t, w->vm, key, p))
+        if (str_eq(p->repository, k->q.repository) &&
+            !bsearch(&p->ref.uuid, w->points, w->n_points, sizeof *w->points, by_uuid))
+            w->end.gone[w->end.n_gone++] = p->ref.uuid;
+    free(p);
+}
+
+static void propose_end(struct watch *w, const struct tables *t, const struct backup *k, const struct backup_env *env)
 {
     struct buf b = {0};
     char key[BACKUP_VM_MAX + 16];
+    find_gone(w, t, k);
     backup_entry_end(&w->end, &b);
     snprintf(key, sizeof key, "backup-end/%s", w->vm);
     env->propose(env->ctx, ENTRY_BACKUP_END, &b, key);
@@ -172,6 +206,7 @@ static bool fill_order(struct backup_call *c, const struct tables *t, const stru
     c->engine = k->q.engine;
     c->crash_consistent = k->q.crash_consistent;
     c->limit_bytes = k->q.limit_bytes;
+    STR_COPY(c->retention, k->q.keep);
     point_order(t, k->vm, r.name, c);
     return true;
 }
@@ -200,7 +235,7 @@ static void follow(struct watch *w, const struct tables *t, const struct backup 
     bool is_own = !uuid_is_nil(&w->claim) && uuid_eq(&w->claim, &k->claim);
     if (w->ended) {
         if (self->quorate)
-            propose_end(w, env);
+            propose_end(w, t, k, env);
     } else if (is_own && !w->begun && k->cancel) {
         w->begun = true;
         end(w, BACKUP_CANCELLED, 0, "");
@@ -351,7 +386,12 @@ static void take_done(struct watch *w, const struct backup_outcome *o)
         end(w, BACKUP_FAILED, ERR_FAILED, "its worker's reference point makes no sense");
         return;
     }
-    end(w, BACKUP_DONE, 0, "");
+    end(w, BACKUP_DONE, 0, o->note);
+    if (o->points) {
+        w->points = xmemdup(o->points, o->n_points * sizeof *o->points);
+        w->n_points = o->n_points;
+        qsort(w->points, w->n_points, sizeof *w->points, by_uuid);
+    }
     w->end.pause_ms = o->pause_ms;
     STR_COPY(w->end.checkpoint, o->checkpoint);
     w->end.point = xstrdup(o->point);
@@ -428,7 +468,7 @@ static void forget_run(struct watch *w)
 {
     w->run = w->claim = (struct uuid){{0}};
     w->begun = w->ended = false;
-    backup_end_done(&w->end);
+    forget_end(w);
 }
 
 /* STOP of a run that the row does not have any more: it is nobody's. */

@@ -19,6 +19,10 @@ enum {
     BACKUP_CHECKPOINT_MAX = 64,
     CHECKPOINT_XML_MAX = 64 * 1024,
     CHECKPOINTS_KEPT = 2, /* of one VM: each of them costs the guest's writes something */
+    BACKUP_KEEP_MAX = 80, /* a rule of retention, as retention_parse() reads it */
+    BACKUP_TEXT_MAX = 256,
+    BACKUP_GONE_MAX = 256, /* points that a run lets go; the others with the next one */
+    BACKUP_POINTS_MAX = 16384, /* of a VM in a repository, that a worker tells of */
 };
 #define BACKUP_CHECKPOINT_PREFIX "ringmaster-" /* then the point's UUID */
 #define REPOSITORY_SEAL   "repository/" /* then its name: what its key is sealed under, and in TABLE_SECRET */
@@ -48,6 +52,7 @@ struct backup_call {
     enum backup_engine engine;
     bool crash_consistent; /* the guest's file systems are not frozen */
     int64_t limit_bytes;   /* a second; 0: no limit */
+    char retention[BACKUP_KEEP_MAX]; /* older points that go afterwards; "": all stay */
     int64_t until_ms;      /* must not begin later than this, monotonic. ERR_AGAIN then */
     /* START, SETTLE */
     struct uuid parent; /* nil: none */
@@ -66,6 +71,7 @@ enum backup_phase {
     BACKUP_MERGING,
     BACKUP_PUBLISHED, /* done */
     BACKUP_GAVE_UP,   /* failed */
+    BACKUP_PRUNING,   /* done, while the worker goes on: as it is shown, no worker says so */
 };
 const char *backup_phase_name(enum backup_phase p); /* as the worker says it; NULL: none */
 enum backup_phase backup_phase_parse(const char *s);
@@ -80,6 +86,11 @@ struct backup_outcome {
     char *point;           /* PUBLISHED: the inner object of backup/refpoint.h; owned */
     char checkpoint[BACKUP_CHECKPOINT_MAX]; /* PUBLISHED; "": none */
     char *checkpoint_xml;  /* PUBLISHED; NULL: none; owned */
+    /* PUBLISHED: all points of the VM that the repository has, without those that the run lets go; NULL: not known.
+     * Owned. */
+    struct uuid *points;
+    size_t n_points;
+    char note[BACKUP_TEXT_MAX]; /* PUBLISHED: why older points did not go; "": they did */
     uint8_t sealed_key[REPOSITORY_SEALED_MAX]; /* INIT */
     size_t sealed_len;
 };

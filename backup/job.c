@@ -4,11 +4,11 @@
  *   u8 result, str last_node, i64 last_started_ms, i64 last_ended_ms, u32 code, str text, i64 done_ms, uuid newest,
  *   u64 runs, u64 failures, str calendar, request scheduled, i64 after_ms
  * request:
- *   str repository, u8 engine, u8 crash_consistent, i64 limit_bytes
+ *   str repository, u8 engine, u8 crash_consistent, i64 limit_bytes, str keep
  * Payloads:
  *   BACKUP_START     str vm, request, u8 by_schedule
  *   BACKUP_END       str vm, uuid run, u8 result, u8 by_leader, u32 code, str text, i64 pause_ms, str checkpoint,
- *                    str point, str checkpoint_xml
+ *                    str point, str checkpoint_xml, u32 n, n times uuid gone
  *   BACKUP_NOTE      str vm, u8 verb, uuid run, uuid claim
  *   BACKUP_SCHEDULE  str vm, str calendar, request
  *   POINT_DELETE     str vm, uuid point */
@@ -32,7 +32,7 @@ int backup_engine_parse(const char *s, enum backup_engine *ret)
     return ERR_USAGE;
 }
 
-static const char *const phases[] = {NULL, "freezing", "forked", "exporting", "merging", "done", "failed"};
+static const char *const phases[] = {NULL, "freezing", "forked", "exporting", "merging", "done", "failed", "pruning"};
 
 const char *backup_phase_name(enum backup_phase p)
 {
@@ -76,6 +76,7 @@ void backup_outcome_done(struct backup_outcome *o)
 {
     free(o->point);
     free(o->checkpoint_xml);
+    free(o->points);
     *o = (struct backup_outcome){0};
 }
 
@@ -87,16 +88,19 @@ static void put_request(const struct backup_request *q, struct buf *b)
     wire_put_u8(b, (uint8_t)q->engine);
     wire_put_u8(b, q->crash_consistent);
     wire_put_i64(b, q->limit_bytes);
+    wire_put_str(b, q->keep);
 }
 
 static struct backup_request get_request(struct wire_reader *r)
 {
     struct backup_request q = {0};
+    struct retention_rule rule;
     WIRE_GET_STR(r, q.repository);
     q.engine = (enum backup_engine)wire_get_u8(r);
     q.crash_consistent = wire_get_u8(r) != 0;
     q.limit_bytes = wire_get_i64(r);
-    if (q.engine > BACKUP_RESCAN || q.limit_bytes < 0)
+    WIRE_GET_STR(r, q.keep);
+    if (q.engine > BACKUP_RESCAN || q.limit_bytes < 0 || (q.keep[0] && retention_parse(q.keep, &rule, NULL)))
         r->err = ERR_MALFORMED;
     return q;
 }
@@ -277,6 +281,7 @@ static void set_request(struct json *o, const struct backup_request *q)
     json_set_str(o, "engine", backup_engine_name(q->engine));
     json_set_str(o, "consistency", q->crash_consistent ? "crash" : "application");
     json_set_int(o, "limit_bytes", q->limit_bytes);
+    json_set_str(o, "keep", q->keep[0] ? q->keep : NULL);
 }
 
 static struct json *schedule_json(const struct backup *k)
@@ -339,7 +344,10 @@ void backup_end_done(struct backup_end *n)
 {
     free(n->point);
     free(n->checkpoint_xml);
+    free(n->gone);
     n->point = n->checkpoint_xml = NULL;
+    n->gone = NULL;
+    n->n_gone = 0;
 }
 
 void backup_entry_end(const struct backup_end *n, struct buf *b)
@@ -354,6 +362,21 @@ void backup_entry_end(const struct backup_end *n, struct buf *b)
     wire_put_str(b, n->checkpoint);
     wire_put_str(b, n->point);
     wire_put_str(b, n->checkpoint_xml);
+    wire_put_u32(b, (uint32_t)n->n_gone);
+    for (size_t i = 0; i < n->n_gone; i++)
+        wire_put_uuid(b, &n->gone[i]);
+}
+
+static void get_gone(struct wire_reader *r, struct backup_end *n)
+{
+    n->n_gone = wire_get_count(r, sizeof(struct uuid));
+    if (n->n_gone > BACKUP_GONE_MAX) {
+        r->err = ERR_MALFORMED;
+        n->n_gone = 0;
+    }
+    n->gone = n->n_gone ? xcalloc(n->n_gone, sizeof *n->gone) : NULL;
+    for (size_t i = 0; i < n->n_gone; i++)
+        n->gone[i] = wire_get_uuid(r);
 }
 
 int backup_entry_end_decode(struct slice payload, struct backup_end *ret)
@@ -370,8 +393,10 @@ int backup_entry_end_decode(struct slice payload, struct backup_end *ret)
     WIRE_GET_STR(&r, n.checkpoint);
     n.point = wire_get_strdup(&r);
     n.checkpoint_xml = wire_get_strdup(&r);
+    get_gone(&r, &n);
     bool is_done = n.result == BACKUP_DONE;
-    if (wire_end(&r) || n.result < BACKUP_DONE || n.result > BACKUP_LOST || is_done != (n.point[0] != '\0') ||
+    if (wire_end(&r) || (!is_done && n.n_gone) || n.result < BACKUP_DONE || n.result > BACKUP_LOST ||
+        is_done != (n.point[0] != '\0') ||
         strlen(n.checkpoint_xml) > CHECKPOINT_XML_MAX) {
         backup_end_done(&n);
         return ERR_MALFORMED;

@@ -16,19 +16,22 @@
  * before its run has ended (struct vm_nodes, is_held); the leader cancels a run that is in the way (backup_settings).
  *
  * END of a run that is done brings its reference point: the worker says so only when the point is published, so a point
- * in the table is one in the repository. The newest points of a VM keep the XML of their checkpoint, so that libvirt
- * learns it again wherever the VM starts or arrives.
+ * in the table is one that was in the repository. Where there is a rule of retention, it takes those points out of the
+ * table that the worker did not find there any more, or was about to delete: so what a run deleted whose end nobody
+ * heard goes with the next one. The newest points of a VM keep the XML of their checkpoint, so that libvirt learns it
+ * again wherever the VM starts or arrives.
  *
  * Invariants: node, boot and run are set exactly while it is not IDLE; claim exactly while it is RUNNING. */
 #pragma once
 
 #include "backup/job-port.h"
 #include "backup/refpoint.h"
+#include "backup/retention.h"
 #include "common/calendar.h"
 #include "common/entry.h"
 #include "common/log.h"
 
-enum { REPOSITORIES_MAX = 16, BACKUP_TEXT_MAX = 256, BACKUP_LIMIT_MAX_MIB = 100000 };
+enum { REPOSITORIES_MAX = 16, BACKUP_LIMIT_MAX_MIB = 100000 };
 
 /* ---- repositories (job-point.c) */
 
@@ -79,6 +82,7 @@ struct backup_request {
     enum backup_engine engine;
     bool crash_consistent;
     int64_t limit_bytes; /* a second; 0: no limit */
+    char keep[BACKUP_KEEP_MAX]; /* what stays of the VM's points there (backup/retention.h); "": all of them */
 };
 
 struct backup { /* TABLE_BACKUP, key: the VM's name */
@@ -138,6 +142,8 @@ struct backup_end { /* ENTRY_BACKUP_END */
     int64_t pause_ms;
     char checkpoint[BACKUP_CHECKPOINT_MAX];
     char *point, *checkpoint_xml; /* owned; NULL: none */
+    struct uuid *gone; /* points of the table that the repository has no more, or lets go now; owned */
+    size_t n_gone;     /* BACKUP_GONE_MAX at most: the others with the next one */
 };
 void backup_end_done(struct backup_end *n);
 void backup_entry_end(const struct backup_end *n, struct buf *b);

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "backup/retention.h"
 
+#include <string.h>
 #include <time.h>
 
-enum { DAY_MS = 86400000 };
+enum { DAY_MS = 86400000, COUNT_MAX = 9999 };
 
 static int64_t day_of(int64_t ms)
 {
@@ -93,4 +94,47 @@ void retention_plan(const struct retention_rule *rule, const struct retention_po
         else if (children > 0)
             ret[i].action = RETENTION_NEEDED;
     }
+}
+
+/* ---- as text */
+
+static uint32_t *count_of(struct retention_rule *r, const char *name, size_t len)
+{
+    static const char *const names[] = {"last", "daily", "weekly", "monthly", "yearly"};
+    uint32_t *const counts[] = {&r->last, &r->daily, &r->weekly, &r->monthly, &r->yearly};
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+        if (strlen(names[i]) == len && memcmp(names[i], name, len) == 0)
+            return counts[i];
+    return NULL;
+}
+
+/* Digits alone, up to the comma or the end; 0: they are not. */
+static uint32_t read_count(const char *text, size_t len)
+{
+    uint32_t n = 0;
+    for (size_t i = 0; i < len; i++) {
+        if (text[i] < '0' || text[i] > '9' || n > COUNT_MAX)
+            return 0;
+        n = 10 * n + (uint32_t)(text[i] - '0');
+    }
+    return n <= COUNT_MAX ? n : 0;
+}
+
+int retention_parse(const char *text, struct retention_rule *ret, struct error *e)
+{
+    struct retention_rule r = {.fold = true};
+    for (const char *p = text;; p++) {
+        size_t len = strcspn(p, ","), name = strcspn(p, "=");
+        uint32_t *count = name < len ? count_of(&r, p, name) : NULL;
+        uint32_t n = name < len ? read_count(p + name + 1, len - name - 1) : 0;
+        if (!count || *count || !n)
+            return error_set(e, ERR_USAGE, "what is kept is such as last=48,daily=7,weekly=4,monthly=12,yearly=3, each "
+                                           "once and up to %d, not '%.40s'", COUNT_MAX, text);
+        *count = n;
+        p += len;
+        if (!*p)
+            break;
+    }
+    *ret = r;
+    return 0;
 }

@@ -15,10 +15,16 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "common/err.h"
+
 struct retention_rule {
     uint32_t last, daily, weekly, monthly, yearly;
     bool fold;
 };
+
+/* "last=48,daily=7,weekly=4,monthly=12,yearly=3": each of them once at most, 1 to 9999 of it. Folding is allowed then:
+ * else a chain of increments would keep all of its points. 0 or ERR_USAGE. */
+int retention_parse(const char *text, struct retention_rule *ret, struct error *e);
 
 /* In ascending order of their sequence. */
 struct retention_point {

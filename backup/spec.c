@@ -153,7 +153,7 @@ static int take_parent(const struct json *j, struct spec *s, struct error *e)
 
 static const char *const all_members[] = {"run",         "vm",          "repository", "key",
                                           "engine",      "consistency", "parent",     "keep_checkpoints",
-                                          "limit_bytes", "status",      NULL};
+                                          "limit_bytes", "retention",   "status",     NULL};
 
 /* What only a backup needs. */
 static int take_work(const struct json *j, bool settle, struct spec *s, struct error *e)
@@ -170,6 +170,8 @@ static int take_work(const struct json *j, bool settle, struct spec *s, struct e
         err = take_consistency(m, s, e);
     if (!err && ((m = json_get(j, "limit_bytes")) || !settle))
         err = take_limit(m, s, e);
+    if (!err && (m = json_get(j, "retention")) && retention_parse(json_str(m, ""), &s->retention, NULL))
+        err = bad(e, "retention", "such as last=48,daily=7");
     return err;
 }
 

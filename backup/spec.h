@@ -12,12 +12,14 @@
  *                     point (UUID), checkpoint_xml (as libvirt gave it, "": it has none), disks (name, tracking)
  *   keep_checkpoints  names of the others that stay; what else has CHECKPOINT_PREFIX is left over
  *   limit_bytes       to be read a second, 0: no limit                              settle: may be absent
+ *   retention         which points stay (backup/retention.h); may be absent: all of them
  *   status            absolute path of the file in which the worker says how far it is
  *
  * A member that is not in this list is an error: it may be a newer agent's, and mean something. */
 #pragma once
 
 #include "backup/layout.h"
+#include "backup/retention.h"
 #include "common/buf.h"
 #include "common/err.h"
 #include "common/uuid.h"
@@ -61,6 +63,7 @@ struct spec {
     struct checkpoint_name keep[SPEC_KEEP_MAX];
     size_t n_keep;
     uint64_t limit_bytes;
+    struct retention_rule retention; /* all zeros: everything stays */
 };
 
 /* ERR_USAGE, *e names the member. The caller wipes the bytes. *ret needs spec_done(), which wipes it. */

@@ -65,6 +65,7 @@ static int build_request(const struct invocation *i, struct json *args, struct e
     set_option_str(i, OPT_REPOSITORY, "repository", args);
     set_option_str(i, OPT_ENGINE, "engine", args);
     set_option_str(i, OPT_CONSISTENCY, "consistency", args);
+    set_option_str(i, OPT_KEEP, "keep", args);
     if (limit)
         json_set_int(args, "limit_bytes", limit);
     return 0;
@@ -234,7 +235,7 @@ static void page_backup_line(struct page *p, const struct json *b)
                     json_get_str(b, "phase", "-"), size_text(json_get_int(b, "done_bytes", 0)).s, size_text(total).s);
     else if (!str_eq(state, "idle"))
         page_printf(p, "%s: %s%s%s\n", vm, state, str_eq(state, "due") ? "" : " on ", json_get_str(b, "node", ""));
-    if (!str_eq(result, "done"))
+    if (!str_eq(result, "done") || text[0])
         page_styled(p, STYLE_WARN, "%s: the last one, on %s, %s%s%s\n", vm, json_get_str(last, "node", "-"), result,
                     text[0] ? ": " : "", text);
 }
@@ -272,7 +273,8 @@ static int build_schedule(const struct invocation *i, const char *file, struct j
 static void render_schedules(struct page *p, const struct invocation *i, const struct json *data)
 {
     static const struct grid_column columns[] = {
-        {"VM", 0}, {"CALENDAR", 0}, {"REPOSITORY", 0}, {"ENGINE", 0}, {"CONSISTENCY", 0}, {"NEXT", 0}, {"LAST", 0},
+        {"VM", 0}, {"CALENDAR", 0}, {"REPOSITORY", 0}, {"ENGINE", 0}, {"CONSISTENCY", 0}, {"KEEP", 0}, {"NEXT", 0},
+        {"LAST", 0},
     };
     const struct json *all = json_get(data, "backups");
     struct grid *g = grid_new(columns, sizeof(columns) / sizeof(columns[0]), p->width, p->colour);
@@ -287,22 +289,27 @@ static void render_schedules(struct page *p, const struct invocation *i, const s
         grid_cell(g, 2, STYLE_PLAIN, json_get_str(s, "repository", ""));
         grid_cell(g, 3, STYLE_PLAIN, json_get_str(s, "engine", ""));
         grid_cell(g, 4, STYLE_PLAIN, json_get_str(s, "consistency", ""));
-        grid_cell(g, 5, STYLE_PLAIN, time_text(json_get_str(s, "next", NULL), false).s);
-        grid_cell(g, 6, str_eq(result, "failed") || str_eq(result, "lost") ? STYLE_WARN : STYLE_PLAIN, result);
+        grid_cell(g, 5, STYLE_PLAIN, json_get_str(s, "keep", "all"));
+        grid_cell(g, 6, STYLE_PLAIN, time_text(json_get_str(s, "next", NULL), false).s);
+        grid_cell(g, 7, str_eq(result, "failed") || str_eq(result, "lost") ? STYLE_WARN : STYLE_PLAIN, result);
     }
     page_grid(p, g, rows, "no schedules");
 }
 
 #define REQUEST_SYNOPSIS                                                                                               \
-    "[--repository REPOSITORY] [--engine auto|full|rescan] [--consistency application|crash] [--limit RATE]"
+    "[--repository REPOSITORY] [--engine auto|full|rescan] [--consistency application|crash] [--limit RATE] "          \
+    "[--keep RULE]"
 #define REQUEST_MORE                                                                                                   \
     "  --repository REPOSITORY         where to (the only one there is)\n"                                             \
     "  --engine auto|full|rescan       how changes are found: the best that can be used; everything anew;\n"           \
     "                                  everything read and compared (auto)\n"                                          \
     "  --consistency application|crash whether the guest is asked to hold its file systems still (application)\n"      \
-    "  --limit RATE                    bytes a second at most, such as 50MiB (no limit)\n"
+    "  --limit RATE                    bytes a second at most, such as 50MiB (no limit)\n"                             \
+    "  --keep RULE                     which of its backups stay there, such as last=48,daily=7,monthly=12; older\n"   \
+    "                                  ones are deleted, or folded into the next one (all stay)\n"
 #define REQUEST_OPTIONS                                                                                                \
-    OPT_BIT(OPT_REPOSITORY) | OPT_BIT(OPT_ENGINE) | OPT_BIT(OPT_CONSISTENCY) | OPT_BIT(OPT_LIMIT)
+    OPT_BIT(OPT_REPOSITORY) | OPT_BIT(OPT_ENGINE) | OPT_BIT(OPT_CONSISTENCY) | OPT_BIT(OPT_LIMIT) |          \
+        OPT_BIT(OPT_KEEP)
 
 const struct verb backup_verbs[] = {
     {

@@ -37,6 +37,7 @@ static const struct option long_options[] = {
     {"hard", no_argument, NULL, 0},
     {"home", required_argument, NULL, 0},
     {"ignore", required_argument, NULL, 0},
+    {"keep", required_argument, NULL, 0},
     {"keep-slot", no_argument, NULL, 0},
     {"key-file", required_argument, NULL, 0},
     {"key2-file", required_argument, NULL, 0},

@@ -39,6 +39,7 @@ enum opt {
     OPT_HARD,
     OPT_HOME,
     OPT_IGNORE,
+    OPT_KEEP,
     OPT_KEEP_SLOT,
     OPT_KEY_FILE,
     OPT_KEY2_FILE,

@@ -22,7 +22,7 @@ enum {
     WORK_MS = 60000, /* of init and settle */
     STOP_S = 90,     /* from SIGTERM to SIGKILL: it ends libvirt's job, and deletes a checkpoint */
     KEY_SIZE = 32,
-    STATUS_MAX = 256 * 1024,
+    STATUS_MAX = 1 << 20,
     ARGUMENTS_MAX = 24,
 };
 
@@ -138,6 +138,8 @@ char *backup_runner_spec(const struct backup_call *c, const struct buf *key)
         json_set_str(o, "engine", backup_engine_name(c->engine));
         json_set_str(o, "consistency", c->crash_consistent ? "crash" : "application");
         json_set_int(o, "limit_bytes", c->limit_bytes);
+        if (c->retention[0])
+            json_set_str(o, "retention", c->retention);
         pki_wipe_str(&text);
     }
     json_set(o, "parent", parent_json(c));
@@ -208,6 +210,22 @@ static void take_checkpoint(const struct json *j, struct backup_outcome *o)
     o->checkpoint_xml = xstrdup(xml);
 }
 
+/* Whole or not at all: what is not in it goes from the table. */
+static void take_points(const struct json *points, struct backup_outcome *o)
+{
+    size_t n = json_count(points);
+    if (!json_is_array(points) || n == 0 || n > BACKUP_POINTS_MAX)
+        return;
+    struct uuid *all = xcalloc(n, sizeof *all);
+    for (size_t i = 0; i < n; i++)
+        if (uuid_parse(json_str(json_at(points, i), ""), &all[i])) {
+            free(all);
+            return;
+        }
+    o->points = all;
+    o->n_points = n;
+}
+
 int backup_runner_status(struct slice text, const struct uuid *run, struct backup_outcome *ret, struct error *e)
 {
     struct backup_outcome o = *ret;
@@ -227,6 +245,8 @@ int backup_runner_status(struct slice text, const struct uuid *run, struct backu
     if (o.phase == BACKUP_PUBLISHED) {
         o.point = json_is_object(json_get(j, "point")) ? json_dump(json_get(j, "point")) : NULL;
         take_checkpoint(j, &o);
+        take_points(json_get(j, "points"), &o);
+        snprintf(o.note, sizeof o.note, "%.255s", json_get_str(j, "note", ""));
     }
     *ret = o;
     return 0;

@@ -91,6 +91,7 @@ void run_close(struct run *r)
     buf_done(&r->nvram);
     free(r->domain_xml);
     free(r->checkpoint_xml);
+    json_free(r->staying);
     closep(&r->lock);
     folder_done(&r->folder);
     spec_done(&r->spec);
@@ -232,7 +233,36 @@ static struct json *done_members(struct run *r)
     json_set_str(j, "checkpoint", r->checkpoint_xml ? checkpoint_name(&r->spec.run).s : "");
     json_set_str(j, "checkpoint_xml", r->checkpoint_xml ? r->checkpoint_xml : "");
     json_set_int(j, "pause_ms", r->pause_ms);
+    if (r->staying)
+        json_set(j, "points", json_copy(r->staying));
+    if (r->prune_why.code)
+        json_set_str(j, "note", r->prune_why.text);
     return j;
+}
+
+static int say_staying(void *ctx, struct json *staying, struct error *e)
+{
+    struct run *r = ctx;
+    json_free(r->staying);
+    r->staying = staying;
+    return status_done(&r->status, done_members(r), e);
+}
+
+/* The point is published and said to be: whatever comes of this, the backup is done. */
+static void prune(struct run *r)
+{
+    const struct retention_rule none = {0};
+    struct error why = {0};
+    r->options.keep = r->spec.retention;
+    if (memcmp(&r->options.keep, &none, sizeof(none)) == 0)
+        return;
+    r->watch = (struct watch){on_progress, r, is_cancelled, r};
+    export_end(r->work); /* it has the folder's lock */
+    r->work = NULL;
+    if (prune_vm(&r->options, say_staying, r, &r->prune_why) == 0)
+        return;
+    fprintf(stderr, "ringmaster-backup: %s\n", r->prune_why.text);
+    (void)status_done(&r->status, done_members(r), &why);
 }
 
 int verb_run(const struct options *o, struct json **ret, struct error *e)
@@ -248,6 +278,8 @@ int verb_run(const struct options *o, struct json **ret, struct error *e)
             err = status_done(&r->status, done_members(r), e);
         else
             (void)status_failed(&r->status, e);
+        if (!err)
+            prune(r);
     }
     if (!err)
         *ret = r->point;

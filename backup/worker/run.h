@@ -9,6 +9,7 @@
  *   exporting  the disks go into the repository
  *   merging    libvirt's job ends, and its scratch files with it
  *
+ * After "done" older points go by the rule of retention, under the virtual machine's lock.
  * The point is published in "exporting", after libvirt said that the job still stood: had it failed in between, what
  * was read may be newer than the fork. The old checkpoint stays, and is deleted by a settle after the agent committed
  * the new point. A run that is killed is followed by a settle. */
@@ -40,6 +41,8 @@ struct run {
     char *checkpoint_xml; /* of the new one; NULL: there is none */
     int64_t pause_ms;
     struct json *point;
+    struct json *staying; /* UUIDs of the points that the retention leaves; NULL: nobody looked */
+    struct error prune_why;
 };
 /* Reads the job, takes its lock, and makes SIGTERM a wish. ERR_AGAIN: another worker has this virtual machine. */
 int run_open(struct run *r, const char *spec, bool settle, struct error *e);

@@ -6,9 +6,13 @@
  *   done_bytes, total_bytes    what was read, and is to be read, of the disks that were looked at so far
  *   point, checkpoint, checkpoint_xml, pause_ms    of "done"; the guest's file systems were frozen for so long, or else
  *                              libvirt took so long for the fork, and the guest stood for a part of it
+ *   points                     of "done", with a retention: all points of the virtual machine that stay in the
+ *                              repository; the others go as soon as this is written
+ *   note                       of "done": why others did not go
  *   error {code, text}         of "failed": the exit status, and why
  *
- * A file that says neither "done" nor "failed" while nobody holds the virtual machine's lock: the run was killed. */
+ * A file that says neither "done" nor "failed" while nobody holds the virtual machine's lock: the run was killed. One
+ * that says "done" while somebody does: older points go. */
 #pragma once
 
 #include "backup/worker/worker.h"

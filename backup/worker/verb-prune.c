@@ -5,6 +5,7 @@
  * takes the place of C's image, in one rename; C's manifest says the same of both. P goes when no disk of C needs it
  * any more. A writer that is killed in between leaves C on P for the disks that were not folded yet, and on what is
  * behind P for the others: so what a point needs is known of each disk, and P is still folded into C alone. */
+#include "backup/job-port.h"
 #include "backup/worker/check.h"
 
 static int fold_images(const struct points *p, const struct refpoint_disk *d, const struct point *from,
@@ -115,20 +116,64 @@ static struct point *by_sequence(struct points *p, uint32_t sequence)
     return &p->list[points_by_sequence(p, sequence) - p->list];
 }
 
-static int carry_out(struct points *p, const struct retention_verdict *v, struct slice key, struct error *e)
+static bool is_ended(const struct options *o)
+{
+    return o->watch && o->watch->is_cancelled(o->watch->ctx);
+}
+
+static int carry_out(const struct options *o, struct points *p, const struct retention_verdict *v, struct slice key,
+                     struct error *e)
 {
     int err = 0;
-    for (size_t i = p->n; !err && i-- > 0;)
+    for (size_t i = p->n; !err && !is_ended(o) && i-- > 0;)
         if (v[i].action == RETENTION_DELETE)
             err = points_delete(p, p->list[i].sequence, e);
-    for (size_t i = 0; !err && i < p->n; i++)
+    for (size_t i = 0; !err && !is_ended(o) && i < p->n; i++)
         if (v[i].action == RETENTION_FOLD)
             err = fold(p, &p->list[i], by_sequence(p, v[i].other), key, e);
     return err;
 }
 
-static int prune_points(const struct options *o, struct points *p, struct slice key, struct error *e)
+/* Who hears of the points that stay. */
+struct hearing {
+    int (*planned)(void *ctx, struct json *staying, struct error *e);
+    void *ctx;
+};
+
+static void keep_if_full(struct retention_verdict *v, enum retention_action action, size_t *left)
 {
+    if (v->action != action)
+        return;
+    if (*left > 0)
+        --*left;
+    else
+        v->action = RETENTION_KEEP;
+}
+
+/* The first so many of what is carried out, in that order: where not all are deleted nothing is folded, as what stays
+ * may stand on it. */
+static void limit(struct retention_verdict *v, size_t n)
+{
+    size_t left = BACKUP_GONE_MAX;
+    for (size_t i = n; i-- > 0;)
+        keep_if_full(&v[i], RETENTION_DELETE, &left);
+    for (size_t i = 0; i < n; i++)
+        keep_if_full(&v[i], RETENTION_FOLD, &left);
+}
+
+static int tell_staying(const struct hearing *h, const struct points *p, const struct retention_verdict *v,
+                        struct error *e)
+{
+    struct json *all = json_array_new();
+    for (size_t i = 0; i < p->n; i++)
+        if (v[i].action == RETENTION_KEEP || v[i].action == RETENTION_NEEDED)
+            json_append(all, json_str_new(uuid_str(&p->list[i].ref->uuid).s));
+    return h->planned(h->ctx, all, e);
+}
+
+static int prune_points(const struct options *o, struct points *p, struct slice key, void *ctx, struct error *e)
+{
+    const struct hearing *h = ctx;
     int err = refuse_damaged(p, e);
     if (err)
         return err;
@@ -138,9 +183,12 @@ static int prune_points(const struct options *o, struct points *p, struct slice 
         points[i] = (struct retention_point){p->list[i].sequence, p->list[i].bases, p->list[i].ref->n_disks,
                                              p->list[i].ref->created_ms};
     retention_plan(&o->keep, points, p->n, v);
+    if (h)
+        limit(v, p->n);
     for (size_t i = 0; i < p->n; i++)
         say_verdict(&p->list[i], &v[i]);
-    return o->dry_run ? 0 : carry_out(p, v, key, e);
+    err = h ? tell_staying(h, p, v, e) : 0;
+    return err || o->dry_run ? err : carry_out(o, p, v, key, e);
 }
 
 /* Than `but`; 0: on any at all. */
@@ -154,8 +202,9 @@ static bool stands_on_another(const struct point *point, uint32_t but)
 
 /* The oldest full on which exactly one other point stands; or the point whose fold into the one that stands on it was
  * interrupted, so that this one stands on another, too. */
-static int synthesize_points(const struct options *o, struct points *p, struct slice key, struct error *e)
+static int synthesize_points(const struct options *o, struct points *p, struct slice key, void *ctx, struct error *e)
 {
+    (void)ctx;
     int err = refuse_damaged(p, e);
     for (size_t i = 0; !err && i < p->n; i++) {
         struct retention_verdict v = {.action = RETENTION_FOLD};
@@ -177,8 +226,8 @@ static int synthesize_points(const struct options *o, struct points *p, struct s
 }
 
 static int with_points(const struct options *o,
-                       int (*fn)(const struct options *, struct points *, struct slice, struct error *),
-                       struct error *e)
+                       int (*fn)(const struct options *, struct points *, struct slice, void *, struct error *),
+                       void *ctx, struct error *e)
 {
     struct repository r;
     struct points p;
@@ -189,21 +238,28 @@ static int with_points(const struct options *o,
         return err;
     err = points_open(&r, o->vm, true, false, &p, e);
     if (!err) {
-        err = fn(o, &p, buf_slice(&r.key), e);
+        err = fn(o, &p, buf_slice(&r.key), ctx, e);
         points_done(&p);
     }
     repository_done(&r);
     return err;
 }
 
+int prune_vm(const struct options *o, int (*planned)(void *ctx, struct json *staying, struct error *e), void *ctx,
+             struct error *e)
+{
+    struct hearing h = {planned, ctx};
+    return with_points(o, prune_points, &h, e);
+}
+
 int verb_prune(const struct options *o, struct json **ret, struct error *e)
 {
     (void)ret;
-    return with_points(o, prune_points, e);
+    return with_points(o, prune_points, NULL, e);
 }
 
 int verb_synthesize(const struct options *o, struct json **ret, struct error *e)
 {
     (void)ret;
-    return with_points(o, synthesize_points, e);
+    return with_points(o, synthesize_points, NULL, e);
 }

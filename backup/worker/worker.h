@@ -133,6 +133,13 @@ int export_publish(struct export_work *w, struct json **ret, struct error *e);
 /* Removes what was not published. NULL is accepted. */
 void export_end(struct export_work *w);
 
+/* ---- verb-prune.c */
+
+/* By o->keep, BACKUP_GONE_MAX points of o->vm at most. planned hears of the points that stay, by their UUIDs, before
+ * the first of the others goes; where it fails none goes. o->watch: may end it in between. */
+int prune_vm(const struct options *o, int (*planned)(void *ctx, struct json *staying, struct error *e), void *ctx,
+             struct error *e);
+
 /* ---- verbs: 0 or ERR_…, and *ret, what "done" says besides (may stay NULL) */
 
 int verb_init(const struct options *o, struct json **ret, struct error *e);

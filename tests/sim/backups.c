@@ -5,6 +5,7 @@
  *   once         a run is begun once, where its VM runs
  *   serialised   no VM starts, stops, moves or is settled while its worker runs
  *   published    a reference point of the cluster is one that a worker published
+ *   kept         after a backup that is done, none of its VM's points is one that a worker deleted
  *   settled      where a VM runs at last, its newest checkpoint is known */
 #include "tests/sim/world.h"
 
@@ -63,6 +64,26 @@ void backups_check_points(struct world *w, const struct tables *t)
     }
 }
 
+static bool is_gone(const struct world *w, const struct uuid *point)
+{
+    for (size_t i = 0; i < w->n_points; i++)
+        if (uuid_eq(&w->points[i].uuid, point))
+            return w->points[i].gone;
+    return false;
+}
+
+/* A run that was lost may have deleted some, too: the next one that is done tells. */
+static bool has_gone(const struct world *w, const struct tables *t, const char *vm)
+{
+    char key[TABLE_KEY_MAX] = "";
+    struct point_row *p = xcalloc(1, sizeof(*p));
+    bool has = false;
+    while (!has && point_next(t, vm, key, p))
+        has = is_gone(w, &p->ref.uuid);
+    free(p);
+    return has;
+}
+
 bool backups_are_settled(const struct world *w, const struct tables *t, char *why, size_t size)
 {
     struct backup b;
@@ -71,6 +92,10 @@ bool backups_are_settled(const struct world *w, const struct tables *t, char *wh
         const struct domain *d = at < w->n ? host_find((struct host *)&w->nodes[at].host, b.vm) : NULL;
         if (b.state != BACKUP_IDLE || backup_host(w, b.vm) < w->n) {
             snprintf(why, size, "VM %s is being backed up", b.vm);
+            return false;
+        }
+        if (b.result == BACKUP_DONE && has_gone(w, t, b.vm)) {
+            snprintf(why, size, "the cluster has a point of VM %s that was deleted", b.vm);
             return false;
         }
         if (d != NULL && !uuid_eq(&d->checkpoint, &b.newest)) {
@@ -83,6 +108,18 @@ bool backups_are_settled(const struct world *w, const struct tables *t, char *wh
 
 /* ---- a worker's life ---- */
 
+/* All but the newest so many. */
+static void prune(struct world *w, const struct sim_backup *u)
+{
+    struct retention_rule rule = {0};
+    size_t n = 0;
+    if (!u->retention[0] || retention_parse(u->retention, &rule, NULL) != 0)
+        return;
+    for (size_t i = w->n_points; i-- > 0;)
+        if (str_eq(w->points[i].vm, u->vm) && !w->points[i].gone)
+            w->points[i].gone = ++n > rule.last;
+}
+
 static void publish(struct world *w, const struct sim_node *s, struct sim_backup *u)
 {
     struct domain *d = host_find((struct host *)&s->host, u->vm);
@@ -92,6 +129,7 @@ static void publish(struct world *w, const struct sim_node *s, struct sim_backup
     u->sequence = (uint32_t)w->n_points;
     u->phase = BACKUP_PUBLISHED;
     d->checkpoint = u->run;
+    prune(w, u);
 }
 
 static void give_up(struct sim_backup *u, int code, const char *why)
@@ -159,6 +197,7 @@ static struct sim_backup *new_unit(struct world *w, size_t node, const struct ba
     STR_COPY(u->vm, c->vm);
     STR_COPY(u->engine, uuid_is_nil(&c->parent) ? "full" : is_known ? "bitmap" : "rescan");
     u->crash_consistent = c->crash_consistent;
+    STR_COPY(u->retention, c->retention);
     u->phase = BACKUP_EXPORTING;
     return u;
 }
@@ -195,7 +234,17 @@ static char *point_text(const struct sim_backup *u)
     return json_dump(j);
 }
 
-static void tell(const struct sim_backup *u, struct backup_outcome *o)
+static void tell_points(const struct world *w, const struct sim_backup *u, struct backup_outcome *o)
+{
+    if (!u->retention[0])
+        return;
+    o->points = xcalloc(w->n_points, sizeof(*o->points));
+    for (size_t i = 0; i < w->n_points; i++)
+        if (str_eq(w->points[i].vm, u->vm) && !w->points[i].gone)
+            o->points[o->n_points++] = w->points[i].uuid;
+}
+
+static void tell(const struct world *w, const struct sim_backup *u, struct backup_outcome *o)
 {
     static const enum backup_unit states[] = {BACKUP_UNIT_NONE, BACKUP_UNIT_RUNNING, BACKUP_UNIT_ENDED};
     o->unit = states[u->state];
@@ -209,13 +258,14 @@ static void tell(const struct sim_backup *u, struct backup_outcome *o)
     o->point = point_text(u);
     snprintf(o->checkpoint, sizeof(o->checkpoint), BACKUP_CHECKPOINT_PREFIX "%s", uuid_str(&u->run).s);
     o->checkpoint_xml = xstrdup("<domaincheckpoint/>");
+    tell_points(w, u, o);
 }
 
 static void start(struct world *w, struct errand *j, struct sim_backup *own)
 {
     const struct backup_call *c = j->a.backup;
     if (own != NULL) {
-        tell(own, &j->backup);
+        tell(w, own, &j->backup);
     } else if (c->until_ms && world_mono_ms(w, j->node) >= c->until_ms) {
         error_set(&j->backup.error, ERR_AGAIN, "it is too late to begin");
     } else {
@@ -227,14 +277,14 @@ static void start(struct world *w, struct errand *j, struct sim_backup *own)
 }
 
 /* A worker that is told to end deletes its checkpoint; the old one stays. */
-static void stop(struct sim_backup *own, struct backup_outcome *o)
+static void stop(const struct world *w, struct sim_backup *own, struct backup_outcome *o)
 {
     if (own == NULL)
         return;
     if (own->state == UNIT_RUNNING)
         give_up(own, ERR_FAILED, "it was told to end");
     own->state = UNIT_ENDED;
-    tell(own, o);
+    tell(w, own, o);
 }
 
 static void settle(struct world *w, struct errand *j)
@@ -261,9 +311,9 @@ void backups_call(struct world *w, struct errand *j)
     case BACKUP_CALL_START: start(w, j, own); break;
     case BACKUP_CALL_LOOK:
         if (own != NULL)
-            tell(own, &j->backup);
+            tell(w, own, &j->backup);
         break;
-    case BACKUP_CALL_STOP: stop(own, &j->backup); break;
+    case BACKUP_CALL_STOP: stop(w, own, &j->backup); break;
     case BACKUP_CALL_STOP_ALL: backups_power_lost(w, j->node); break;
     case BACKUP_CALL_FORGET:
         if (own != NULL)

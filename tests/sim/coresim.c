@@ -697,7 +697,10 @@ static bool run_backup(struct play *p)
     case 4: ask(p, "backup.cancel", args_of("name", vm)); return true;
     default: break;
     }
-    ask(p, "backup.start", args_of("name", vm));
+    struct json *args = args_of("name", vm);
+    if (prng_below(&p->backups, 3) == 0)
+        json_set_str(args, "keep", "last=2");
+    ask(p, "backup.start", args);
     return true;
 }
 
@@ -808,6 +811,8 @@ static void set_up_backups(struct play *p)
     for (size_t i = 0; i < 2; i++) {
         args = args_of("name", i == 0 ? "vm1" : "vm2");
         json_set_str(args, "calendar", i == 0 ? "*:0/2" : "*:0/3:30");
+        if (i == 0)
+            json_set_str(args, "keep", "last=3");
         expect(p, 0, "backup.schedule.add", args);
     }
 }

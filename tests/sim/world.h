@@ -82,6 +82,7 @@ struct sim_backup {
     enum backup_phase phase;
     char engine[16];
     bool crash_consistent;
+    char retention[BACKUP_KEEP_MAX];
     uint32_t sequence; /* PUBLISHED */
     int code;          /* GAVE_UP */
     char why[64];
@@ -90,6 +91,7 @@ struct sim_backup {
 struct sim_point {
     char vm[VM_NAME_MAX];
     struct uuid uuid;
+    bool gone; /* a worker has deleted it */
 };
 
 /* What is true of a VM, whatever the cluster believes. */

@@ -71,6 +71,46 @@ static void test_a_run(void **state)
     assert_true(uuid_eq(&w->calls[w->n_calls - 1].parent, &run));
 }
 
+static bool has_point(const struct bw *w, struct uuid u)
+{
+    struct point_row *p = xcalloc(1, sizeof *p);
+    bool has = point_get(w->t, "vm1", &u, p) == 0;
+    free(p);
+    return has;
+}
+
+/* What the worker did not find, or let go, leaves the table: of that repository alone, and only where it said all. */
+static void test_points_that_are_gone(void **state)
+{
+    struct bw *w = *state;
+    bw_repository(w, "other", "/srv/other");
+    struct uuid elsewhere = bw_backup(w, "vm1", "other"), first = bw_backup(w, "vm1", "main");
+    struct uuid second = bw_backup(w, "vm1", "main");
+    begin(w);
+    finish(w, "full"); /* it says nothing of them */
+    struct uuid third = bw_row(w, "vm1").newest;
+    assert_true(has_point(w, first) && has_point(w, second) && has_point(w, third));
+    bw_local(w, 0);
+    bw_outcome(w, &nothing); /* FORGET */
+    begin(w);
+    struct uuid run = bw_row(w, "vm1").run;
+    struct backup_outcome o = {.unit = BACKUP_UNIT_ENDED, .phase = BACKUP_PUBLISHED, .note = "the disk is slow"};
+    o.point = bw_point("vm1", run, "full");
+    o.points = xcalloc(2, sizeof *o.points);
+    o.points[o.n_points++] = run;
+    o.points[o.n_points++] = second;
+    bw_outcome(w, &o);
+    backup_outcome_done(&o);
+    bw_local(w, 0);
+    assert_int_equal(bw_row(w, "vm1").result, BACKUP_DONE);
+    assert_string_equal(bw_row(w, "vm1").text, "the disk is slow");
+    assert_false(has_point(w, first));
+    assert_false(has_point(w, third));
+    assert_true(has_point(w, second) && has_point(w, run) && has_point(w, elsewhere));
+    struct uuid newest = bw_row(w, "vm1").newest;
+    assert_true(uuid_eq(&newest, &run));
+}
+
 /* L1: after a restart of the agent it is looked for, and never begun. */
 static void test_agent_restarts(void **state)
 {
@@ -279,7 +319,7 @@ static void test_removed(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        BW_TEST(test_a_run),   BW_TEST(test_agent_restarts),  BW_TEST(test_agent_restarts_and_finds_it),
+        BW_TEST(test_a_run),   BW_TEST(test_points_that_are_gone), BW_TEST(test_agent_restarts),  BW_TEST(test_agent_restarts_and_finds_it),
         BW_TEST(test_without_quorum), BW_TEST(test_cut_off),  BW_TEST(test_bad_ends),
         BW_TEST(test_crash),   BW_TEST(test_cancel),          BW_TEST(test_cancel_too_late),
         BW_TEST(test_settles), BW_TEST(test_removed),

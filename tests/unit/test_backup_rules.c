@@ -193,6 +193,28 @@ static void test_retention_chain(void **state)
 }
 
 /* The fold of point 2 into point 3 was interrupted between their disks. */
+static void test_retention_text(void **state)
+{
+    (void)state;
+    static const char *const bad[] = {"",        "last",      "last=",      "last=0",  "last=10000", "last=1,",
+                                      "Last=1",  "last=1 ",   "last=+1",    "hours=1", "=1",         "last=1;daily=1",
+                                      "last=-1", "last=1,,daily=1", "last=1,last=2", "last=99999999999"};
+    struct retention_rule r = {0};
+    assert_int_equal(retention_parse("last=48,daily=7,weekly=4,monthly=12,yearly=9999", &r, NULL), 0);
+    assert_int_equal(r.last, 48);
+    assert_int_equal(r.daily, 7);
+    assert_int_equal(r.weekly, 4);
+    assert_int_equal(r.monthly, 12);
+    assert_int_equal(r.yearly, 9999);
+    assert_true(r.fold);
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        struct error e = {0};
+        if (retention_parse(bad[i], &r, &e) != ERR_USAGE || !e.text[0])
+            fail_msg("'%s' is taken", bad[i]);
+    }
+    assert_int_equal(r.last, 48); /* untouched */
+}
+
 static void test_retention_of_two_disks(void **state)
 {
     (void)state;
@@ -273,6 +295,7 @@ int main(void)
         cmocka_unit_test(test_plan),
         cmocka_unit_test(test_plan_random),
         cmocka_unit_test(test_retention_chain),
+        cmocka_unit_test(test_retention_text),
         cmocka_unit_test(test_retention_of_two_disks),
         cmocka_unit_test(test_retention_periods),
         cmocka_unit_test(test_retention_never_breaks),

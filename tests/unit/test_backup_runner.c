@@ -62,6 +62,7 @@ static void test_spec(void **state)
                             .engine = BACKUP_RESCAN,
                             .crash_consistent = true,
                             .limit_bytes = 4096,
+                            .retention = "last=3",
                             .parent_order = (char *)"{\"point\":\"" RUN "\",\"checkpoint_xml\":\"<x/>\",\"disks\":[]}",
                             .keep = {"ringmaster-a", ""}};
     buf_add(&key, "\x01\x02\x03\xff", 4);
@@ -73,6 +74,7 @@ static void test_spec(void **state)
     assert_string_equal(json_get_str(j, "engine", ""), "rescan");
     assert_string_equal(json_get_str(j, "consistency", ""), "crash");
     assert_int_equal(json_get_int(j, "limit_bytes", -1), 4096);
+    assert_string_equal(json_get_str(j, "retention", ""), "last=3");
     assert_string_equal(json_str(json_path(j, "parent.checkpoint_xml"), ""), "<x/>");
     assert_int_equal(json_count(json_get(j, "keep_checkpoints")), 1);
     assert_string_equal(json_get_str(j, "status", ""), "/run/ringmaster/backup/vm1.status");
@@ -112,7 +114,8 @@ static void test_worker_takes_it(void **state)
     (void)state;
     AUTO(buf_done) struct buf key = {0};
     struct backup_call c = {.verb = BACKUP_CALL_START, .vm = "vm1", .run = run, .repository = "main",
-                            .path = "/srv/backup", .keep = {"ringmaster-" RUN, ""}};
+                            .path = "/srv/backup", .retention = "last=3,yearly=1",
+                            .keep = {"ringmaster-" RUN, ""}};
     for (int i = 0; i < 32; i++)
         buf_add(&key, "\x7f", 1);
     must_be_taken(&c, &key);
@@ -147,7 +150,30 @@ static void test_status(void **state)
     assert_string_equal(o.checkpoint, "c");
     assert_string_equal(o.checkpoint_xml, "<c/>");
     assert_int_equal(o.pause_ms, 7);
+    assert_null(o.points);
+    assert_string_equal(o.note, "");
     backup_outcome_done(&o);
+}
+
+/* A list that is not whole would take points out of the table that are there. */
+static void test_status_points(void **state)
+{
+    (void)state;
+    struct backup_outcome o;
+    assert_int_equal(
+        status("{\"run\":\"" RUN "\",\"phase\":\"done\",\"points\":[\"" RUN "\"],\"note\":\"why\"}", &o), 0);
+    assert_int_equal(o.n_points, 1);
+    assert_true(uuid_eq(&o.points[0], &run));
+    assert_string_equal(o.note, "why");
+    backup_outcome_done(&o);
+    static const char *const bad[] = {"[]", "{}", "[\"" RUN "\",1]", "[\"" RUN "\",\"x\"]", "\"" RUN "\""};
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        char text[256];
+        snprintf(text, sizeof(text), "{\"run\":\"" RUN "\",\"phase\":\"done\",\"points\":%s}", bad[i]);
+        assert_int_equal(status(text, &o), 0);
+        assert_null(o.points);
+        backup_outcome_done(&o);
+    }
 }
 
 /* What an earlier run left says nothing of this one. */
@@ -171,6 +197,7 @@ int main(void)
         cmocka_unit_test(test_spec),
         cmocka_unit_test(test_worker_takes_it),
         cmocka_unit_test(test_status),
+        cmocka_unit_test(test_status_points),
         cmocka_unit_test(test_status_of_others),
     };
     return cmocka_run_group_tests_name("backup runner", tests, NULL, NULL);

@@ -37,8 +37,12 @@ static void test_run(void **state)
     assert_string_equal(s.parent.checkpoint_xml, "<x/>");
     assert_string_equal(uuid_str(&spec_disk(&s, "vda")->tracking).s, OTHER);
     assert_null(spec_disk(&s, "vdb"));
+    assert_int_equal(s.retention.last, 0);
     spec_done(&s);
     assert_int_equal(s.key[31], 0);
+    assert_int_equal(decode("{" COMMON WORK WITH_PARENT ",\"retention\":\"daily=7\"}", false, &s, NULL), 0);
+    assert_int_equal(s.retention.daily, 7);
+    spec_done(&s);
 }
 
 static void test_keeps(void **state)
@@ -70,6 +74,8 @@ static void test_refuses(void **state)
     (void)state;
     refuses("{" COMMON ",\"parent\":null}", false, "repository");
     refuses("{" COMMON "}", true, "parent");
+    refuses("{" COMMON WORK ",\"parent\":null,\"retention\":\"\"}", false, "retention");
+    refuses("{" COMMON WORK ",\"parent\":null,\"retention\":7}", false, "retention");
     refuses("{" COMMON WORK ",\"parent\":null,\"tape\":1}", false, "tape");
     refuses("{" COMMON ",\"parent\":{\"point\":\"" PARENT "\",\"checkpoint_xml\":\"\",\"disks\":[],\"tape\":1}}", true,
             "tape");

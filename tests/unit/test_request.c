@@ -179,6 +179,7 @@ static void test_wrong_arguments(void **state)
         {"repository.add", "{'name': 'main', 'path': '/srv/..'}"},
         {"repository.add", "{'name': '-main', 'path': '/srv'}"},
         {"backup.start", "{'name': 'a', 'engine': 'best'}"},
+        {"backup.start", "{'name': 'a', 'keep': 'all'}"},
         {"backup.start", "{'name': 'a', 'consistency': 'none'}"},
         {"backup.start", "{'name': 'a', 'limit_bytes': 12}"},
         {"backup.start", "{}"},

@@ -210,3 +210,43 @@ is_anew() { # the PID that it had
     eventually 30 "idle done" last
     is_as_it_was
 }
+
+points() { # in the list; in the repository
+    echo "$(answers n1 "len(d['points'])" reference list web) $(find "$shared/backup/web" -name 'refpoint-*.json' | wc -l)"
+}
+
+@test "older ones go by a rule, the chain goes on, and what stays is what it was" {
+    [ "$(answers n1 "len(d['points']) > 3" reference list web)" = True ]
+    put 21 7 1
+    ctl n1 backup start web --consistency crash --keep last=3 --wait=120
+    [ "$(points)" = "3 3" ]
+    [ "$(newest "p['engine']")" = bitmap ]
+    is_as_it_was
+    put 22 9 1
+    ctl n1 backup start web --consistency crash --keep last=1 --wait=120
+    [ "$(points)" = "1 1" ]
+    is_as_it_was
+    [ -z "$(find "$shared/backup/web" -name '*.partial')" ]
+    put 23 1 1
+    run_now bitmap
+    [ "$(points)" = "2 2" ]
+    run ctl n1 backup start web --keep forever
+    [ "$status" -eq 64 ]
+    [[ $output == *last=48* ]]
+}
+
+@test "what was deleted by hand leaves the list with the next one that has a rule" {
+    local deleted number
+    ctl n1 backup start web --engine full --consistency crash --wait=120
+    deleted=$(newest "p['uuid']")
+    number=$(newest "p['sequence']")
+    ctl n1 backup start web --engine full --consistency crash --wait=120 # nothing stands on the one before
+    "$lab" exec n1 -- rm "/shared/backup/web/refpoint-$(printf '%06d' "$number").json"
+    [ "$(points)" = "4 3" ]
+    put 25 3 1
+    ctl n1 backup start web --consistency crash --keep last=9 --wait=120
+    [ "$(points)" = "4 4" ]
+    run ctl n1 reference show web "$deleted"
+    [ "$status" -eq 105 ]
+    is_as_it_was
+}
