@@ -319,7 +319,8 @@ static void test_removed(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        BW_TEST(test_a_run),   BW_TEST(test_points_that_are_gone), BW_TEST(test_agent_restarts),  BW_TEST(test_agent_restarts_and_finds_it),
+        BW_TEST(test_a_run),   BW_TEST(test_points_that_are_gone),
+        BW_TEST(test_agent_restarts),  BW_TEST(test_agent_restarts_and_finds_it),
         BW_TEST(test_without_quorum), BW_TEST(test_cut_off),  BW_TEST(test_bad_ends),
         BW_TEST(test_crash),   BW_TEST(test_cancel),          BW_TEST(test_cancel_too_late),
         BW_TEST(test_settles), BW_TEST(test_removed),
