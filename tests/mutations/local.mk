@@ -8,11 +8,12 @@ mutation_programs = tests/sim/ringmaster-sim tests/faults/faults-node ringmaster
 check-mutations: $(mutation_programs)
 	$(AM_V_at)$(AM_TESTS_ENVIRONMENT) $(top_srcdir)/tests/mutations/run
 
-# 10,000 seeds; check-long: 200,000, beside the mutations. A core seed costs eight times as much as one of the database.
+# 10,000 seeds; check-long: 200,000, beside the mutations and every case of the upgrade matrix. A core seed costs twenty
+# times as much as one of the database, a case ten times.
 check-seeds: tests/sim/ringmaster-sim
 	$(AM_V_at)$(top_srcdir)/tests/sim/many-seeds.py db=9000 core=1000
 check-long: check-mutations
-	$(AM_V_at)$(top_srcdir)/tests/sim/many-seeds.py db=195000 core=5000
+	$(AM_V_at)$(top_srcdir)/tests/sim/many-seeds.py db=195000 core=5000 upgrade-matrix=all
 
 clean-local: clean-mutations
 clean-mutations:

@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """Many seeds of the simulator, on all cores.
 
-    many-seeds.py MODE=COUNT …      db=9000 core=1000; in the build folder
+    many-seeds.py MODE=COUNT …      db=9000 core=1000 upgrade-matrix=all; in the build folder
 
 A line a minute says how far it is. At the first seed that fails everything ends, with the command that replays it. The
 last line is `ok` or `not ok`; exit status 0 or 1."""
@@ -14,15 +14,16 @@ import time
 from pathlib import Path
 
 SIM = Path("tests/sim/ringmaster-sim").resolve()
-PART = {"db": 100, "core": 10}  # seeds of one process: a second or two
+PART = {"db": 100, "core": 10, "upgrade-matrix": 20}  # seeds of one process: a second or two
 
 
 def parts(counts):
     """(mode, first, last), the modes mixed in proportion, so that what is left to do can be told from what is done."""
     todo = []
     for mode, count in counts.items():
-        firsts = range(1, count + 1, PART[mode])
-        todo += [((n + 1) / len(firsts), mode, first, min(first + PART[mode] - 1, count))
+        begin = 0 if mode == "upgrade-matrix" else 1  # its cases are counted from 0
+        firsts = range(begin, begin + count, PART[mode])
+        todo += [((n + 1) / len(firsts), mode, first, min(first + PART[mode], begin + count) - 1)
                  for n, first in enumerate(firsts)]
     return [part[1:] for part in sorted(todo)]
 
@@ -76,9 +77,17 @@ def run(counts):
     return 0
 
 
+def number(mode, count):
+    """all: as many as the matrix has, which says so itself after its first case."""
+    if (mode, count) != ("upgrade-matrix", "all"):
+        return int(count)
+    said = subprocess.run([SIM, "--upgrade-matrix", "--every", "999999999"], stdout=subprocess.PIPE, text=True).stdout
+    return int(said.split("seeds 0..")[1].split(",")[0]) + 1
+
+
 def main():
     try:
-        counts = {mode: int(count) for mode, count in (word.split("=") for word in sys.argv[1:]) if PART[mode]}
+        counts = {mode: number(mode, count) for mode, count in (word.split("=") for word in sys.argv[1:]) if PART[mode]}
     except (ValueError, KeyError):
         counts = {}
     if not counts or not SIM.exists():
