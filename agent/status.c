@@ -371,6 +371,9 @@ static void health_of_backup(struct health *h, const struct core *c, const struc
     else if (k->result == BACKUP_FAILED || k->result == BACKUP_LOST)
         health_add(h, WARNING, "BACKUP_FAILED", k->vm, again, "the last backup of VM %s, on %s, %s%s%s", k->vm,
                    k->last_node, k->result == BACKUP_LOST ? "was lost" : "failed", k->text[0] ? ": " : "", k->text);
+    else if (k->result == BACKUP_DONE && k->text[0])
+        health_add(h, WARNING, "BACKUP_RETENTION", k->vm, remedy, "older backups of VM %s do not go: %s", k->vm,
+                   k->text);
 }
 
 static void set_backups(struct json *data, const struct core *c, struct health *h)

@@ -205,12 +205,18 @@ static void end_job(const struct apply *a, const struct backup *k, const struct 
                     n->text);
 }
 
+static bool ends_like_the_last(const struct backup *k, const struct backup_end *n)
+{
+    bool is_noted = n->text[0] != '\0', was_noted = k->text[0] != '\0';
+    return n->result == k->result && (n->result != BACKUP_DONE || is_noted == was_noted);
+}
+
 /* Each one that somebody asked for is told of; of those of a schedule the first that ends so: the journal is short. */
 static void tell_end(const struct apply *a, const struct backup *k, const struct backup_end *n,
                      const struct point_row *p)
 {
     const char *colon = n->text[0] ? ": " : "";
-    if (k->by_schedule && n->result == k->result)
+    if (k->by_schedule && ends_like_the_last(k, n))
         return;
     if (n->result == BACKUP_DONE)
         EVENT(a, n->text[0] ? EVENT_WARNING : EVENT_INFO, k->vm, "VM %s: backed up to %s on %s (%s, %s)%s%s", k->vm,

@@ -241,9 +241,42 @@ static void test_repository_in_use(void **state)
     assert_int_equal(bw_repository_remove(w, "main"), 0);
 }
 
+static size_t events_of_a_scheduled(struct bw *w, const char *note)
+{
+    struct backup_start s = {.vm = "vm1", .q = {.repository = "main"}, .by_schedule = true};
+    struct backup_end n = {.vm = "vm1", .result = BACKUP_DONE};
+    struct buf b = {0};
+    size_t before = tables_count(w->t, TABLE_EVENT);
+    backup_entry_start(&s, &b);
+    assert_int_equal(bw_apply(w, ENTRY_BACKUP_START, &b), 0);
+    assert_int_equal(bw_note(w, "vm1", BACKUP_NOTE_CLAIM), 0);
+    n.run = bw_row(w, "vm1").run;
+    n.point = bw_point("vm1", n.run, "full");
+    n.checkpoint_xml = xstrdup("");
+    STR_COPY(n.text, note);
+    b = (struct buf){0};
+    backup_entry_end(&n, &b);
+    backup_end_done(&n);
+    assert_int_equal(bw_apply(w, ENTRY_BACKUP_END, &b), 0);
+    assert_string_equal(bw_row(w, "vm1").text, note);
+    return tables_count(w->t, TABLE_EVENT) - before;
+}
+
+/* The journal is told once that older ones do not go, and once that they do again. */
+static void test_notes_are_told_once(void **state)
+{
+    struct bw *w = *state;
+    events_of_a_scheduled(w, "");
+    size_t quiet = events_of_a_scheduled(w, "");
+    assert_int_equal(events_of_a_scheduled(w, "point 3 is damaged"), quiet + 1);
+    assert_int_equal(events_of_a_scheduled(w, "point 4 is damaged"), quiet);
+    assert_int_equal(events_of_a_scheduled(w, ""), quiet + 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        BW_TEST(test_notes_are_told_once),
         BW_TEST(test_repositories),
         BW_TEST(test_a_run),
         BW_TEST(test_not_while_others_are_at_it),

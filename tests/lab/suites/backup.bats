@@ -248,3 +248,14 @@ points() { # in the list; in the repository
     [ "$status" -eq 105 ]
     is_as_it_was
 }
+
+@test "where older ones cannot go the backup is done all the same, and status says why" {
+    local number
+    number=$(newest "p['sequence']")
+    "$lab" exec n1 -- rm "/shared/backup/web/refpoint-$(printf '%06d' $((number - 1))).json" # the newest stands on it
+    put 26 5 1
+    ctl n1 backup start web --consistency crash --keep last=1 --wait=120
+    is_as_it_was
+    [[ $(answers n1 "[h['text'] for h in d['health'] if h['code'] == 'BACKUP_RETENTION']" status) == *"stands on point"* ]]
+    [ "$(answers n1 "d['backups'][0]['last']['result']" backup list web)" = done ]
+}
