@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Shared by the files of the run (run.c, run-apply.c, run-step.c, plan.c, check.c) and their tests alone.
+/* Shared by the files of the run (run.c, run-apply.c, run-step.c and its parts, plan.c, check.c) and their tests alone.
  *
  * ENTRY_RUN_START    str target, str by, u8 approve_each, u32 max_unavailable, str accepted, u8 executor, u32 n,
  *                    n × (str node, str from_release, u8 skipped)
