@@ -304,6 +304,21 @@ void core_fence_heard(struct core *c, uint32_t nodeid, struct slice body)
 }
 
 /* Neither a promise that this agent does not keep yet, nor one that ran out, lets a VM begin to run. */
+/* A node that was the last one with a vote has a quorum by what it knows as soon as it is back. But quorum may have
+ * been forced elsewhere while it was off, and what it is about to start run there. So nothing is begun without a ring,
+ * nor before all members are in it, or as much time has passed since this agent's first one as corosync may need to
+ * find them; nor before each node of the ring has spoken in it, or could have. */
+static bool may_have_missed_others(const struct core *c)
+{
+    const struct tables *t = db_tables(c->db);
+    size_t members = tables_count(t, TABLE_NODE);
+    int64_t wait_ms = corosync_lost_ms(t);
+    bool is_young = c->now_ms - c->met_ms < wait_ms, is_new_ring = c->now_ms - c->ring_ms < wait_ms;
+    if (members < 2)
+        return false;
+    return !c->ring.seq || (is_young && c->ring_nodes < members) || (is_new_ring && c->n_heard < c->ring_nodes);
+}
+
 struct vm_self core_fence_self(const struct core *c)
 {
     const struct guard_self *g = &c->guard;
@@ -314,7 +329,7 @@ struct vm_self core_fence_self(const struct core *c)
         may = !own_row(c, &row) || !guard_keeps(row.kind);
     return (struct vm_self){.node = c->identity.node,
                             .boot_id = c->has_facts ? c->facts.boot_id : "",
-                            .quorate = core_is_quorate(c) && may,
+                            .quorate = core_is_quorate(c) && may && !may_have_missed_others(c),
                             .fence = now == GUARD_OVER,
                             .fenced = g->note.fenced,
                             .until_ms = guard_self_until_ms(g)};

@@ -175,6 +175,9 @@ struct core {
     struct prevent prevent;
 
     struct db_ring ring;
+    int64_t met_ms, ring_ms;         /* when this agent saw its first ring, 0: not yet; and this one */
+    uint32_t heard[DB_REPLICAS_MAX]; /* nodeids that have spoken in this ring, this node's own among them */
+    size_t n_heard;
     uint32_t group[DB_REPLICAS_MAX];
     size_t n_group;
     bool corosync_quorate;

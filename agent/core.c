@@ -414,8 +414,18 @@ static void take_progress(struct core *c, uint32_t nodeid, struct slice body)
         log_debug(c->log, "progress of node %u does not decode -> ignored", nodeid);
 }
 
+static void note_heard(struct core *c, uint32_t nodeid)
+{
+    for (size_t i = 0; i < c->n_heard; i++)
+        if (c->heard[i] == nodeid)
+            return;
+    if (c->n_heard < DB_REPLICAS_MAX)
+        c->heard[c->n_heard++] = nodeid;
+}
+
 static void take_message(struct core *c, const struct core_event *ev)
 {
+    note_heard(c, ev->from_nodeid);
     if (!c->db || c->phase == PHASE_EVICTED || ev->bytes.len < 1)
         return;
     struct slice body = {ev->bytes.p + 1, ev->bytes.len - 1};
@@ -449,6 +459,10 @@ static void take_group(struct core *c, const struct core_event *ev)
 static void take_ring(struct core *c, const struct core_event *ev)
 {
     c->ring = ev->ring;
+    c->n_heard = 0;
+    c->ring_ms = c->now_ms;
+    if (c->ring.seq && !c->met_ms)
+        c->met_ms = c->now_ms;
     if (c->db && c->phase != PHASE_EVICTED)
         db_ring(c->db, c->now_ms, c->ring);
 }
