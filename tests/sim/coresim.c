@@ -845,13 +845,27 @@ static void end_backup_of(struct play *p, const char *vm)
     }
 }
 
+static bool is_any_backed_up(const struct world *w)
+{
+    const struct tables *t = world_tables(w);
+    struct backup b;
+    for (bool more = t != NULL && backup_next(t, NULL, &b); more; more = backup_next(t, b.vm, &b))
+        if (b.state != BACKUP_IDLE)
+            return true;
+    return false;
+}
+
 static void end_backups(struct play *p)
 {
+    int64_t until = p->w->now_ms + 2 * TASKS_END_MS;
     for (size_t i = 0; i < 2 && p->has_backups && world_fault(p->w) == NULL; i++) {
         const char *vm = i == 0 ? "vm1" : "vm2";
         expect(p, world_leader(p->w), "backup.schedule.remove", args_of("name", vm));
         end_backup_of(p, vm);
     }
+    while (world_fault(p->w) == NULL && is_any_backed_up(p->w)) /* a slow one lasts longer than SETTLE_MS */
+        if (!world_run(p->w, p->w->now_ms + 100) || p->w->now_ms >= until)
+            world_fail(p->w, "a backup does not end");
 }
 
 static bool is_run_since(const struct play *p, const char *name, uint64_t runs)
