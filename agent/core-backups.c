@@ -37,6 +37,19 @@ static bool look(void *ctx, const char *name, struct backup_vm *ret)
     return true;
 }
 
+static bool look_at_node(void *ctx, const char *name, struct backup_vm *ret)
+{
+    const struct look *l = ctx;
+    const struct vm_node *n = vm_nodes_find(l->nodes, name);
+    if (!n)
+        return false;
+    *ret = (struct backup_vm){
+        .accepts = n->boot_id[0] && n->accepts && !n->fenced, .draining = n->draining, .present = n->present};
+    STR_COPY(ret->node, name);
+    STR_COPY(ret->boot_id, n->boot_id);
+    return true;
+}
+
 /* ---- applying: from the tables alone */
 
 void core_backup_apply(struct tables *t, const struct entry *e, struct apply_result *ret)
@@ -44,7 +57,7 @@ void core_backup_apply(struct tables *t, const struct entry *e, struct apply_res
     struct vm_view *v = xmalloc(sizeof *v);
     vm_view_build(v, NULL, t);
     struct look l = {t, &v->v};
-    const struct backup_gate gate = {.ctx = &l, .tables = t, .look = look, .is_over = core_is_over};
+    const struct backup_gate gate = {.eye = {&l, look, look_at_node}, .tables = t, .is_over = core_is_over};
     backup_apply(t, &gate, e, ret);
     vm_view_done(v);
     free(v);
@@ -104,8 +117,7 @@ void core_backup_look(struct core *c, const struct node_views *v)
                                .is_current = db_is_current(c->db, c->now_ms),
                                .fence = fence.fence,
                                .until_ms = fence.until_ms,
-                               .look = look,
-                               .ctx = &l};
+                               .eye = {&l, look, look_at_node}};
     backup_local_step(c->backup_local, l.t, &self, c->now_ms, &env);
 }
 
@@ -132,9 +144,8 @@ void core_backup_lead(struct core *c, const struct node_views *v)
     struct backup_view view = {.now_ms = c->now_ms,
                                .wall_ms = c->wall_ms,
                                .settings = settings_of(t),
-                               .look = look,
+                               .eye = {&l, look, look_at_node},
                                .is_over = core_is_over,
-                               .ctx = &l,
                                .tables = (void *)t};
     backup_leader_step(c->backup_leader, t, &view, &env);
 }

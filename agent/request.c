@@ -9,6 +9,7 @@
 
 #include "agent/core-internal.h"
 #include "agent/status.h"
+#include "common/text.h"
 
 struct request {
     struct core *c;
@@ -383,7 +384,8 @@ static void do_job_show(struct request *r)
     struct json *job = job_json(&j);
     bool is_moving = j.kind == JOB_VM_MIGRATE && j.state == JOB_RUNNING;
     int percent = is_moving ? core_percent(r->c, j.object, &j.id) : -1;
-    percent = j.kind == JOB_BACKUP ? status_backup_percent(r->c, j.object, &j.id) : percent;
+    bool is_backup = j.kind == JOB_BACKUP || j.kind == JOB_RESTORE || j.kind == JOB_VERIFY;
+    percent = is_backup ? status_backup_percent(r->c, j.object, &j.id) : percent;
     if (percent >= 0)
         json_set_int(job, "percent", percent);
     answer_with(r, "job", job);
@@ -1692,14 +1694,135 @@ static void do_backup_start(struct request *r)
     propose(r, ENTRY_BACKUP_START, &b);
 }
 
+/* The point that two arguments name; false, and answered, when there is none. */
+static bool want_point(struct request *r, struct point_row *ret)
+{
+    const char *vm = want_str(r, "name", BACKUP_VM_MAX);
+    const char *point = r->done ? NULL : want_str(r, "point", UUID_STR_SIZE);
+    struct uuid u;
+    if (r->done)
+        return false;
+    if (uuid_parse(point, &u) == 0 && point_get(core_tables(r->c), vm, &u, ret) == 0)
+        return true;
+    refuse(r, ERR_NO_OBJECT, "clusterctl reference list", "VM %s has no reference point %s", vm, point);
+    return false;
+}
+
+static bool choose_point(struct request *r, struct point_row *ret)
+{
+    if (json_get(r->args, "point"))
+        return want_point(r, ret);
+    const char *vm = want_str(r, "name", BACKUP_VM_MAX);
+    if (!vm)
+        return false;
+    struct uuid newest = point_newest(core_tables(r->c), vm);
+    if (point_get(core_tables(r->c), vm, &newest, ret) == 0)
+        return true;
+    refuse(r, ERR_NO_OBJECT, "clusterctl backup list", "there is no backup of a VM %s", vm);
+    return false;
+}
+
+/* Where none is named: where the VM is, and if it is nowhere, here. */
+static bool choose_node(struct request *r, const char *vm, char ret[BACKUP_NODE_MAX])
+{
+    const char *node = may_str(r, "node", BACKUP_NODE_MAX);
+    struct vm v;
+    if (!node)
+        return false;
+    if (!node[0])
+        node = vm_get(core_tables(r->c), vm, &v) == 0 ? v.node : r->c->identity.node;
+    str_copy(ret, BACKUP_NODE_MAX, node);
+    return true;
+}
+
+static bool want_restore(struct request *r, struct backup_request *q)
+{
+    const char *folder = want_str(r, "folder", BACKUP_FOLDER_MAX), *as = r->done ? NULL : may_str(r, "as", VM_NAME_MAX);
+    if (r->done)
+        return false;
+    if (folder[0] != '/' || !folder[1] || !text_is_plain_path(folder)) {
+        refuse(r, ERR_USAGE, NULL, "%s: the folder is an absolute path in plain characters, not '%s'", r->verb, folder);
+        return false;
+    }
+    if (as[0] && (!layout_vm_ok(as) || strchr(as, '+'))) { /* as `vm add` has it */
+        refuse(r, ERR_USAGE, NULL, "%s: '%s' cannot be the name of a VM", r->verb, as);
+        return false;
+    }
+    q->work = BACKUP_WORK_RESTORE;
+    STR_COPY(q->folder, folder);
+    STR_COPY(q->as, as);
+    return true;
+}
+
+static void do_backup_restore(struct request *r)
+{
+    struct backup_start s = {0};
+    struct buf b = {0};
+    struct point_row *p = xcalloc(1, sizeof *p);
+    if (want_restore(r, &s.q) && choose_point(r, p) && choose_node(r, p->ref.vm, s.node)) {
+        STR_COPY(s.vm, p->ref.vm);
+        STR_COPY(s.q.repository, p->repository);
+        s.q.point = p->ref.uuid;
+        if (!s.q.as[0])
+            STR_COPY(s.q.as, s.vm);
+        backup_entry_start(&s, &b);
+        propose(r, ENTRY_BACKUP_START, &b);
+    }
+    free(p);
+}
+
+/* Where a whole verification is: as asked for, or where damage was found, or where the newest point is. */
+static bool choose_where(struct request *r, const char *vm, char ret[REPOSITORY_NAME_MAX])
+{
+    struct backup k;
+    if (json_get(r->args, "repository"))
+        return choose_repository(r, ret);
+    if (backup_get(core_tables(r->c), vm, &k) == 0 && k.is_damaged) {
+        str_copy(ret, REPOSITORY_NAME_MAX, k.verified_in);
+        return true;
+    }
+    struct point_row *p = xcalloc(1, sizeof *p);
+    bool found = choose_point(r, p);
+    str_copy(ret, REPOSITORY_NAME_MAX, p->repository);
+    free(p);
+    return found;
+}
+
+static bool want_verify(struct request *r, struct backup_start *s)
+{
+    const char *vm = want_str(r, "name", BACKUP_VM_MAX);
+    if (!vm)
+        return false;
+    STR_COPY(s->vm, vm);
+    s->q.work = BACKUP_WORK_VERIFY;
+    if (!json_get(r->args, "point"))
+        return choose_where(r, vm, s->q.repository);
+    struct point_row *p = xcalloc(1, sizeof *p);
+    bool found = want_point(r, p);
+    s->q.point = p->ref.uuid;
+    STR_COPY(s->q.repository, p->repository);
+    free(p);
+    return found;
+}
+
+static void do_backup_verify(struct request *r)
+{
+    struct backup_start s = {0};
+    struct buf b = {0};
+    if (!want_verify(r, &s) || !choose_node(r, s.vm, s.node))
+        return;
+    backup_entry_start(&s, &b);
+    propose(r, ENTRY_BACKUP_START, &b);
+}
+
 static void do_backup_cancel(struct request *r)
 {
     struct backup_note n = {.verb = BACKUP_NOTE_CANCEL};
     struct buf b = {0};
-    struct vm v;
-    if (!want_vm(r, &v))
+    const char *vm = want_str(r, "name", BACKUP_VM_MAX);
+    if (!vm)
         return;
-    STR_COPY(n.vm, v.name);
+    STR_COPY(n.vm, vm);
     backup_entry_note(&n, &b);
     propose(r, ENTRY_BACKUP_NOTE, &b);
 }
@@ -1755,20 +1878,6 @@ static void do_reference_list(struct request *r)
         answer_with(r, "points", points_json(core_tables(r->c), vm));
 }
 
-/* The point that two arguments name; false, and answered, when there is none. */
-static bool want_point(struct request *r, struct point_row *ret)
-{
-    const char *vm = want_str(r, "name", BACKUP_VM_MAX);
-    const char *point = r->done ? NULL : want_str(r, "point", UUID_STR_SIZE);
-    struct uuid u;
-    if (r->done)
-        return false;
-    if (uuid_parse(point, &u) == 0 && point_get(core_tables(r->c), vm, &u, ret) == 0)
-        return true;
-    refuse(r, ERR_NO_OBJECT, "clusterctl reference list", "VM %s has no reference point %s", vm, point);
-    return false;
-}
-
 static void do_reference_show(struct request *r)
 {
     struct point_row *p = xcalloc(1, sizeof *p);
@@ -1791,8 +1900,10 @@ static void do_reference_delete(struct request *r)
 static void backup_answered(struct core *c, struct waiter *w, const struct error *e)
 {
     struct json *data = NULL;
-    struct backup k;
-    if (!e->code && backup_get(core_tables(c), w->name, &k) == 0) {
+    struct backup k = {0};
+    if (!e->code) {
+        if (backup_get(core_tables(c), w->name, &k))
+            STR_COPY(k.vm, w->name); /* its row went with what was cancelled */
         data = json_object_new();
         json_set(data, "backup", status_backup_json(c, &k));
     }
@@ -1904,6 +2015,8 @@ static const char *why_no_cancel(enum job_kind k)
     case JOB_VM_MIGRATE:
     case JOB_DRAIN:
     case JOB_BACKUP:
+    case JOB_RESTORE:
+    case JOB_VERIFY:
     case JOB_UPGRADE: break;
     }
     return "it cannot be cancelled";
@@ -1923,7 +2036,7 @@ static void do_job_cancel(struct request *r)
         propose(r, ENTRY_VM_CANCEL, &b);
     } else if (j.kind == JOB_DRAIN) {
         cancel_drain(r, &j);
-    } else if (j.kind == JOB_BACKUP) {
+    } else if (j.kind == JOB_BACKUP || j.kind == JOB_RESTORE || j.kind == JOB_VERIFY) {
         struct backup_note n = {.verb = BACKUP_NOTE_CANCEL, .run = j.id};
         STR_COPY(n.vm, j.object);
         backup_entry_note(&n, &b);
@@ -1983,6 +2096,8 @@ static const struct verb {
     {"repository.remove", ACCESS_ADMIN, FOR_MEMBERS, do_repository_remove, wait_plain},
     {"backup.list", ACCESS_READ, FOR_MEMBERS, do_backup_list, NULL},
     {"backup.start", ACCESS_ADMIN, FOR_MEMBERS, do_backup_start, wait_job},
+    {"backup.restore", ACCESS_ADMIN, FOR_MEMBERS, do_backup_restore, wait_job},
+    {"backup.verify", ACCESS_ADMIN, FOR_MEMBERS, do_backup_verify, wait_job},
     {"backup.cancel", ACCESS_ADMIN, FOR_MEMBERS, do_backup_cancel, wait_backup},
     {"backup.schedule.list", ACCESS_READ, FOR_MEMBERS, do_backup_schedule_list, NULL},
     {"backup.schedule.add", ACCESS_ADMIN, FOR_MEMBERS, do_backup_schedule_add, wait_backup},

@@ -358,13 +358,17 @@ struct json *status_backups_json(const struct core *c, const char *vm)
 
 static void health_of_backup(struct health *h, const struct core *c, const struct backup *k)
 {
-    char remedy[ERROR_REMEDY_MAX], again[ERROR_REMEDY_MAX];
+    char remedy[ERROR_REMEDY_MAX], again[ERROR_REMEDY_MAX], full[ERROR_REMEDY_MAX];
     snprintf(remedy, sizeof remedy, "clusterctl backup list %s", k->vm);
     snprintf(again, sizeof again, "clusterctl backup start %s", k->vm);
+    snprintf(full, sizeof full, "clusterctl backup start %s --engine full; then DAMAGE in clusterctl-backup(8)", k->vm);
+    if (k->is_damaged)
+        health_add(h, CRITICAL, "BACKUP_DAMAGED", k->vm, full, "backups of VM %s in %s: %s", k->vm, k->verified_in,
+                   k->damage);
     if (k->state == BACKUP_RUNNING && !is_here(c, k->node))
         health_add(h, WARNING, "BACKUP_UNKNOWN", k->vm, remedy,
-                   "VM %s was being backed up on %s, which is away: until it is back or fenced, no other is begun",
-                   k->vm, k->node);
+                   "the %s of VM %s went on on %s, which is away: until it is back or fenced, no other is begun",
+                   backup_work_noun(k->q.work), k->vm, k->node);
     else if (backup_is_overdue(k, c->wall_ms))
         health_add(h, WARNING, "BACKUP_OVERDUE", k->vm, again, "VM %s is due to be backed up, and no node does it",
                    k->vm);
@@ -380,13 +384,14 @@ static void set_backups(struct json *data, const struct core *c, struct health *
 {
     const struct tables *t = db_tables(c->db);
     struct json *o = json_object_new();
-    int64_t n = 0, running = 0, failed = 0, overdue = 0, newest = 0, oldest = 0;
+    int64_t n = 0, running = 0, failed = 0, overdue = 0, damaged = 0, newest = 0, oldest = 0;
     struct backup k;
     for (bool more = backup_next(t, NULL, &k); more; more = backup_next(t, k.vm, &k)) {
         n++;
         running += k.state != BACKUP_IDLE;
         failed += k.result == BACKUP_FAILED || k.result == BACKUP_LOST;
         overdue += backup_is_overdue(&k, c->wall_ms);
+        damaged += k.is_damaged;
         newest = k.done_ms > newest ? k.done_ms : newest;
         oldest = k.done_ms && (!oldest || k.done_ms < oldest) ? k.done_ms : oldest;
         health_of_backup(h, c, &k);
@@ -395,6 +400,7 @@ static void set_backups(struct json *data, const struct core *c, struct health *
     json_set_int(o, "running", running);
     json_set_int(o, "failed", failed);
     json_set_int(o, "overdue", overdue);
+    json_set_int(o, "damaged", damaged);
     json_set(o, "newest", json_time_new(newest));
     json_set(o, "oldest", json_time_new(oldest));
     json_set(data, "backups", o);

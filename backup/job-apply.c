@@ -34,7 +34,8 @@ static int find(const struct apply *a, const char *vm, struct backup *ret)
 /* It is no more at what the entry speaks of. */
 static int too_late(const struct apply *a, const struct backup *k)
 {
-    return error_set(a->err, ERR_AGAIN, "the backup of VM %s is %s meanwhile", k->vm, backup_state_name(k->state));
+    return error_set(a->err, ERR_AGAIN, "the %s of VM %s is %s meanwhile", backup_work_noun(k->q.work), k->vm,
+                     backup_state_name(k->state));
 }
 
 /* ---- repositories ---- */
@@ -83,7 +84,7 @@ static int check_unused(const struct apply *a, const char *name)
     struct backup k;
     for (bool more = backup_next(a->t, NULL, &k); more; more = backup_next(a->t, k.vm, &k)) {
         if (k.state != BACKUP_IDLE && str_eq(k.q.repository, name)) {
-            error_set(a->err, ERR_AGAIN, "VM %s is being backed up to repository %s", k.vm, name);
+            error_set(a->err, ERR_AGAIN, "VM %s is being %s repository %s", k.vm, backup_work_doing(k.q.work), name);
             error_set_remedy(a->err, "clusterctl backup cancel %s", k.vm);
             return ERR_AGAIN;
         }
@@ -103,6 +104,34 @@ static void name_newest(struct tables *t, const char *vm)
         return;
     k.newest = point_newest(t, vm);
     backup_put(t, &k);
+}
+
+/* It says something beyond the run that it has: of backups, or of damage. */
+static bool is_needed(const struct backup *k)
+{
+    return k->state != BACKUP_IDLE || k->q.work == BACKUP_WORK_BACKUP || k->result != BACKUP_NEVER || k->calendar[0] ||
+           k->is_damaged;
+}
+
+static void put_or_drop(const struct apply *a, const struct backup *k)
+{
+    if (is_needed(k))
+        backup_put(a->t, k);
+    else
+        tables_del(a->t, TABLE_BACKUP, k->vm);
+}
+
+/* What was found there is of nobody's interest any more. */
+static void forget_verdicts(const struct apply *a, const char *repository)
+{
+    struct backup k;
+    for (bool more = backup_next(a->t, NULL, &k); more; more = backup_next(a->t, k.vm, &k))
+        if (k.verified_ms && str_eq(k.verified_in, repository)) {
+            k.verified_ms = 0;
+            k.is_damaged = false;
+            k.verified_in[0] = k.damage[0] = '\0';
+            put_or_drop(a, &k);
+        }
 }
 
 static void forget_points(const struct apply *a, const char *repository)
@@ -129,6 +158,7 @@ static void apply_repository_remove(const struct apply *a)
     if (find_repository(a, name, &r) || check_unused(a, name))
         return;
     forget_points(a, name);
+    forget_verdicts(a, name);
     repository_secret(name, secret);
     tables_del(a->t, TABLE_SECRET, secret);
     tables_del(a->t, TABLE_REPOSITORY, name);
@@ -137,19 +167,41 @@ static void apply_repository_remove(const struct apply *a)
 
 /* ---- runs ---- */
 
-static int may_run(const struct apply *a, const char *vm, struct backup_vm *ret)
-{
-    bool found = a->gate->look(a->gate->ctx, vm, ret);
-    return backup_may_run(vm, found, ret, a->err);
-}
-
 static void begin_job(const struct apply *a, const struct backup *k)
 {
-    struct job j = {.id = k->run, .kind = JOB_BACKUP, .state = JOB_RUNNING, .started_ms = a->e->time_ms};
+    static const enum job_kind kinds[] = {
+        [BACKUP_WORK_BACKUP] = JOB_BACKUP,
+        [BACKUP_WORK_RESTORE] = JOB_RESTORE,
+        [BACKUP_WORK_VERIFY] = JOB_VERIFY,
+    };
+    struct job j = {.id = k->run, .kind = kinds[k->q.work], .state = JOB_RUNNING, .started_ms = a->e->time_ms};
     STR_COPY(j.object, k->vm);
     STR_COPY(j.node, k->node);
-    snprintf(j.detail, sizeof j.detail, "to %s%s", k->q.repository, k->by_schedule ? " (schedule)" : "");
+    if (k->q.work == BACKUP_WORK_RESTORE)
+        snprintf(j.detail, sizeof j.detail, "from %s to %.60s", k->q.repository, k->q.folder);
+    else if (k->q.work == BACKUP_WORK_VERIFY)
+        snprintf(j.detail, sizeof j.detail, "in %s", k->q.repository);
+    else
+        snprintf(j.detail, sizeof j.detail, "to %s%s", k->q.repository, k->by_schedule ? " (schedule)" : "");
     journal_job_begin(a->t, &j);
+}
+
+/* Its point is one of that repository. */
+static int check_point(const struct apply *a, const struct backup_start *s)
+{
+    struct point_row *p;
+    if (uuid_is_nil(&s->q.point))
+        return 0;
+    p = xcalloc(1, sizeof *p);
+    int err = point_get(a->t, s->vm, &s->q.point, p);
+    err = err || str_eq(p->repository, s->q.repository) ? err : ERR_NO_OBJECT;
+    free(p);
+    if (err) {
+        error_set(a->err, err, "VM %s has no reference point %s in %s", s->vm, uuid_str(&s->q.point).s,
+                  s->q.repository);
+        error_set_remedy(a->err, "clusterctl reference list %s", s->vm);
+    }
+    return err;
 }
 
 static void apply_start(const struct apply *a)
@@ -162,12 +214,14 @@ static void apply_start(const struct apply *a)
         malformed(a);
         return;
     }
-    if (may_run(a, s.vm, &v) || find_repository(a, s.q.repository, &r))
+    if (backup_may_run(&a->gate->eye, s.q.work, s.vm, s.node, &v, a->err) || find_repository(a, s.q.repository, &r) ||
+        check_point(a, &s))
         return;
     if (backup_get(a->t, s.vm, &k))
         STR_COPY(k.vm, s.vm);
     if (k.state != BACKUP_IDLE) {
-        error_set(a->err, ERR_AGAIN, "VM %s is being backed up already, on %s", k.vm, k.node);
+        error_set(a->err, ERR_AGAIN, "VM %s is being %s %s already, on %s", k.vm, backup_work_doing(k.q.work),
+                  k.q.repository, k.node);
         error_set_remedy(a->err, "clusterctl job show %s --follow", uuid_str(&k.run).s);
         return;
     }
@@ -183,13 +237,14 @@ static void apply_start(const struct apply *a)
     begin_job(a, &k);
 }
 
-static void to_idle(struct backup *k)
+static void put_idle(const struct apply *a, struct backup *k)
 {
     k->state = BACKUP_IDLE;
     k->run = k->claim = (struct uuid){{0}};
     k->node[0] = k->boot_id[0] = '\0';
     k->started_ms = 0;
     k->cancel = false;
+    put_or_drop(a, k);
 }
 
 static void end_job(const struct apply *a, const struct backup *k, const struct backup_end *n)
@@ -211,24 +266,31 @@ static bool ends_like_the_last(const struct backup *k, const struct backup_end *
     return n->result == k->result && (n->result != BACKUP_DONE || is_noted == was_noted);
 }
 
+static enum event_severity severity_of(const struct backup_end *n)
+{
+    return n->result == BACKUP_CANCELLED || (n->result == BACKUP_DONE && !n->text[0]) ? EVENT_INFO : EVENT_WARNING;
+}
+
+static void tell_bad_end(const struct apply *a, const struct backup *k, const struct backup_end *n)
+{
+    EVENT(a, severity_of(n), k->vm, "VM %s: its %s on %s %s%s%s", k->vm, backup_work_noun(k->q.work), k->node,
+          n->result == BACKUP_CANCELLED ? "was cancelled"
+          : n->result == BACKUP_LOST    ? "was lost"
+                                        : "failed",
+          n->text[0] ? ": " : "", n->text);
+}
+
 /* Each one that somebody asked for is told of; of those of a schedule the first that ends so: the journal is short. */
 static void tell_end(const struct apply *a, const struct backup *k, const struct backup_end *n,
                      const struct point_row *p)
 {
-    const char *colon = n->text[0] ? ": " : "";
     if (k->by_schedule && ends_like_the_last(k, n))
         return;
     if (n->result == BACKUP_DONE)
-        EVENT(a, n->text[0] ? EVENT_WARNING : EVENT_INFO, k->vm, "VM %s: backed up to %s on %s (%s, %s)%s%s", k->vm,
-              k->q.repository, k->node, p->ref.engine, p->ref.application_consistent ? "application" : "crash", colon,
-              n->text);
+        EVENT(a, severity_of(n), k->vm, "VM %s: backed up to %s on %s (%s, %s)%s%s", k->vm, k->q.repository, k->node,
+              p->ref.engine, p->ref.application_consistent ? "application" : "crash", n->text[0] ? ": " : "", n->text);
     else
-        EVENT(a, n->result == BACKUP_CANCELLED ? EVENT_INFO : EVENT_WARNING, k->vm, "VM %s: its backup on %s %s%s%s",
-              k->vm, k->node,
-              n->result == BACKUP_CANCELLED ? "was cancelled"
-              : n->result == BACKUP_LOST    ? "was lost"
-                                            : "failed",
-              colon, n->text);
+        tell_bad_end(a, k, n);
 }
 
 /* The newest of a repository supersedes the one before it there; of all of them as many stay as a guest can bear. */
@@ -284,7 +346,45 @@ static void put_point(const struct apply *a, struct backup *k, const struct back
     k->done_ms = a->e->time_ms;
 }
 
-static void end_run(const struct apply *a, struct backup *k, const struct backup_end *n, const struct point_row *p)
+static void tell_good_end(const struct apply *a, const struct backup *k)
+{
+    struct uuid_str point = uuid_str(&k->q.point);
+    if (k->q.work == BACKUP_WORK_RESTORE)
+        EVENT(a, EVENT_INFO, k->vm, "VM %s: point %s was restored from %s to %s on %s", k->vm, point.s, k->q.repository,
+              k->q.folder, k->node);
+    else if (uuid_is_nil(&k->q.point))
+        EVENT(a, EVENT_INFO, k->vm, "VM %s: its backups in %s were verified on %s", k->vm, k->q.repository, k->node);
+    else
+        EVENT(a, EVENT_INFO, k->vm, "VM %s: its backup %s in %s was verified on %s", k->vm, point.s, k->q.repository,
+              k->node);
+}
+
+/* Without a verdict the last one stands; and damage stands until all that lies there is right. */
+static void take_verdict(const struct apply *a, struct backup *k, const struct backup_end *n)
+{
+    bool is_damaged = n->result == BACKUP_FAILED && n->code == ERR_MALFORMED;
+    bool is_whole = n->result == BACKUP_DONE && uuid_is_nil(&k->q.point);
+    bool is_elsewhere = k->is_damaged && !str_eq(k->verified_in, k->q.repository);
+    if (k->q.work != BACKUP_WORK_VERIFY || is_elsewhere || (!is_damaged && !is_whole))
+        return;
+    k->verified_ms = a->e->time_ms;
+    k->is_damaged = is_damaged;
+    STR_COPY(k->verified_in, k->q.repository);
+    STR_COPY(k->damage, is_damaged ? n->text : "");
+}
+
+static void end_other(const struct apply *a, struct backup *k, const struct backup_end *n)
+{
+    if (n->result == BACKUP_DONE)
+        tell_good_end(a, k);
+    else
+        tell_bad_end(a, k, n);
+    take_verdict(a, k, n);
+    end_job(a, k, n);
+    put_idle(a, k);
+}
+
+static void end_backup(const struct apply *a, struct backup *k, const struct backup_end *n, const struct point_row *p)
 {
     tell_end(a, k, n, p);
     end_job(a, k, n);
@@ -298,16 +398,23 @@ static void end_run(const struct apply *a, struct backup *k, const struct backup
     STR_COPY(k->text, n->text);
     k->runs++;
     k->failures += n->result == BACKUP_FAILED || n->result == BACKUP_LOST;
-    to_idle(k);
-    backup_put(a->t, k);
+    put_idle(a, k);
 }
 
-/* The reference point of a run that is done: of this VM, and called as the run. */
+static void end_run(const struct apply *a, struct backup *k, const struct backup_end *n, const struct point_row *p)
+{
+    if (k->q.work == BACKUP_WORK_BACKUP)
+        end_backup(a, k, n, p);
+    else
+        end_other(a, k, n);
+}
+
+/* The reference point of a backup that is done, which no other run has: of this VM, and called as the run. */
 static int read_point(const struct apply *a, const struct backup *k, const struct backup_end *n, struct point_row *ret)
 {
     struct json *doc = NULL;
-    if (n->result != BACKUP_DONE)
-        return 0;
+    if (n->result != BACKUP_DONE || k->q.work != BACKUP_WORK_BACKUP)
+        return n->point[0] ? malformed(a) : 0;
     int err = strlen(n->point) > REFPOINT_SIZE_MAX ? ERR_MALFORMED : json_parse(n->point, strlen(n->point), &doc, NULL);
     err = err ? err : refpoint_read(doc, &ret->ref, NULL);
     json_free(doc);
@@ -327,7 +434,7 @@ static void end_with(const struct apply *a, const struct backup_end *n)
         return;
     }
     if (n->by_leader && !a->gate->is_over(a->gate->tables, k.node, k.boot_id)) {
-        error_set(a->err, ERR_AGAIN, "the backup of VM %s may still run on %s", k.vm, k.node);
+        error_set(a->err, ERR_AGAIN, "the %s of VM %s may still run on %s", backup_work_noun(k.q.work), k.vm, k.node);
         return;
     }
     p = xcalloc(1, sizeof *p);
@@ -351,10 +458,10 @@ static void apply_end(const struct apply *a)
 static void claim(const struct apply *a, struct backup *k, const struct backup_note *n)
 {
     struct backup_vm v = {0};
-    if (may_run(a, k->vm, &v))
+    if (backup_may_run(&a->gate->eye, k->q.work, k->vm, k->node, &v, a->err))
         return;
     if (!str_eq(v.node, k->node) || !str_eq(v.boot_id, k->boot_id)) {
-        error_set(a->err, ERR_AGAIN, "VM %s runs on %s meanwhile", k->vm, v.node);
+        error_set(a->err, ERR_AGAIN, "VM %s runs on %s meanwhile, or that node has booted anew", k->vm, v.node);
         return;
     }
     k->state = BACKUP_RUNNING;
@@ -370,14 +477,13 @@ static void withdraw(const struct apply *a, struct backup *k, enum backup_result
     struct backup_end n = {.result = result, .code = code};
     STR_COPY(n.text, why);
     end_job(a, k, &n);
-    to_idle(k);
-    backup_put(a->t, k);
+    put_idle(a, k);
 }
 
 static void cancel(const struct apply *a, struct backup *k, const struct backup_note *n)
 {
     if (k->state == BACKUP_IDLE) {
-        error_set(a->err, ERR_CONDITION, "VM %s is not being backed up", k->vm);
+        error_set(a->err, ERR_CONDITION, "no backup, restore or verification of VM %s is under way", k->vm);
         error_set_remedy(a->err, "clusterctl backup list %s", k->vm);
     } else if (!uuid_is_nil(&n->run) && !uuid_eq(&n->run, &k->run)) {
         too_late(a, k);
@@ -385,7 +491,8 @@ static void cancel(const struct apply *a, struct backup *k, const struct backup_
         withdraw(a, k, BACKUP_CANCELLED, 0, "");
     } else if (!k->cancel) {
         k->cancel = true;
-        EVENT(a, EVENT_INFO, k->vm, "VM %s: its backup on %s is to be cancelled", k->vm, k->node);
+        EVENT(a, EVENT_INFO, k->vm, "VM %s: its %s on %s is to be cancelled", k->vm, backup_work_noun(k->q.work),
+              k->node);
         backup_put(a->t, k);
     }
 }
@@ -413,8 +520,8 @@ static void apply_note(const struct apply *a)
     case BACKUP_NOTE_CANCEL: cancel(a, &k, &n); break;
     case BACKUP_NOTE_WAITS:
         if (is_run && k.state == BACKUP_RUNNING)
-            EVENT(a, EVENT_INFO, k.vm, "VM %s: what is to be done with it, or with %s, waits for its backup", k.vm,
-                  k.node);
+            EVENT(a, EVENT_INFO, k.vm, "VM %s: what is to be done with it, or with %s, waits for its %s", k.vm, k.node,
+                  backup_work_noun(k.q.work));
         break;
     case BACKUP_NOTE_CRASHED:
         EVENT(a, EVENT_WARNING, k.vm, "VM %s: what its backup left behind is tidied up", k.vm);
@@ -446,8 +553,8 @@ static void apply_schedule(const struct apply *a)
         return;
     }
     if (s.calendar[0]) {
-        if (!a->gate->look(a->gate->ctx, s.vm, &v)) {
-            backup_may_run(s.vm, false, &v, a->err);
+        if (!a->gate->eye.vm(a->gate->eye.ctx, s.vm, &v)) {
+            backup_may_run(&a->gate->eye, BACKUP_WORK_BACKUP, s.vm, "", &v, a->err);
             return;
         }
         if (find_repository(a, s.q.repository, &r) || calendar_parse(s.calendar, &c, a->err))
@@ -474,7 +581,7 @@ static void apply_point_delete(const struct apply *a)
         error_set(a->err, ERR_NO_OBJECT, "VM %s has no reference point %s", vm, uuid_str(&point).s);
         error_set_remedy(a->err, "clusterctl reference list %s", vm);
     } else if (backup_get(a->t, vm, &k) == 0 && k.state != BACKUP_IDLE) {
-        error_set(a->err, ERR_AGAIN, "VM %s is being backed up", vm);
+        error_set(a->err, ERR_AGAIN, "VM %s is being %s %s", vm, backup_work_doing(k.q.work), k.q.repository);
         error_set_remedy(a->err, "clusterctl backup list %s", vm);
     } else {
         point_del(a->t, vm, &point);
@@ -499,8 +606,23 @@ void backup_node_lost(struct tables *t, const char *node, int64_t time_ms)
 
 void backup_vm_removed(struct tables *t, const char *vm)
 {
-    struct backup k;
-    if (backup_get(t, vm, &k) == 0 && k.state != BACKUP_IDLE)
+    struct backup k, rest = {0};
+    if (backup_get(t, vm, &k))
+        return;
+    if (k.state != BACKUP_IDLE && k.q.work != BACKUP_WORK_BACKUP) {
+        STR_COPY(rest.vm, vm);
+        rest.q = k.q;
+        rest.state = k.state;
+        rest.cancel = k.cancel;
+        rest.run = k.run;
+        rest.claim = k.claim;
+        STR_COPY(rest.node, k.node);
+        STR_COPY(rest.boot_id, k.boot_id);
+        rest.started_ms = k.started_ms;
+        backup_put(t, &rest);
+        return;
+    }
+    if (k.state != BACKUP_IDLE)
         journal_job_end(t, &k.run, JOB_CANCELLED, k.started_ms, 0, "its VM was removed");
     tables_del(t, TABLE_BACKUP, vm);
 }

@@ -17,8 +17,6 @@ void point_put(struct tables *t, const struct point_new *p);
 void point_del(struct tables *t, const char *vm, const struct uuid *uuid);
 /* Of that VM but one: it has no checkpoint any more. */
 void point_forget_checkpoint(struct tables *t, const char *vm, const struct uuid *uuid);
-/* The newest of that VM; nil: none. */
-struct uuid point_newest(const struct tables *t, const char *vm);
 
 int backup_entry_repository_decode(struct slice payload, struct repository_row *ret, struct slice *ret_key);
 int backup_entry_name_decode(struct slice payload, char ret_name[REPOSITORY_NAME_MAX]);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The node that runs a VM: claims the run, begins its worker, looks how it goes, reports its end with the reference
- * point; and settles the VM's checkpoints.
+/* The node of a run, which for a backup is the one that runs the VM: claims the run, begins its worker, looks how it
+ * goes, reports its end with the reference point; and settles the VM's checkpoints.
  *
  *   row          STARTING          RUNNING, own claim             RUNNING                    IDLE, or another run
  *   ──> (CLAIM proposed) ──> START, once, at once ──> LOOK … LOOK ──> (END proposed) ──> FORGET, or STOP if it runs on
@@ -10,7 +10,8 @@
  *   L2 START begins before until_ms or never; nothing is claimed or begun without a quorum.
  *   L3 cut off (self->fence): all workers on this host are ended, whatever the rows say, and again after a START that
  *      was under way then. What was claimed and not begun then never begins.
- *   L4 a run is DONE only by its worker's word, when its unit has ended: the point is published then.
+ *   L4 a run is DONE only by its worker's word, when its unit has ended: the point is published then, or what was
+ *      restored is there.
  *   L5 SETTLE is called while the VM runs here and nobody is at it: no run and no operation, as the tables say while
  *      they are current (what they said before this node was cut off is of no use). After this agent's start,
  *      the VM's start or arrival (its epoch changed), a point that was committed, and a run that ended otherwise. */
@@ -23,6 +24,7 @@ struct watch {
     char vm[BACKUP_VM_MAX];
     /* The run; nil: none. */
     struct uuid run, claim; /* claim nil: another agent's */
+    enum backup_work work;
     bool begun;             /* START was called, or must not be any more */
     int64_t look_ms;        /* the next LOOK */
     bool missing;           /* one LOOK did not find it */
@@ -120,6 +122,7 @@ static void call(struct watch *w, struct backup_call *c, enum backup_verb verb, 
 {
     c->verb = verb;
     c->run = verb == BACKUP_CALL_SETTLE ? env->new_uuid(env->ctx) : w->run;
+    c->work = verb == BACKUP_CALL_SETTLE ? BACKUP_WORK_BACKUP : w->work;
     STR_COPY(c->vm, w->vm);
     w->verb = verb;
     w->call = env->call(env->ctx, c);
@@ -138,7 +141,7 @@ static void end(struct watch *w, enum backup_result result, int code, const char
     w->end = (struct backup_end){.run = w->run, .result = result, .code = code};
     STR_COPY(w->end.vm, w->vm);
     snprintf(w->end.text, sizeof w->end.text, "%.255s", text);
-    w->is_unsettled = true;
+    w->is_unsettled = w->is_unsettled || w->work == BACKUP_WORK_BACKUP;
 }
 
 /* ---- what the rows want ---- */
@@ -179,11 +182,23 @@ static void find_gone(struct watch *w, const struct tables *t, const struct back
     free(p);
 }
 
+/* All that is there is right, and something is not there. */
+static void tell_missing(struct watch *w)
+{
+    w->end.result = BACKUP_FAILED;
+    w->end.code = ERR_MALFORMED;
+    snprintf(w->end.text, sizeof w->end.text, "%zu points of the cluster are not in the repository, the first is %s",
+             w->end.n_gone, uuid_str(&w->end.gone[0]).s);
+    w->end.n_gone = 0;
+}
+
 static void propose_end(struct watch *w, const struct tables *t, const struct backup *k, const struct backup_env *env)
 {
     struct buf b = {0};
     char key[BACKUP_VM_MAX + 16];
     find_gone(w, t, k);
+    if (w->work == BACKUP_WORK_VERIFY && w->end.n_gone)
+        tell_missing(w);
     backup_entry_end(&w->end, &b);
     snprintf(key, sizeof key, "backup-end/%s", w->vm);
     env->propose(env->ctx, ENTRY_BACKUP_END, &b, key);
@@ -203,6 +218,9 @@ static bool fill_order(struct backup_call *c, const struct tables *t, const stru
     STR_COPY(c->path, r.path);
     memcpy(c->sealed_key, key.p, key.len);
     c->sealed_len = key.len;
+    c->point = k->q.point;
+    STR_COPY(c->folder, k->q.folder);
+    STR_COPY(c->as, k->q.as);
     c->engine = k->q.engine;
     c->crash_consistent = k->q.crash_consistent;
     c->limit_bytes = k->q.limit_bytes;
@@ -223,7 +241,8 @@ static void begin(struct watch *w, const struct tables *t, const struct backup *
     } else {
         if (self->until_ms && self->until_ms < c.until_ms)
             c.until_ms = self->until_ms;
-        log_notice(env->log, "VM %s is to be backed up here -> its worker begins, to %s", k->vm, c.path);
+        log_notice(env->log, "VM %s is to be %s %s here -> its worker begins", k->vm, backup_work_doing(k->q.work),
+                   c.path);
         call(w, &c, BACKUP_CALL_START, env);
     }
     backup_call_done(&c);
@@ -271,7 +290,7 @@ static bool is_here(const struct backup *k, const struct backup_self *self)
 
 static bool vm_is_here(const struct backup_self *self, const char *vm, struct backup_vm *ret)
 {
-    return self->look(self->ctx, vm, ret) && str_eq(ret->node, self->node) && ret->runs && !ret->busy &&
+    return self->eye.vm(self->eye.ctx, vm, ret) && str_eq(ret->node, self->node) && ret->runs && !ret->busy &&
            str_eq(ret->boot_id, self->boot_id);
 }
 
@@ -287,6 +306,7 @@ static void let_go(struct watch *w, const struct backup_env *env)
 static void take_up(struct watch *w, const struct backup *k)
 {
     w->run = k->run;
+    w->work = k->q.work;
     w->claim = (struct uuid){{0}};
     w->begun = w->missing = w->ended = false;
     w->look_ms = 0;
@@ -306,13 +326,15 @@ static void step_row(struct watch *w, const struct tables *t, const struct backu
     }
     if (wanted && uuid_is_nil(&w->run))
         take_up(w, k);
-    bool may_settle = vm_here && self->may_start && self->is_current && k->state != BACKUP_RUNNING &&
-                      now_ms >= w->settle_ms;
+    /* What is no backup is in its way only here, where both have one lock; and it would wipe what the last one said. */
+    bool is_backup = k->q.work == BACKUP_WORK_BACKUP, runs = k->state == BACKUP_RUNNING && (is_backup || wanted);
+    bool may_settle = vm_here && self->may_start && self->is_current && !runs && now_ms >= w->settle_ms;
+    bool may_claim = self->may_start && (is_backup || !vm_here || is_settled(w, k, &v));
     if (k->state == BACKUP_RUNNING && wanted)
         follow(w, t, k, self, now_ms, env);
     else if (may_settle && !is_settled(w, k, &v))
         settle(w, t, k, &v, env);
-    else if (wanted && self->may_start)
+    else if (wanted && k->state == BACKUP_STARTING && may_claim)
         propose_claim(w, env);
 }
 
@@ -380,18 +402,29 @@ static bool is_point(const struct watch *w, const char *text)
     return is;
 }
 
+static void take_points(struct watch *w, const struct backup_outcome *o)
+{
+    if (!o->points)
+        return;
+    w->points = xcalloc(o->n_points + 1, sizeof *w->points);
+    memcpy(w->points, o->points, o->n_points * sizeof *o->points);
+    w->n_points = o->n_points;
+    qsort(w->points, w->n_points, sizeof *w->points, by_uuid);
+}
+
 static void take_done(struct watch *w, const struct backup_outcome *o)
 {
+    if (w->work != BACKUP_WORK_BACKUP) {
+        end(w, BACKUP_DONE, 0, "");
+        take_points(w, o);
+        return;
+    }
     if (!o->point || !is_point(w, o->point)) {
         end(w, BACKUP_FAILED, ERR_FAILED, "its worker's reference point makes no sense");
         return;
     }
     end(w, BACKUP_DONE, 0, o->note);
-    if (o->points) {
-        w->points = xmemdup(o->points, o->n_points * sizeof *o->points);
-        w->n_points = o->n_points;
-        qsort(w->points, w->n_points, sizeof *w->points, by_uuid);
-    }
+    take_points(w, o);
     w->end.pause_ms = o->pause_ms;
     STR_COPY(w->end.checkpoint, o->checkpoint);
     w->end.point = xstrdup(o->point);
@@ -419,7 +452,7 @@ static void take_unit(struct watch *w, const struct backup_outcome *o)
     } else if (o->phase == BACKUP_GAVE_UP) {
         end(w, BACKUP_FAILED, o->failure.code, o->failure.text);
     } else if (o->unit == BACKUP_UNIT_ENDED) {
-        w->after_crash = true;
+        w->after_crash = w->work == BACKUP_WORK_BACKUP;
         end(w, BACKUP_FAILED, ERR_FAILED, "its worker crashed");
     } else {
         take_missing(w);
@@ -429,7 +462,7 @@ static void take_unit(struct watch *w, const struct backup_outcome *o)
 /* But for a time-out, which says nothing: it was not begun. */
 static void take_start_error(struct watch *w, const struct error *e, const struct backup_env *env)
 {
-    log_warn(env->log, "backup of VM %s: %s", w->vm, e->text);
+    log_warn(env->log, "%s of VM %s: %s", backup_work_noun(w->work), w->vm, e->text);
     if (e->code != ERR_TIMEOUT)
         end(w, e->code == ERR_AGAIN ? BACKUP_LOST : BACKUP_FAILED, e->code, e->text);
 }
@@ -479,7 +512,7 @@ static void take(struct watch *w, int64_t now_ms, const struct backup_outcome *o
     else if (o->error.code && w->verb == BACKUP_CALL_START)
         take_start_error(w, &o->error, env);
     else if (o->error.code)
-        log_warn(env->log, "backup of VM %s: %s -> it is tried again", w->vm, o->error.text);
+        log_warn(env->log, "%s of VM %s: %s -> it is tried again", backup_work_noun(w->work), w->vm, o->error.text);
     else if (w->verb == BACKUP_CALL_FORGET)
         forget_run(w);
     else

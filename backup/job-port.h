@@ -21,7 +21,8 @@ enum {
     CHECKPOINTS_KEPT = 2, /* of one VM: each of them costs the guest's writes something */
     BACKUP_KEEP_MAX = 80, /* a rule of retention, as retention_parse() reads it */
     BACKUP_TEXT_MAX = 256,
-    BACKUP_GONE_MAX = 256, /* points that a run lets go; the others with the next one */
+    BACKUP_FOLDER_MAX = 256,   /* where a restore writes to */
+    BACKUP_GONE_MAX = 256,     /* points that a run lets go; the others with the next one */
     BACKUP_POINTS_MAX = 16384, /* of a VM in a repository, that a worker tells of */
 };
 #define BACKUP_CHECKPOINT_PREFIX "ringmaster-" /* then the point's UUID */
@@ -40,6 +41,11 @@ enum backup_verb {
 enum backup_engine { BACKUP_AUTO = 0, BACKUP_FULL, BACKUP_RESCAN };
 const char *backup_engine_name(enum backup_engine e); /* "auto" "full" "rescan", as in the worker's order */
 
+enum backup_work { BACKUP_WORK_BACKUP = 0, BACKUP_WORK_RESTORE, BACKUP_WORK_VERIFY };
+const char *backup_work_name(enum backup_work w);  /* "backup" "restore" "verify" */
+const char *backup_work_noun(enum backup_work w);  /* "backup" "restore" "verification" */
+const char *backup_work_doing(enum backup_work w); /* "backed up to" "restored from" "verified in" */
+
 struct backup_call {
     enum backup_verb verb;
     char vm[BACKUP_VM_MAX];
@@ -49,6 +55,10 @@ struct backup_call {
     char path[REPOSITORY_PATH_MAX];
     uint8_t sealed_key[REPOSITORY_SEALED_MAX];
     size_t sealed_len;
+    enum backup_work work;
+    struct uuid point;              /* RESTORE: what is restored; VERIFY: what is verified, nil: all of the VM */
+    char folder[BACKUP_FOLDER_MAX]; /* RESTORE: where its files are made */
+    char as[BACKUP_VM_MAX];         /* RESTORE: the name that the machine gets */
     enum backup_engine engine;
     bool crash_consistent; /* the guest's file systems are not frozen */
     int64_t limit_bytes;   /* a second; 0: no limit */
@@ -69,7 +79,9 @@ enum backup_phase {
     BACKUP_FORKED,
     BACKUP_EXPORTING,
     BACKUP_MERGING,
-    BACKUP_PUBLISHED, /* done */
+    BACKUP_RESTORING,
+    BACKUP_VERIFYING,
+    BACKUP_PUBLISHED, /* done; of a restore its files are there, of a verification all was right: then point is NULL */
     BACKUP_GAVE_UP,   /* failed */
     BACKUP_PRUNING,   /* done, while the worker goes on: as it is shown, no worker says so */
 };
@@ -82,12 +94,12 @@ struct backup_outcome {
     enum backup_phase phase;
     int64_t done_bytes, total_bytes;
     int64_t pause_ms;      /* PUBLISHED: how long the guest stood */
-    struct error failure;  /* GAVE_UP: the code is as clusterctl's, negative */
+    struct error failure;  /* GAVE_UP: the code is as clusterctl's, negative; ERR_MALFORMED: the repository's damage */
     char *point;           /* PUBLISHED: the inner object of backup/refpoint.h; owned */
     char checkpoint[BACKUP_CHECKPOINT_MAX]; /* PUBLISHED; "": none */
     char *checkpoint_xml;  /* PUBLISHED; NULL: none; owned */
-    /* PUBLISHED: all points of the VM that the repository has, without those that the run lets go; NULL: not known.
-     * Owned. */
+    /* PUBLISHED, of a backup with a rule of retention, and of a verification of all: the points of the VM that the
+     * repository has, without those that the run lets go; NULL: not known. Owned. */
     struct uuid *points;
     size_t n_points;
     char note[BACKUP_TEXT_MAX]; /* PUBLISHED: why older points did not go; "": they did */

@@ -63,13 +63,12 @@ static void note(const struct step *s, const struct backup *k, enum backup_note_
 static void watch_claim(const struct step *s, const struct backup *k, struct wait *w)
 {
     struct backup_vm v = {0};
-    bool found = s->v->look(s->v->ctx, k->vm, &v);
-    bool may = backup_may_run(k->vm, found, &v, NULL) == 0 && v.present && str_eq(v.node, k->node) &&
-               str_eq(v.boot_id, k->boot_id);
+    bool may = backup_may_run(&s->v->eye, k->q.work, k->vm, k->node, &v, NULL) == 0 && v.present &&
+               str_eq(v.node, k->node) && str_eq(v.boot_id, k->boot_id);
     if (may && s->v->now_ms - w->since_ms < BACKUP_CLAIM_MS)
         return;
-    log_notice(s->env->log, "VM %s was to be backed up on %s, which %s -> withdrawn", k->vm, k->node,
-               may ? "does not begin" : "cannot now");
+    log_notice(s->env->log, "the %s of VM %s was to be on %s, which %s -> withdrawn", backup_work_noun(k->q.work),
+               k->vm, k->node, may ? "does not begin" : "cannot now");
     w->rest_ms = s->v->now_ms + REST_MS;
     note(s, k, BACKUP_NOTE_WITHDRAWN);
 }
@@ -96,7 +95,8 @@ static void watch_held(const struct step *s, const struct backup *k, struct wait
     if (k->cancel)
         return;
     if (is_urgent || is_over) {
-        log_notice(s->env->log, "the backup of VM %s is in the way on %s -> cancel it", k->vm, k->node);
+        log_notice(s->env->log, "the %s of VM %s is in the way on %s -> cancel it", backup_work_noun(k->q.work), k->vm,
+                   k->node);
         note(s, k, BACKUP_NOTE_CANCEL);
     } else if (!w->told) {
         w->told = true;
@@ -107,7 +107,8 @@ static void watch_held(const struct step *s, const struct backup *k, struct wait
 static void watch_run(const struct step *s, const struct backup *k, struct wait *w)
 {
     struct backup_vm v = {0};
-    bool found = s->v->look(s->v->ctx, k->vm, &v);
+    const struct backup_eye *eye = &s->v->eye;
+    bool found = k->q.work == BACKUP_WORK_BACKUP ? eye->vm(eye->ctx, k->vm, &v) : eye->node(eye->ctx, k->node, &v);
     if (s->v->is_over(s->v->tables, k->node, k->boot_id))
         end_lost(s, k);
     else if (found && (v.busy || v.draining))
@@ -133,7 +134,7 @@ static void count_loads(struct step *s)
 {
     struct backup k;
     for (bool more = backup_next(s->t, NULL, &k); more; more = backup_next(s->t, k.vm, &k))
-        if (k.state != BACKUP_IDLE)
+        if (k.state != BACKUP_IDLE && k.q.work == BACKUP_WORK_BACKUP)
             ++*load_of(s, k.node);
 }
 
@@ -157,8 +158,8 @@ static void step_idle(struct step *s, const struct backup *k, const struct wait 
     }
     if (!s->may_start || s->v->now_ms < w->rest_ms || !backup_is_due(k, s->v->wall_ms))
         return;
-    bool found = s->v->look(s->v->ctx, k->vm, &v);
-    if (backup_may_run(k->vm, found, &v, NULL) || !v.present || *load_of(s, v.node) >= s->v->settings.runs_per_node)
+    if (backup_may_run(&s->v->eye, BACKUP_WORK_BACKUP, k->vm, "", &v, NULL) || !v.present ||
+        *load_of(s, v.node) >= s->v->settings.runs_per_node)
         return;
     start(s, k);
     s->may_start = false;

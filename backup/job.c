@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Rows of TABLE_BACKUP (little endian, common/wire.h):
  *   str vm, u8 state, request, u8 by_schedule, u8 cancel, uuid run, uuid claim, str node, str boot_id, i64 started_ms,
- *   u8 result, str last_node, i64 last_started_ms, i64 last_ended_ms, u32 code, str text, i64 done_ms, uuid newest,
- *   u64 runs, u64 failures, str calendar, request scheduled, i64 after_ms
+ *   u8 result, str last_node, i64 last_started_ms, i64 last_ended_ms, u32 code, str text, i64 done_ms,
+ *   i64 verified_ms, u8 is_damaged, str verified_in, str damage, uuid newest, u64 runs, u64 failures, str calendar,
+ *   request scheduled, i64 after_ms
  * request:
- *   str repository, u8 engine, u8 crash_consistent, i64 limit_bytes, str keep
+ *   u8 work, str repository, uuid point, str folder, str as, u8 engine, u8 crash_consistent, i64 limit_bytes, str keep
  * Payloads:
- *   BACKUP_START     str vm, request, u8 by_schedule
+ *   BACKUP_START     str vm, request, u8 by_schedule, str node
  *   BACKUP_END       str vm, uuid run, u8 result, u8 by_leader, u32 code, str text, i64 pause_ms, str checkpoint,
  *                    str point, str checkpoint_xml, u32 n, n times uuid gone
  *   BACKUP_NOTE      str vm, u8 verb, uuid run, uuid claim
@@ -32,7 +33,26 @@ int backup_engine_parse(const char *s, enum backup_engine *ret)
     return ERR_USAGE;
 }
 
-static const char *const phases[] = {NULL, "freezing", "forked", "exporting", "merging", "done", "failed", "pruning"};
+const char *backup_work_name(enum backup_work w)
+{
+    static const char *const names[] = {"backup", "restore", "verify"};
+    return names[w];
+}
+
+const char *backup_work_noun(enum backup_work w)
+{
+    static const char *const nouns[] = {"backup", "restore", "verification"};
+    return nouns[w];
+}
+
+const char *backup_work_doing(enum backup_work w)
+{
+    static const char *const words[] = {"backed up to", "restored from", "verified in"};
+    return words[w];
+}
+
+static const char *const phases[] = {NULL,        "freezing",  "forked", "exporting", "merging",
+                                     "restoring", "verifying", "done",   "failed",    "pruning"};
 
 const char *backup_phase_name(enum backup_phase p)
 {
@@ -84,7 +104,11 @@ void backup_outcome_done(struct backup_outcome *o)
 
 static void put_request(const struct backup_request *q, struct buf *b)
 {
+    wire_put_u8(b, (uint8_t)q->work);
     wire_put_str(b, q->repository);
+    wire_put_uuid(b, &q->point);
+    wire_put_str(b, q->folder);
+    wire_put_str(b, q->as);
     wire_put_u8(b, (uint8_t)q->engine);
     wire_put_u8(b, q->crash_consistent);
     wire_put_i64(b, q->limit_bytes);
@@ -95,12 +119,19 @@ static struct backup_request get_request(struct wire_reader *r)
 {
     struct backup_request q = {0};
     struct retention_rule rule;
+    q.work = (enum backup_work)wire_get_u8(r);
     WIRE_GET_STR(r, q.repository);
+    q.point = wire_get_uuid(r);
+    WIRE_GET_STR(r, q.folder);
+    WIRE_GET_STR(r, q.as);
     q.engine = (enum backup_engine)wire_get_u8(r);
     q.crash_consistent = wire_get_u8(r) != 0;
     q.limit_bytes = wire_get_i64(r);
     WIRE_GET_STR(r, q.keep);
-    if (q.engine > BACKUP_RESCAN || q.limit_bytes < 0 || (q.keep[0] && retention_parse(q.keep, &rule, NULL)))
+    bool is_restore = q.work == BACKUP_WORK_RESTORE, has_point = !uuid_is_nil(&q.point);
+    if (q.work > BACKUP_WORK_VERIFY || (is_restore && !has_point) || (q.work == BACKUP_WORK_BACKUP && has_point) ||
+        is_restore != (q.folder[0] == '/') || is_restore != layout_vm_ok(q.as) || q.engine > BACKUP_RESCAN ||
+        q.limit_bytes < 0 || (q.keep[0] && retention_parse(q.keep, &rule, NULL)))
         r->err = ERR_MALFORMED;
     return q;
 }
@@ -125,6 +156,10 @@ void backup_put(struct tables *t, const struct backup *k)
     wire_put_u32(&b, (uint32_t)k->code);
     wire_put_str(&b, k->text);
     wire_put_i64(&b, k->done_ms);
+    wire_put_i64(&b, k->verified_ms);
+    wire_put_u8(&b, k->is_damaged);
+    wire_put_str(&b, k->verified_in);
+    wire_put_str(&b, k->damage);
     wire_put_uuid(&b, &k->newest);
     wire_put_u64(&b, k->runs);
     wire_put_u64(&b, k->failures);
@@ -164,6 +199,10 @@ int backup_decode(struct slice value, struct backup *ret)
     k.code = (int32_t)wire_get_u32(&r);
     WIRE_GET_STR(&r, k.text);
     k.done_ms = wire_get_i64(&r);
+    k.verified_ms = wire_get_i64(&r);
+    k.is_damaged = wire_get_u8(&r) != 0;
+    WIRE_GET_STR(&r, k.verified_in);
+    WIRE_GET_STR(&r, k.damage);
     k.newest = wire_get_uuid(&r);
     k.runs = wire_get_u64(&r);
     k.failures = wire_get_u64(&r);
@@ -211,7 +250,8 @@ bool backup_is_on(const struct tables *t, const char *node, struct backup *ret)
 bool backup_holds(const struct tables *t, const char *vm, const char *boot_id)
 {
     struct backup k;
-    return backup_get(t, vm, &k) == 0 && k.state == BACKUP_RUNNING && str_eq(k.boot_id, boot_id);
+    return backup_get(t, vm, &k) == 0 && k.state == BACKUP_RUNNING && k.q.work == BACKUP_WORK_BACKUP &&
+           str_eq(k.boot_id, boot_id);
 }
 
 int backup_next_ms(const struct backup *b, int64_t *ret_ms)
@@ -231,10 +271,11 @@ bool backup_is_due(const struct backup *b, int64_t wall_ms)
 bool backup_is_overdue(const struct backup *b, int64_t wall_ms)
 {
     int64_t next_ms;
-    return b->state == BACKUP_IDLE && backup_next_ms(b, &next_ms) == 0 && next_ms + BACKUP_LATE_MS <= wall_ms;
+    bool is_at_it = b->state != BACKUP_IDLE && b->q.work == BACKUP_WORK_BACKUP;
+    return !is_at_it && backup_next_ms(b, &next_ms) == 0 && next_ms + BACKUP_LATE_MS <= wall_ms;
 }
 
-int backup_may_run(const char *name, bool found, const struct backup_vm *v, struct error *e)
+static int check_vm(const char *name, bool found, const struct backup_vm *v, struct error *e)
 {
     if (!found) {
         error_set(e, ERR_NO_OBJECT, "there is no VM %s", name);
@@ -246,16 +287,34 @@ int backup_may_run(const char *name, bool found, const struct backup_vm *v, stru
         error_set_remedy(e, "clusterctl vm show %s", name);
         return ERR_AGAIN;
     }
-    if (!v->runs) {
-        error_set(e, ERR_CONDITION, "VM %s does not run: only a running one is backed up", name);
-        error_set_remedy(e, "clusterctl vm start %s", name);
-        return ERR_CONDITION;
-    }
-    if (v->accepts)
+    if (v->runs)
         return 0;
-    error_set(e, ERR_CONDITION, "VM %s runs on %s, which %s", name, v->node,
-              v->draining ? "is being drained" : "takes no work now");
-    error_set_remedy(e, "clusterctl node list; clusterctl node resume %s", v->node);
+    error_set(e, ERR_CONDITION, "VM %s does not run: only a running one is backed up", name);
+    error_set_remedy(e, "clusterctl vm start %s", name);
+    return ERR_CONDITION;
+}
+
+int backup_may_run(const struct backup_eye *eye, enum backup_work work, const char *vm, const char *node,
+                   struct backup_vm *ret, struct error *e)
+{
+    bool is_backup = work == BACKUP_WORK_BACKUP;
+    bool found = is_backup ? eye->vm(eye->ctx, vm, ret) : eye->node(eye->ctx, node, ret);
+    int err = is_backup ? check_vm(vm, found, ret, e) : 0;
+    if (err)
+        return err;
+    if (!found) {
+        error_set(e, ERR_NO_OBJECT, "no node %s in this cluster", node);
+        error_set_remedy(e, "clusterctl node list");
+        return ERR_NO_OBJECT;
+    }
+    if (ret->accepts)
+        return 0;
+    const char *why = ret->draining ? "is being drained" : "takes no work now";
+    if (is_backup)
+        error_set(e, ERR_CONDITION, "VM %s runs on %s, which %s", vm, ret->node, why);
+    else
+        error_set(e, ERR_CONDITION, "node %s %s", node, why);
+    error_set_remedy(e, "clusterctl node list; clusterctl node resume %s", ret->node);
     return ERR_CONDITION;
 }
 
@@ -272,6 +331,18 @@ static struct json *last_json(const struct backup *k)
     json_set(o, "ended", json_time_new(k->last_ended_ms));
     json_set_int(o, "code", err_exit_code(k->code));
     json_set_str(o, "text", k->text[0] ? k->text : NULL);
+    return o;
+}
+
+static struct json *verified_json(const struct backup *k)
+{
+    if (!k->verified_ms)
+        return json_null_new();
+    struct json *o = json_object_new();
+    json_set(o, "time", json_time_new(k->verified_ms));
+    json_set_str(o, "repository", k->verified_in);
+    json_set_bool(o, "damaged", k->is_damaged);
+    json_set_str(o, "text", k->damage[0] ? k->damage : NULL);
     return o;
 }
 
@@ -305,12 +376,14 @@ struct json *backup_json(const struct backup *k, int64_t wall_ms)
                                                     : "idle";
     json_set_str(o, "vm", k->vm);
     json_set_str(o, "state", k->cancel ? "cancelling" : state);
+    json_set_str(o, "work", acts ? backup_work_name(k->q.work) : NULL);
     json_set_str(o, "repository", k->q.repository[0] ? k->q.repository : NULL);
     json_set_str(o, "node", acts ? k->node : NULL);
     json_set_str(o, "run", acts ? uuid_str(&k->run).s : NULL);
     json_set(o, "started", json_time_new(acts ? k->started_ms : 0));
     json_set(o, "last", last_json(k));
     json_set(o, "last_done", json_time_new(k->done_ms));
+    json_set(o, "verified", verified_json(k));
     json_set_str(o, "newest", uuid_is_nil(&k->newest) ? NULL : uuid_str(&k->newest).s);
     json_set(o, "schedule", schedule_json(k));
     json_set_int(o, "runs", (int64_t)k->runs);
@@ -325,6 +398,7 @@ void backup_entry_start(const struct backup_start *s, struct buf *b)
     wire_put_str(b, s->vm);
     put_request(&s->q, b);
     wire_put_u8(b, s->by_schedule);
+    wire_put_str(b, s->node);
 }
 
 int backup_entry_start_decode(struct slice payload, struct backup_start *ret)
@@ -334,7 +408,9 @@ int backup_entry_start_decode(struct slice payload, struct backup_start *ret)
     WIRE_GET_STR(&r, s.vm);
     s.q = get_request(&r);
     s.by_schedule = wire_get_u8(&r) != 0;
-    if (wire_end(&r) || !layout_vm_ok(s.vm))
+    WIRE_GET_STR(&r, s.node);
+    bool is_backup = s.q.work == BACKUP_WORK_BACKUP;
+    if (wire_end(&r) || !layout_vm_ok(s.vm) || is_backup != (s.node[0] == '\0'))
         return ERR_MALFORMED;
     *ret = s;
     return 0;
@@ -396,8 +472,7 @@ int backup_entry_end_decode(struct slice payload, struct backup_end *ret)
     get_gone(&r, &n);
     bool is_done = n.result == BACKUP_DONE;
     if (wire_end(&r) || (!is_done && n.n_gone) || n.result < BACKUP_DONE || n.result > BACKUP_LOST ||
-        is_done != (n.point[0] != '\0') ||
-        strlen(n.checkpoint_xml) > CHECKPOINT_XML_MAX) {
+        (!is_done && n.point[0]) || strlen(n.checkpoint_xml) > CHECKPOINT_XML_MAX) {
         backup_end_done(&n);
         return ERR_MALFORMED;
     }
@@ -442,7 +517,7 @@ int backup_entry_schedule_decode(struct slice payload, struct backup_schedule *r
     WIRE_GET_STR(&r, s.vm);
     WIRE_GET_STR(&r, s.calendar);
     s.q = get_request(&r);
-    if (wire_end(&r) || !layout_vm_ok(s.vm))
+    if (wire_end(&r) || !layout_vm_ok(s.vm) || s.q.work != BACKUP_WORK_BACKUP)
         return ERR_MALFORMED;
     *ret = s;
     return 0;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Backups of virtual machines as objects of the cluster (pure): repositories, reference points, and at most one run a
- * VM.
+ * VM, which backs it up, restores a point of it, or verifies what is in the repository.
  *
  *              START (an admin; leader: it is due, and may)       CLAIM (the node that runs the VM)
  *      IDLE ────────────────────────────────────────────> STARTING ──────────────────────> RUNNING
@@ -12,14 +12,17 @@
  * agent: what is not found then was lost. So a run happens at most once, and one of a VM at most at a time. A claimed
  * run whose node went away is over only when that node was fenced, booted anew or was evicted.
  *
- * It runs where the VM runs, while the VM neither starts nor stops nor moves. An operation on the VM is not claimed
- * before its run has ended (struct vm_nodes, is_held); the leader cancels a run that is in the way (backup_settings).
+ * A backup runs where the VM runs, while the VM neither starts nor stops nor moves. An operation on the VM is not
+ * claimed before its run has ended (struct vm_nodes, is_held); the leader cancels a run that is in the way
+ * (backup_settings). A restore or a verification runs on the node that was asked for, writes at most files that were
+ * not there, and so holds up nothing but the drain of that node; there need not be such a VM any more. What the row
+ * says of the last run is of the last backup; beside it is how the last verification ended.
  *
- * END of a run that is done brings its reference point: the worker says so only when the point is published, so a point
- * in the table is one that was in the repository. Where there is a rule of retention, it takes those points out of the
- * table that the worker did not find there any more, or was about to delete: so what a run deleted whose end nobody
- * heard goes with the next one. The newest points of a VM keep the XML of their checkpoint, so that libvirt learns it
- * again wherever the VM starts or arrives.
+ * END of a backup that is done brings its reference point: the worker says so only when the point is published, so a
+ * point in the table is one that was in the repository. Where there is a rule of retention, it takes those points out
+ * of the table that the worker did not find there any more, or was about to delete: so what a run deleted whose end
+ * nobody heard goes with the next one. The newest points of a VM keep the XML of their checkpoint, so that libvirt
+ * learns it again wherever the VM starts or arrives.
  *
  * Invariants: node, boot and run are set exactly while it is not IDLE; claim exactly while it is RUNNING. */
 #pragma once
@@ -63,6 +66,7 @@ int point_decode(struct slice value, struct point_row *ret);
 int point_get(const struct tables *t, const char *vm, const struct uuid *uuid, struct point_row *ret);
 /* Of all VMs, or of one (vm NULL: all), by VM: start with an empty key, which holds the place. */
 bool point_next(const struct tables *t, const char *vm, char key[TABLE_KEY_MAX], struct point_row *ret);
+struct uuid point_newest(const struct tables *t, const char *vm); /* of whichever repository; nil: none */
 void point_key(const char *vm, const struct uuid *uuid, char ret[TABLE_KEY_MAX]);
 struct json *point_row_json(const struct point_row *p);
 /* What a run is told: the newest point of that repository, and which checkpoints stay. repository NULL: of any that has
@@ -78,7 +82,13 @@ const char *backup_result_name(enum backup_result r); /* NULL: it never ran; "do
 int backup_engine_parse(const char *s, enum backup_engine *ret);
 
 struct backup_request {
+    enum backup_work work;
     char repository[REPOSITORY_NAME_MAX];
+    struct uuid point; /* of a restore; or of a verification, nil: all points there. Nil otherwise */
+    /* A restore; "" otherwise. */
+    char folder[BACKUP_FOLDER_MAX];
+    char as[BACKUP_VM_MAX]; /* the name that the machine gets */
+    /* A backup. */
     enum backup_engine engine;
     bool crash_consistent;
     int64_t limit_bytes; /* a second; 0: no limit */
@@ -102,6 +112,11 @@ struct backup { /* TABLE_BACKUP, key: the VM's name */
     int32_t code; /* ERR_… */
     char text[BACKUP_TEXT_MAX];
     int64_t done_ms;    /* end of the last one that was DONE; 0: none */
+    /* Of the last verification that came to a verdict: DONE, or FAILED because something is damaged. */
+    int64_t verified_ms; /* its end; 0: none */
+    bool is_damaged;
+    char verified_in[REPOSITORY_NAME_MAX];
+    char damage[BACKUP_TEXT_MAX];
     struct uuid newest; /* its newest reference point; nil: none */
     uint64_t runs, failures;
     /* Schedule. */
@@ -129,6 +144,7 @@ struct backup_start { /* ENTRY_BACKUP_START; the run's id is the entry's request
     char vm[BACKUP_VM_MAX];
     struct backup_request q;
     bool by_schedule;
+    char node[BACKUP_NODE_MAX]; /* "" for a backup: where the VM runs */
 };
 void backup_entry_start(const struct backup_start *s, struct buf *b);
 struct backup_end { /* ENTRY_BACKUP_END */
@@ -180,19 +196,27 @@ struct backup_vm {
     char node[BACKUP_NODE_MAX];
     char boot_id[UUID_STR_SIZE]; /* of that node */
 };
-/* 0; ERR_NO_OBJECT, ERR_AGAIN, ERR_CONDITION: why no run of it may begin now. found: there is such a VM. */
-int backup_may_run(const char *name, bool found, const struct backup_vm *v, struct error *e);
+/* Who knows. False: there is no such VM, or node. */
+struct backup_eye {
+    void *ctx;
+    bool (*vm)(void *ctx, const char *vm, struct backup_vm *ret);
+    bool (*node)(void *ctx, const char *node, struct backup_vm *ret); /* what is true of a node alone */
+};
+/* Where a run of that VM is to be, and whether it may begin there now. 0; ERR_NO_OBJECT, ERR_AGAIN, ERR_CONDITION: why
+ * not. node: of what is no backup. */
+int backup_may_run(const struct backup_eye *eye, enum backup_work work, const char *vm, const char *node,
+                   struct backup_vm *ret, struct error *e);
 
 /* From the tables alone. */
 struct backup_gate {
-    void *ctx;
-    bool (*look)(void *ctx, const char *vm, struct backup_vm *ret); /* false: no such VM */
+    struct backup_eye eye;
     void *tables; /* for is_over */
     bool (*is_over)(void *tables, const char *node, const char *boot_id); /* nothing of that boot runs any more */
 };
 /* Replicated: that node is fenced, and nothing runs there any more. */
 void backup_node_lost(struct tables *t, const char *node, int64_t time_ms);
-/* Replicated: the VM was removed, while no run held it. Its points stay, so that it can be restored. */
+/* Replicated: the VM was removed, while no run held it. Its points stay, so that it can be restored; a restore goes on.
+ */
 void backup_vm_removed(struct tables *t, const char *vm);
 /* Replicated: ENTRY_REPOSITORY_…, ENTRY_BACKUP_…, ENTRY_POINT_…. */
 void backup_apply(struct tables *t, const struct backup_gate *gate, const struct entry *e, struct apply_result *ret);
@@ -209,8 +233,7 @@ struct backup_settings { /* the settings backup.* */
 struct backup_view {
     int64_t now_ms, wall_ms;
     struct backup_settings settings;
-    bool (*look)(void *ctx, const char *vm, struct backup_vm *ret);
-    void *ctx;
+    struct backup_eye eye;
     bool (*is_over)(void *tables, const char *node, const char *boot_id);
     void *tables;
 };
@@ -238,8 +261,7 @@ struct backup_self {
     bool is_current;  /* the tables hold all that the leader has committed */
     bool fence;       /* cut off: whatever runs here is ended */
     int64_t until_ms; /* what is asked for now must not begin later; 0: no limit */
-    bool (*look)(void *ctx, const char *vm, struct backup_vm *ret);
-    void *ctx;
+    struct backup_eye eye;
 };
 enum { BACKUP_BEGIN_MS = 10000, BACKUP_LOOK_MS = 1000, BACKUP_STOP_MS = 500, BACKUP_SETTLE_MAX_MS = 300000 };
 struct backup_local;

@@ -43,6 +43,7 @@ ringmaster_backup_SOURCES += backup/worker/replay.c
 ringmaster_backup_SOURCES += backup/worker/repository.c
 ringmaster_backup_SOURCES += backup/worker/run-live.c
 ringmaster_backup_SOURCES += backup/worker/run-off.c
+ringmaster_backup_SOURCES += backup/worker/run-restore.c
 ringmaster_backup_SOURCES += backup/worker/run.c backup/worker/run.h
 ringmaster_backup_SOURCES += backup/worker/settle.c
 ringmaster_backup_SOURCES += backup/worker/status.c backup/worker/status.h

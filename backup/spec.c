@@ -149,26 +149,59 @@ static int take_parent(const struct json *j, struct spec *s, struct error *e)
     return err;
 }
 
+static int take_restore(const struct json *j, struct spec_restore *r, struct error *e)
+{
+    static const char *const members[] = {"point", "folder", "as", NULL};
+    const char *as = json_get_str(j, "as", "");
+    if (!json_is_object(j))
+        return bad(e, "restore", "an object");
+    int err = refuse_unknown(j, "the job's restore", members, e);
+    if (!err)
+        err = take_path(json_get(j, "folder"), "restore.folder", r->folder, e);
+    if (!err && (!layout_vm_ok(as) || !STR_COPY(r->as, as)))
+        err = bad(e, "restore.as", "the name of a virtual machine");
+    return err ? err : take_uuid(json_get(j, "point"), "restore.point", &r->point, e);
+}
+
+static int take_verify(const struct json *j, struct spec *s, struct error *e)
+{
+    static const char *const members[] = {"point", NULL};
+    if (!json_is_object(j))
+        return bad(e, "verify", "an object");
+    int err = refuse_unknown(j, "the job's verify", members, e);
+    s->is_verify = true;
+    if (err || json_is_null(json_get(j, "point")))
+        return err;
+    return take_uuid(json_get(j, "point"), "verify.point", &s->verify, e);
+}
+
 /* ---- the whole */
 
-static const char *const all_members[] = {"run",         "vm",          "repository", "key",
-                                          "engine",      "consistency", "parent",     "keep_checkpoints",
-                                          "limit_bytes", "retention",   "status",     NULL};
+static const char *const all_members[] = {"run",         "vm",     "repository",       "key",         "engine",
+                                          "consistency", "parent", "keep_checkpoints", "limit_bytes", "retention",
+                                          "restore",     "verify", "status",           NULL};
 
-/* What only a backup needs. */
+/* What a settle does without, and of which a restore needs only the first two. */
 static int take_work(const struct json *j, bool settle, struct spec *s, struct error *e)
 {
-    const struct json *m;
-    int err = 0;
+    const struct json *m, *restore = json_get(j, "restore"), *verify = json_get(j, "verify");
+    bool is_backup = !settle && !restore && !verify;
+    int err = restore && verify ? bad(e, "verify", "absent where there is a restore") : 0;
+    if (!err && restore)
+        err = take_restore(restore, &s->restore, e);
+    if (!err && verify)
+        err = take_verify(verify, s, e);
+    if (err)
+        return err;
     if ((m = json_get(j, "repository")) || !settle)
         err = take_path(m, "repository", s->repository, e);
     if (!err && ((m = json_get(j, "key")) || !settle))
         err = take_key(m, s, e);
-    if (!err && ((m = json_get(j, "engine")) || !settle))
+    if (!err && ((m = json_get(j, "engine")) || is_backup))
         err = take_engine(m, s, e);
-    if (!err && ((m = json_get(j, "consistency")) || !settle))
+    if (!err && ((m = json_get(j, "consistency")) || is_backup))
         err = take_consistency(m, s, e);
-    if (!err && ((m = json_get(j, "limit_bytes")) || !settle))
+    if (!err && ((m = json_get(j, "limit_bytes")) || is_backup))
         err = take_limit(m, s, e);
     if (!err && (m = json_get(j, "retention")) && retention_parse(json_str(m, ""), &s->retention, NULL))
         err = bad(e, "retention", "such as last=48,daily=7");

@@ -1,13 +1,16 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* What the agent asks of the worker: one backup of a virtual machine of this node (run), or to bring libvirt's
- * checkpoints in order (settle). A JSON object in a file that only root reads:
+/* What the agent asks of the worker: one backup of a virtual machine of this node, or to restore a point of one, or to
+ * verify what is in the repository (run); or to bring libvirt's checkpoints in order (settle). A JSON object in a file
+ * that only root reads:
  *
- *   run               UUID of this job, and of the point that it makes
+ *   run               UUID of this job, and of the point that a backup makes
  *   vm                the virtual machine's name
  *   repository        absolute path                                               \
  *   key               the repository's key in base64, a secret                     | settle: may be absent
- *   engine            "auto", "rescan" or "full"                                   |
+ *   engine            "auto", "rescan" or "full"                                   | restore, verify: so may these two
  *   consistency       "application" or "crash"                                    /
+ *   restore           point (UUID), folder (absolute path), as (the name that the machine gets): then it is no backup
+ *   verify            point (UUID, or null: all that the machine has there): neither is this
  *   parent            null, or the point whose checkpoint says what changed since:
  *                     point (UUID), checkpoint_xml (as libvirt gave it, "": it has none), disks (name, tracking)
  *   keep_checkpoints  names of the others that stay; what else has CHECKPOINT_PREFIX is left over
@@ -64,6 +67,13 @@ struct spec {
     size_t n_keep;
     uint64_t limit_bytes;
     struct retention_rule retention; /* all zeros: everything stays */
+    bool is_verify;
+    struct uuid verify; /* the point; nil: all */
+    struct spec_restore {
+        struct uuid point; /* nil: no restore */
+        char folder[SPEC_PATH_MAX];
+        char as[LAYOUT_VM_MAX];
+    } restore;
 };
 
 /* ERR_USAGE, *e names the member. The caller wipes the bytes. *ret needs spec_done(), which wipes it. */

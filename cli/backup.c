@@ -77,6 +77,26 @@ static int build_start(const struct invocation *i, const char *file, struct json
     return build_request(i, args, e);
 }
 
+static int build_verify(const struct invocation *i, const char *file, struct json *args, struct error *e)
+{
+    (void)file, (void)e;
+    json_set_str(args, "name", i->args[0]);
+    if (i->n_args > 1)
+        json_set_str(args, "point", i->args[1]);
+    set_option_str(i, OPT_NODE, "node", args);
+    set_option_str(i, OPT_REPOSITORY, "repository", args);
+    return 0;
+}
+
+static int build_restore(const struct invocation *i, const char *file, struct json *args, struct error *e)
+{
+    if (!i->set[OPT_TO])
+        return error_set(e, ERR_USAGE, "backup restore needs --to FOLDER, where its files are to be made");
+    set_option_str(i, OPT_TO, "folder", args);
+    set_option_str(i, OPT_NAME, "as", args);
+    return build_verify(i, file, args, e);
+}
+
 static int build_may_name(const struct invocation *i, const char *file, struct json *args, struct error *e)
 {
     (void)file, (void)e;
@@ -223,6 +243,16 @@ static void page_points(struct page *p, const struct json *points)
     page_grid(p, g, rows, "no reference points");
 }
 
+static void page_verdict(struct page *p, const char *vm, const struct json *verified)
+{
+    bool is_damaged = json_bool(json_get(verified, "damaged"), false);
+    if (!json_is_object(verified))
+        return;
+    page_styled(p, is_damaged ? STYLE_BAD : STYLE_PLAIN, "%s: verified in %s, %s: %s\n", vm,
+                json_get_str(verified, "repository", "-"), time_text(json_get_str(verified, "time", NULL), false).s,
+                is_damaged ? json_get_str(verified, "text", "damaged") : "all is right");
+}
+
 /* What runs, is due, or did not end well. */
 static void page_backup_line(struct page *p, const struct json *b)
 {
@@ -235,6 +265,7 @@ static void page_backup_line(struct page *p, const struct json *b)
                     json_get_str(b, "phase", "-"), size_text(json_get_int(b, "done_bytes", 0)).s, size_text(total).s);
     else if (!str_eq(state, "idle"))
         page_printf(p, "%s: %s%s%s\n", vm, state, str_eq(state, "due") ? "" : " on ", json_get_str(b, "node", ""));
+    page_verdict(p, vm, json_get(b, "verified"));
     if (!str_eq(result, "done") || text[0])
         page_styled(p, STYLE_WARN, "%s: the last one, on %s, %s%s%s\n", vm, json_get_str(last, "node", "-"), result,
                     text[0] ? ": " : "", text);
@@ -251,13 +282,13 @@ static void render_backups(struct page *p, const struct invocation *i, const str
 
 static void render_cancel(struct page *p, const struct invocation *i, const struct json *data)
 {
-    bool is_over = str_eq(json_str(json_path(data, "backup.state"), ""), "idle");
-    page_printf(p, "%s: its backup %s\n", i->args[0], is_over ? "is cancelled" : "gives up");
+    bool is_over = str_eq(json_str(json_path(data, "backup.state"), "idle"), "idle");
+    page_printf(p, "%s: what goes on with its backups %s\n", i->args[0], is_over ? "is cancelled" : "gives up");
 }
 
 static bool question_cancel(const struct invocation *i, struct buf *ret)
 {
-    buf_printf(ret, "Cancel the backup of VM %s?", i->args[0]);
+    buf_printf(ret, "Cancel what goes on with the backups of VM %s?", i->args[0]);
     return true;
 }
 
@@ -335,10 +366,40 @@ const struct verb backup_verbs[] = {
         .render = render_job,
     },
     {
+        .words = "backup restore",
+        .wire = "backup.restore",
+        .synopsis = "VM [POINT] --to FOLDER [--name NAME] [--node NODE]",
+        .brief = "make the files of a virtual machine as it was at a point, the newest if none is named",
+        .more = "  --to FOLDER  where they are made; nothing is overwritten. The folder above it is there\n"
+                "  --name NAME  it becomes another machine, with this name (the same one)\n"
+                "  --node NODE  which node makes them (where the machine is)\n"
+                "Then: clusterctl vm add --xml FOLDER/NAME.xml\n",
+        .args_min = 1,
+        .args_max = 2,
+        .options = OPT_BIT(OPT_TO) | OPT_BIT(OPT_NAME) | OPT_BIT(OPT_NODE),
+        .goal = GOAL_JOB,
+        .build = build_restore,
+        .render = render_job,
+    },
+    {
+        .words = "backup verify",
+        .wire = "backup.verify",
+        .synopsis = "VM [POINT] [--repository REPOSITORY] [--node NODE]",
+        .brief = "read all backups of a virtual machine, or what one stands on, and check every block",
+        .more = "  --repository REPOSITORY  in which (where damage was found, or else that of its newest one)\n"
+                "  --node NODE              which node does it (where the machine is)\n",
+        .args_min = 1,
+        .args_max = 2,
+        .options = OPT_BIT(OPT_NODE) | OPT_BIT(OPT_REPOSITORY),
+        .goal = GOAL_JOB,
+        .build = build_verify,
+        .render = render_job,
+    },
+    {
         .words = "backup cancel",
         .wire = "backup.cancel",
         .synopsis = "VM",
-        .brief = "end its backup that is under way",
+        .brief = "end its backup, restore or verification that is under way",
         VERB_ARGS(1),
         .build = build_name,
         .question = question_cancel,

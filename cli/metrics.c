@@ -297,10 +297,10 @@ static void task_metrics(struct buf *b, const struct json *tasks)
 
 static void backup_metrics(struct buf *b, const struct json *backups)
 {
-    static const char *const counts[] = {"vms", "running", "failed", "overdue"};
+    static const char *const counts[] = {"vms", "running", "failed", "overdue", "damaged"};
     if (!json_is_object(backups)) /* of an older agent */
         return;
-    family(b, "backups", "Virtual machines that are backed up: all, running, the last one failed, overdue.");
+    family(b, "backups", "Virtual machines that are backed up: all, running, the last one failed, overdue, damaged.");
     for (size_t i = 0; i < N(counts); i++) {
         const struct label status = {"status", str_eq(counts[i], "vms") ? "all" : counts[i]};
         sample(b, "backups", &status, 1, json_get_int(backups, counts[i], 0));

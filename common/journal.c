@@ -21,8 +21,8 @@ const char *job_kind_name(enum job_kind k)
     static const char *const names[] = {
         [JOB_VM_START] = "vm-start", [JOB_VM_STOP] = "vm-stop",         [JOB_VM_MIGRATE] = "vm-migrate",
         [JOB_DRAIN] = "node-drain",  [JOB_RESUME] = "node-resume",      [JOB_EVICT] = "node-evict",
-        [JOB_UPGRADE] = "upgrade",   [JOB_LEVEL_RAISE] = "level-raise",
-        [JOB_BACKUP] = "backup",
+        [JOB_UPGRADE] = "upgrade",   [JOB_LEVEL_RAISE] = "level-raise", [JOB_BACKUP] = "backup",
+        [JOB_RESTORE] = "restore",   [JOB_VERIFY] = "verify",
     };
     return NAME_OF(names, k);
 }

@@ -18,6 +18,8 @@ enum job_kind {
     JOB_UPGRADE,
     JOB_LEVEL_RAISE,
     JOB_BACKUP,
+    JOB_RESTORE,
+    JOB_VERIFY,
 };
 enum job_state { JOB_RUNNING = 1, JOB_DONE, JOB_FAILED, JOB_CANCELLED };
 

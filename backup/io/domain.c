@@ -94,6 +94,138 @@ void domain_facts_done(struct domain_facts *f)
     *f = (struct domain_facts){.n_disks = 0};
 }
 
+/* ---- a domain XML for other files */
+
+static void drop(xmlNode *n)
+{
+    if (!n)
+        return;
+    xmlUnlinkNode(n);
+    xmlFreeNode(n);
+}
+
+static void set(xmlNode *n, const char *attribute, const char *value)
+{
+    if (!xmlSetProp(n, (const xmlChar *)attribute, (const xmlChar *)value))
+        abort();
+}
+
+/* The first child of that name, anew: whatever it held. */
+static xmlNode *renew(xmlNode *parent, const char *name)
+{
+    drop(xml_child(parent, name));
+    xmlNode *n = xmlNewChild(parent, NULL, (const xmlChar *)name, NULL);
+    if (!n)
+        abort();
+    return n;
+}
+
+static const char *place_of(const struct domain_move *m, const xmlNode *disk)
+{
+    AUTO(xml_free_text) xmlChar *name = xml_attribute(xml_child(disk, "target"), "dev");
+    for (size_t i = 0; name && i < m->n_disks; i++)
+        if (str_eq((const char *)name, m->disks[i].disk))
+            return m->disks[i].path;
+    return NULL;
+}
+
+static void move_disk(xmlNode *disk, const char *path)
+{
+    xmlNode *driver = xml_child(disk, "driver");
+    set(disk, "type", "file");
+    set(renew(disk, "source"), "file", path);
+    driver = driver ? driver : renew(disk, "driver");
+    set(driver, "type", "qcow2");
+    drop(xml_child(disk, "backingStore")); /* the image stands alone, and in clear */
+    drop(xml_child(disk, "encryption"));
+    drop(xml_child(disk, "auth"));
+}
+
+static void set_text(xmlNode *n, const char *value)
+{
+    AUTO(xml_free_text) xmlChar *text = xmlEncodeSpecialChars(n->doc, (const xmlChar *)value);
+    xmlNodeSetContent(n, text);
+}
+
+/* path "": libvirt chooses one, from the template. */
+static void move_nvram(xmlNode *root, const char *path)
+{
+    xmlNode *nvram = xml_child(xml_child(root, "os"), "nvram");
+    if (!nvram)
+        return;
+    while (nvram->children)
+        drop(nvram->children);
+    xmlUnsetProp(nvram, (const xmlChar *)"type");
+    set_text(nvram, path);
+}
+
+/* What the first one goes on to write to, and this one would, too. */
+static bool is_of_another(const struct domain_move *m, const xmlNode *disk)
+{
+    bool is_medium = xml_attribute_is(disk, "device", "cdrom") || xml_attribute_is(disk, "device", "floppy");
+    return m->name && !is_medium && xml_child(disk, "source") && !place_of(m, disk);
+}
+
+static void move_disks(xmlNode *devices, const struct domain_move *m)
+{
+    for (xmlNode *disk = xml_child(devices, "disk"), *next; disk; disk = next) {
+        const char *path = place_of(m, disk);
+        next = xml_from(disk->next, "disk");
+        if (path)
+            move_disk(disk, path);
+        else if (is_of_another(m, disk))
+            drop(disk);
+    }
+}
+
+/* libvirt holds it to the <uuid>. */
+static void drop_smbios_uuid(xmlNode *root)
+{
+    XML_FOREACH(sysinfo, root, "sysinfo")
+    {
+        XML_FOREACH(entry, xml_child(sysinfo, "system"), "entry")
+        {
+            if (xml_attribute_is(entry, "name", "uuid")) {
+                drop(entry);
+                break;
+            }
+        }
+    }
+}
+
+static void rename_domain(xmlNode *root, const char *name)
+{
+    set_text(renew(root, "name"), name);
+    drop(xml_child(root, "uuid"));
+    drop_smbios_uuid(root);
+    XML_FOREACH(interface, xml_child(root, "devices"), "interface")
+    {
+        drop(xml_child(interface, "mac"));
+    }
+}
+
+int domain_move_xml(struct slice xml, const struct domain_move *m, struct buf *ret, struct error *e)
+{
+    if (xml.len > XML_MAX)
+        return error_set(e, ERR_MALFORMED, "the domain XML is larger than %d bytes", XML_MAX);
+    AUTO(xml_free_doc) xmlDoc *doc = xml_read((const char *)xml.p, xml.len, "the domain XML", e);
+    AUTO(xml_free_buffer) xmlBuffer *out = xmlBufferCreate();
+    xmlNode *root = doc ? xmlDocGetRootElement(doc) : NULL;
+    if (!root || !xml_is(root, "domain"))
+        return error_set(e, ERR_MALFORMED, "the domain XML does not parse");
+    move_disks(xml_child(root, "devices"), m);
+    if (m->nvram || m->name)
+        move_nvram(root, m->nvram ? m->nvram : "");
+    if (m->genid && xml_child(root, "genid"))
+        set_text(xml_child(root, "genid"), m->genid);
+    if (m->name)
+        rename_domain(root, m->name);
+    if (!out || xmlNodeDump(out, doc, root, 0, 1) < 0)
+        abort();
+    buf_printf(ret, "%s\n", (const char *)xmlBufferContent(out));
+    return 0;
+}
+
 /* ---- the connection */
 
 static int connect_domain(struct domain *d, struct error *e)

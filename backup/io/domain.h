@@ -25,6 +25,22 @@ struct domain_facts {
 int domain_facts_parse(const char *xml, struct domain_facts *ret, struct error *e);
 void domain_facts_done(struct domain_facts *f);
 
+/* A domain XML whose disks, and NVRAM, lie elsewhere, in files that are not encrypted. */
+struct domain_place {
+    const char *disk; /* its target's name */
+    const char *path; /* of a qcow2 image */
+};
+struct domain_move {
+    const struct domain_place *disks;
+    size_t n_disks;
+    const char *nvram; /* NULL: as it was */
+    const char *genid; /* a new UUID: a <genid> says to the guest that it was brought back. NULL: as it was */
+    /* Another machine: its name. It has none of the first one's UUID and MAC addresses, nor what only one of them may
+     * write to: disks that have no place, and the NVRAM. NULL: the same one */
+    const char *name;
+};
+int domain_move_xml(struct slice xml, const struct domain_move *m, struct buf *ret, struct error *e);
+
 struct domain {
     virConnectPtr conn;
     virDomainPtr dom;

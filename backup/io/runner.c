@@ -121,6 +121,31 @@ static struct json *parent_json(const struct backup_call *c)
     return json_null_new();
 }
 
+static struct json *restore_json(const struct backup_call *c)
+{
+    struct json *o = json_object_new();
+    json_set_str(o, "point", uuid_str(&c->point).s);
+    json_set_str(o, "folder", c->folder);
+    json_set_str(o, "as", c->as);
+    return o;
+}
+
+static struct json *verify_json(const struct backup_call *c)
+{
+    struct json *o = json_object_new();
+    json_set_str(o, "point", uuid_is_nil(&c->point) ? NULL : uuid_str(&c->point).s);
+    return o;
+}
+
+static void set_backup(struct json *o, const struct backup_call *c)
+{
+    json_set_str(o, "engine", backup_engine_name(c->engine));
+    json_set_str(o, "consistency", c->crash_consistent ? "crash" : "application");
+    json_set_int(o, "limit_bytes", c->limit_bytes);
+    if (c->retention[0])
+        json_set_str(o, "retention", c->retention);
+}
+
 char *backup_runner_spec(const struct backup_call *c, const struct buf *key)
 {
     struct json *o = json_object_new(), *keep = json_array_new();
@@ -135,11 +160,12 @@ char *backup_runner_spec(const struct backup_call *c, const struct buf *key)
         char *text = base64(key);
         json_set_str(o, "repository", c->path);
         json_set_str(o, "key", text);
-        json_set_str(o, "engine", backup_engine_name(c->engine));
-        json_set_str(o, "consistency", c->crash_consistent ? "crash" : "application");
-        json_set_int(o, "limit_bytes", c->limit_bytes);
-        if (c->retention[0])
-            json_set_str(o, "retention", c->retention);
+        if (c->work == BACKUP_WORK_RESTORE)
+            json_set(o, "restore", restore_json(c));
+        else if (c->work == BACKUP_WORK_VERIFY)
+            json_set(o, "verify", verify_json(c));
+        else
+            set_backup(o, c);
         pki_wipe_str(&text);
     }
     json_set(o, "parent", parent_json(c));
@@ -196,7 +222,9 @@ static int open_key(const struct backup_call *c, struct buf *ret, struct error *
 static void take_failure(const struct json *j, struct backup_outcome *o)
 {
     int64_t code = json_int(json_path(j, "error.code"), 1);
-    error_set(&o->failure, code > 0 && code < 256 ? -(int)code : ERR_FAILED, "%s",
+    int known = code > 0 && code < 256 ? -(int)code : ERR_FAILED;
+    bool is_damage = json_bool(json_path(j, "error.damaged"), false); /* which has no exit status of its own */
+    error_set(&o->failure, is_damage ? ERR_MALFORMED : known, "%s",
               json_str(json_path(j, "error.text"), "its worker does not say why"));
 }
 
@@ -214,9 +242,9 @@ static void take_checkpoint(const struct json *j, struct backup_outcome *o)
 static void take_points(const struct json *points, struct backup_outcome *o)
 {
     size_t n = json_count(points);
-    if (!json_is_array(points) || n == 0 || n > BACKUP_POINTS_MAX)
+    if (!json_is_array(points) || n > BACKUP_POINTS_MAX || (n == 0 && o->point)) /* there is the new one at least */
         return;
-    struct uuid *all = xcalloc(n, sizeof *all);
+    struct uuid *all = xcalloc(n + 1, sizeof *all);
     for (size_t i = 0; i < n; i++)
         if (uuid_parse(json_str(json_at(points, i), ""), &all[i])) {
             free(all);
@@ -242,7 +270,7 @@ int backup_runner_status(struct slice text, const struct uuid *run, struct backu
     o.pause_ms = json_get_int(j, "pause_ms", 0);
     if (o.phase == BACKUP_GAVE_UP)
         take_failure(j, &o);
-    if (o.phase == BACKUP_PUBLISHED) {
+    if (o.phase == BACKUP_PUBLISHED) { /* of these a restore has none, and a verification the points alone */
         o.point = json_is_object(json_get(j, "point")) ? json_dump(json_get(j, "point")) : NULL;
         take_checkpoint(j, &o);
         take_points(json_get(j, "points"), &o);
@@ -426,7 +454,9 @@ static int forget(const struct backup_call *c, struct error *e)
     mark_of(c, mark, sizeof mark);
     int err = unit_forget_of_mark(unit, mark, e);
     path_of(c, "spec", path);
-    return err ? err : file_remove("", path, e);
+    err = err ? err : file_remove("", path, e);
+    path_of(c, "status", path); /* that of a backup is read by the next settle */
+    return err || c->work == BACKUP_WORK_BACKUP ? err : file_remove("", path, e);
 }
 
 static int stop_all(struct error *e)

@@ -69,7 +69,7 @@ static int manifest_below(const struct points *p, const struct image *image, con
 }
 
 static int check_disk(const struct points *p, const struct point *point, const char *disk, struct slice key,
-                      struct error *e)
+                      const struct check_watch *w, struct error *e)
 {
     struct manifest *want = NULL, *below = NULL;
     struct image *image = NULL;
@@ -90,7 +90,10 @@ static int check_disk(const struct points *p, const struct point *point, const c
                            .want = want,
                            .below = below,
                            .raw_fd = -1,
-                           .progress = {.work = "verify", .object = disk}};
+                           .progress = {.work = "verify", .object = disk},
+                           .watch = w->watch,
+                           .before_bytes = w->before_bytes,
+                           .total_bytes = w->total_bytes};
         err = replay_run(&r, e);
     }
     image_free(image);
@@ -99,12 +102,16 @@ static int check_disk(const struct points *p, const struct point *point, const c
     return err;
 }
 
-int check_point(const struct points *p, const struct point *point, struct slice key, struct error *e)
+int check_point(const struct points *p, const struct point *point, struct slice key, const struct check_watch *w,
+                struct error *e)
 {
     AUTO(buf_done) struct buf domain = {0}, nvram = {0};
+    struct check_watch at = *w;
     int err = 0;
-    for (size_t i = 0; !err && i < point->ref->n_disks; i++)
-        err = check_disk(p, point, point->ref->disks[i].name, key, e);
+    for (size_t i = 0; !err && i < point->ref->n_disks; i++) {
+        err = check_disk(p, point, point->ref->disks[i].name, key, &at, e);
+        at.before_bytes += point->ref->disks[i].bytes;
+    }
     if (!err && point->ref->has_domain)
         err = check_file(p, point, LAYOUT_DOMAIN, &domain, e);
     if (!err && point->ref->has_nvram)

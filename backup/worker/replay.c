@@ -98,6 +98,17 @@ static int on_block(void *ctx, struct transfer *t, struct error *e)
     return write_out(r, t, s, first, e);
 }
 
+/* ---- who watches */
+
+static int watched(const struct replay *r, uint64_t offset, struct error *e)
+{
+    const struct watch *w = r->watch;
+    if (!w)
+        return 0;
+    w->progress(w->progress_ctx, r->before_bytes + offset, r->total_bytes);
+    return w->is_cancelled(w->ctx) ? error_set(e, ERR_FAILED, "it was cancelled") : 0;
+}
+
 /* ---- one page after the other */
 
 /* Through the images, the newest first: the first that says something of a block decides. */
@@ -173,7 +184,9 @@ static int put_blocks(struct run *run, struct segment *s, uint32_t blocks, struc
                              .source_offset = s->entries[i] & ~QCOW2_COPIED,
                              .source = s->image[i],
                              .owner = s};
-        err = pump_put(run->pump, &t, &s->ticket, e);
+        err = watched(run->replay, t.offset, e);
+        if (!err)
+            err = pump_put(run->pump, &t, &s->ticket, e);
         if (err)
             return err;
         run->done_bytes += t.bytes;
@@ -195,7 +208,8 @@ static int begin_segment(struct run *run, struct segment *s, uint32_t page, stru
         err = check_holes(r, s, blocks, e);
     if (!err)
         err = put_blocks(run, s, blocks, e);
-    progress_at(&run->replay->progress, run->done_bytes, (page + 1) * MANIFEST_PAGE_BYTES);
+    if (!r->watch)
+        progress_at(&run->replay->progress, run->done_bytes, (page + 1) * MANIFEST_PAGE_BYTES);
     return err;
 }
 

@@ -66,7 +66,7 @@ static int take_lock(struct run *r, bool settle, struct error *e)
     while ((err = folder_lock(&r->folder, name, true, &r->lock, e)) == ERR_AGAIN && clock_ms() < until_ms)
         nanosleep(&(struct timespec){0, LOCK_POLL_MS * 1000000}, NULL);
     if (err == ERR_AGAIN)
-        error_set(e, ERR_AGAIN, "another backup of VM %s is under way on this host", r->spec.vm);
+        error_set(e, ERR_AGAIN, "another run for VM %s is under way on this host", r->spec.vm);
     return err;
 }
 
@@ -265,21 +265,54 @@ static void prune(struct run *r)
     (void)status_done(&r->status, done_members(r), &why);
 }
 
+static int back_up_and_prune(struct run *r, struct error *e)
+{
+    int err = status_phase(&r->status, "freezing", e);
+    if (!err)
+        err = back_up(r, e);
+    if (!err)
+        err = status_done(&r->status, done_members(r), e);
+    else
+        (void)status_failed(&r->status, e);
+    if (!err)
+        prune(r);
+    return err;
+}
+
+static int verify(struct run *r, struct error *e)
+{
+    struct uuid_str point = uuid_str(&r->spec.verify);
+    struct json *there = NULL, *members = json_object_new();
+    size_t points;
+    r->options.point = uuid_is_nil(&r->spec.verify) ? NULL : point.s;
+    int err = status_phase(&r->status, "verifying", e);
+    if (!err)
+        err = verify_all(&r->options, &points, &there, e);
+    if (there && !r->options.point)
+        json_set(members, "points", json_copy(there));
+    json_free(there);
+    if (!err)
+        err = status_done(&r->status, json_copy(members), e);
+    else
+        (void)status_failed(&r->status, e);
+    json_free(members);
+    return err;
+}
+
+static int work(struct run *r, struct error *e)
+{
+    if (r->spec.is_verify)
+        return verify(r, e);
+    return uuid_is_nil(&r->spec.restore.point) ? back_up_and_prune(r, e) : run_restore(r, e);
+}
+
 int verb_run(const struct options *o, struct json **ret, struct error *e)
 {
     struct run *r = xcalloc(1, sizeof(*r));
     int err = run_open(r, o->spec, false, e);
     if (!err) {
         fill_options(r, o);
-        err = status_phase(&r->status, "freezing", e);
-        if (!err)
-            err = back_up(r, e);
-        if (!err)
-            err = status_done(&r->status, done_members(r), e);
-        else
-            (void)status_failed(&r->status, e);
-        if (!err)
-            prune(r);
+        err = work(r, e);
     }
     if (!err)
         *ret = r->point;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* One job of the agent (backup/spec.h): the whole pipeline of a backup, or settling what is there.
+/* One job of the agent (backup/spec.h): the whole pipeline of a backup, a restore, a verification, or settling
+ * what is there. The phases of a backup (of the two others: restoring or verifying, then done or failed):
  *
  *     freezing ─> forked ─> exporting ─> merging ─> done
  *         └──────────┴──────────┴───────────┴─────> failed     the new checkpoint and the new files are gone then
@@ -63,3 +64,6 @@ int run_export(struct run *r, struct error *e);
 /* The two kinds of source. */
 int run_live(struct run *r, struct error *e);
 int run_off(struct run *r, struct error *e);
+
+/* run-restore.c: says what becomes of it, too. */
+int run_restore(struct run *r, struct error *e);

@@ -61,6 +61,8 @@ int status_failed(struct status *s, const struct error *why)
     struct json *j, *error = json_object_new();
     json_set_int(error, "code", err_exit_code(why->code));
     json_set_str(error, "text", why->text);
+    if (why->code == ERR_MALFORMED)
+        json_set_bool(error, "damaged", true);
     s->phase = "failed";
     j = begin(s);
     json_set(j, "error", error);

@@ -6,6 +6,14 @@
 
 #include "backup/worker/check.h"
 
+struct restore {
+    const struct options *o;
+    struct repository repository;
+    struct points points;
+    const struct point *point;
+    uint64_t done_bytes, total_bytes; /* of the disks */
+};
+
 struct output {
     struct folder folder;
     struct layout_name name;
@@ -70,97 +78,155 @@ static int to_qcow2(struct replay *r, const struct output *t, struct error *e)
     return err;
 }
 
-static int restore_disk(const struct repository *repository, const struct points *p, const struct point *point,
-                        const struct disk_option *d, bool raw, struct error *e)
+static int replay_disk(const struct restore *x, const struct disk_option *d, const struct output *t,
+                       struct image_chain *chain, struct error *e)
 {
-    struct output t;
-    int err = output_open(d->value, &t, e);
-    if (err)
-        return err;
-    struct image_chain *chain = xcalloc(1, sizeof(*chain));
     struct manifest *want = NULL;
-    err = check_manifest(p, point, d->name, buf_slice(&repository->key), &want, e);
+    struct layout_name image = layout_name(LAYOUT_IMAGE, d->name, x->point->sequence);
+    int err = check_manifest(&x->points, x->point, d->name, buf_slice(&x->repository.key), &want, e);
     if (!err)
-        err = image_chain_open(&p->folder, layout_name(LAYOUT_IMAGE, d->name, point->sequence).s, chain, e);
+        err = image_chain_open(&x->points.folder, image.s, chain, e);
     for (size_t i = 0; !err && i < chain->n; i++)
         err = image_check(chain->list[i], e);
     struct replay r = {.images = (const struct image *const *)chain->list,
                        .n_images = chain->n,
                        .want = want,
                        .raw_fd = -1,
-                       .progress = {.work = "restore", .object = d->name}};
+                       .progress = {.work = "restore", .object = d->name},
+                       .watch = x->o->watch,
+                       .before_bytes = x->done_bytes,
+                       .total_bytes = x->total_bytes};
     if (!err)
-        err = raw ? to_raw(&r, &t, e) : to_qcow2(&r, &t, e);
+        err = x->o->format && str_eq(x->o->format, "raw") ? to_raw(&r, t, e) : to_qcow2(&r, t, e);
     manifest_free(want);
+    return err;
+}
+
+static int restore_disk(struct restore *x, const struct disk_option *d, struct error *e)
+{
+    struct output t;
+    int err = output_open(d->value, &t, e);
+    if (err)
+        return err;
+    struct image_chain *chain = xcalloc(1, sizeof(*chain));
+    err = replay_disk(x, d, &t, chain, e);
     image_chain_done(chain);
     free(chain);
+    output_done(&t);
+    x->done_bytes += refpoint_disk(x->point->ref, d->name)->bytes;
+    return err;
+}
+
+int restore_disks(struct restore *x, struct error *e)
+{
+    const struct options *o = x->o;
+    int err = 0;
+    for (size_t i = 0; i < o->n_disks; i++) {
+        const struct refpoint_disk *d = refpoint_disk(x->point->ref, o->disks[i].name);
+        if (!d)
+            return error_set(e, ERR_NO_OBJECT, "the point has no disk %s", o->disks[i].name);
+        x->total_bytes += d->bytes;
+    }
+    for (size_t i = 0; !err && i < o->n_disks; i++)
+        err = restore_disk(x, &o->disks[i], e);
+    return err;
+}
+
+int restore_read(const struct restore *x, enum layout_kind kind, struct buf *ret, struct error *e)
+{
+    return check_file(&x->points, x->point, kind, ret, e);
+}
+
+int restore_check_free(const char *path, struct error *e)
+{
+    struct output t;
+    int err = output_open(path, &t, e);
+    if (!err)
+        output_done(&t);
+    return err;
+}
+
+int restore_write(const char *path, struct slice bytes, struct error *e)
+{
+    struct output t;
+    int err = output_open(path, &t, e);
+    if (err)
+        return err;
+    err = folder_install(&t.folder, t.name.s, bytes, e);
     output_done(&t);
     return err;
 }
 
-static int restore_file(const struct points *p, const struct point *point, const char *path, enum layout_kind kind,
-                        struct error *e)
+static int restore_file(const struct restore *x, const char *path, enum layout_kind kind, struct error *e)
 {
+    AUTO(buf_done) struct buf b = {0};
     if (!path)
         return 0;
-    struct output t;
-    AUTO(buf_done) struct buf b = {0};
-    int err = check_file(p, point, kind, &b, e);
-    if (!err)
-        err = output_open(path, &t, e);
-    if (err)
-        return err;
-    err = folder_install(&t.folder, t.name.s, buf_slice(&b), e);
-    output_done(&t);
-    return err;
+    int err = restore_read(x, kind, &b, e);
+    return err ? err : restore_write(path, buf_slice(&b), e);
 }
 
 /* The document is enough: what else the point has is checked where it is restored, so a disk that is damaged is in no
  * other's way. */
-static int find_point(const struct points *p, const char *which, const struct point **ret, struct error *e)
+static int find_point(struct restore *x, const char *which, struct error *e)
 {
-    const struct point *point = points_lookup(p, which);
+    const struct point *point = points_lookup(&x->points, which);
     if (!point || !point->ref)
-        return points_find(p, which, ret, e);
-    *ret = point;
+        return points_find(&x->points, which, &x->point, e);
+    x->point = point;
     return 0;
 }
 
-static int restore_all(const struct options *o, const struct repository *r, const struct points *p, struct error *e)
+int restore_open(const struct options *o, struct restore **ret, const struct refpoint **ret_ref, struct error *e)
 {
-    const struct point *point;
-    bool raw = o->format && str_eq(o->format, "raw");
-    if (o->format && !raw && !str_eq(o->format, "qcow2"))
-        return error_set(e, ERR_USAGE, "--format is raw or qcow2");
-    int err = find_point(p, o->point ? o->point : "latest", &point, e);
-    if (err)
+    struct restore *x = xcalloc(1, sizeof(*x));
+    x->o = o;
+    int err = repository_open(o, &x->repository, e);
+    if (err) {
+        free(x);
         return err;
-    for (size_t i = 0; !err && i < o->n_disks; i++)
-        err = refpoint_disk(point->ref, o->disks[i].name)
-                  ? 0
-                  : error_set(e, ERR_NO_OBJECT, "the point has no disk %s", o->disks[i].name);
-    for (size_t i = 0; !err && i < o->n_disks; i++)
-        err = restore_disk(r, p, point, &o->disks[i], raw, e);
-    if (!err)
-        err = restore_file(p, point, o->domain_xml, LAYOUT_DOMAIN, e);
-    return err ? err : restore_file(p, point, o->nvram, LAYOUT_NVRAM, e);
+    }
+    err = points_open(&x->repository, o->vm, false, false, &x->points, e);
+    if (err) {
+        repository_done(&x->repository);
+        free(x);
+        return err;
+    }
+    err = find_point(x, o->point ? o->point : "latest", e);
+    if (err) {
+        restore_close(x);
+        return err;
+    }
+    *ret = x;
+    if (ret_ref)
+        *ret_ref = x->point->ref;
+    return 0;
+}
+
+void restore_close(struct restore *x)
+{
+    if (!x)
+        return;
+    points_done(&x->points);
+    repository_done(&x->repository);
+    free(x);
 }
 
 int verb_restore(const struct options *o, struct json **ret, struct error *e)
 {
+    struct restore *x = NULL;
     (void)ret;
     if (!o->vm || (o->n_disks == 0 && !o->domain_xml && !o->nvram))
         return error_set(e, ERR_USAGE, "restore wants --vm, and --disk NAME=FILE for each disk");
-    struct repository r;
-    struct points p;
-    int err = repository_open(o, &r, e);
-    if (err)
-        return err;
-    err = points_open(&r, o->vm, false, false, &p, e);
-    if (!err) {
-        err = restore_all(o, &r, &p, e);
-        points_done(&p);
-    }
-    repository_done(&r);
+    if (o->format && !str_eq(o->format, "raw") && !str_eq(o->format, "qcow2"))
+        return error_set(e, ERR_USAGE, "--format is raw or qcow2");
+    int err = restore_open(o, &x, NULL, e);
+    if (!err)
+        err = restore_disks(x, e);
+    if (!err)
+        err = restore_file(x, o->domain_xml, LAYOUT_DOMAIN, e);
+    if (!err)
+        err = restore_file(x, o->nvram, LAYOUT_NVRAM, e);
+    restore_close(x);
     return err;
 }

@@ -8,6 +8,10 @@ enum { VMS_MAX = 100000 };
 
 struct tally {
     size_t points, damaged;
+    struct error damage;  /* of the first */
+    size_t unread;        /* that could not be read for another reason */
+    struct error trouble; /* of the first */
+    struct json *there;   /* UUIDs of the points whose document is whole; NULL: nobody asks */
     size_t skipped;   /* virtual machines */
     struct error why; /* of the first that was skipped; of the first for which waiting is no remedy, if there is one */
 };
@@ -35,7 +39,15 @@ static void mark_needed(const struct points *p, const struct point *point, bool 
             needed[i] = needed[k] && point_stands_on(&p->list[k], p->list[i].sequence);
 }
 
-static int verify_one(const struct points *p, size_t i, const bool *bad, struct slice key, struct error *e)
+/* What could not be read is not damaged for that: its file system may be away. */
+static bool is_damage(int code)
+{
+    return code != 0 && code != ERR_IO && code != ERR_AGAIN;
+}
+
+/* bad: of each older point, what became of it. */
+static int verify_one(const struct points *p, size_t i, const int *bad, struct slice key, const struct check_watch *w,
+                      struct error *e)
 {
     const struct point *point = &p->list[i];
     if (point->damage.code != 0) {
@@ -44,28 +56,56 @@ static int verify_one(const struct points *p, size_t i, const bool *bad, struct 
     }
     for (size_t k = 0; k < i; k++)
         if (bad[k] && point_stands_on(point, p->list[k].sequence))
-            return error_set(e, ERR_MALFORMED, "it stands on point %u, which is damaged", p->list[k].sequence);
-    return check_point(p, point, key, e);
+            return error_set(e, bad[k], "it stands on point %u, which %s", p->list[k].sequence,
+                             is_damage(bad[k]) ? "is damaged" : "could not be read");
+    return check_point(p, point, key, w, e);
+}
+
+static uint64_t bytes_of(const struct point *point)
+{
+    uint64_t bytes = 0;
+    for (size_t i = 0; point->ref && i < point->ref->n_disks; i++)
+        bytes += point->ref->disks[i].bytes;
+    return bytes;
+}
+
+static void count_point(struct tally *t, const char *vm, const struct point *point, const struct error *why)
+{
+    static const char *const events[] = {"verified", "damaged", "unread"};
+    size_t what = why->code == 0 ? 0 : is_damage(why->code) ? 1 : 2;
+    t->points++;
+    if (what == 1 && t->damaged++ == 0)
+        t->damage = *why;
+    if (what == 2 && t->unread++ == 0)
+        t->trouble = *why;
+    if (t->there && point->ref)
+        json_append(t->there, json_str_new(uuid_str(&point->ref->uuid).s));
+    say_point(events[what], vm, point, what ? why : NULL);
 }
 
 static int verify_points(const struct options *o, const struct repository *r, const char *vm, const struct points *p,
                          struct tally *t, struct error *e)
 {
-    AUTO(freep) bool *bad = xcalloc(p->n + 1, sizeof(*bad)), *needed = xcalloc(p->n + 1, sizeof(*needed));
+    AUTO(freep) int *bad = xcalloc(p->n + 1, sizeof(*bad));
+    AUTO(freep) bool *needed = xcalloc(p->n + 1, sizeof(*needed));
+    struct check_watch w = {.watch = o->watch};
     if (o->point) {
         const struct point *point = points_lookup(p, o->point);
         if (!point)
             return points_find(p, o->point, &point, e);
         mark_needed(p, point, needed);
     }
+    for (size_t i = 0; i < p->n; i++)
+        w.total_bytes += !o->point || needed[i] ? bytes_of(&p->list[i]) : 0;
     for (size_t i = 0; i < p->n; i++) {
         if (o->point && !needed[i])
             continue;
         struct error why = {0};
-        bad[i] = verify_one(p, i, bad, buf_slice(&r->key), &why) < 0;
-        t->points++;
-        t->damaged += bad[i];
-        say_point(bad[i] ? "damaged" : "verified", vm, &p->list[i], bad[i] ? &why : NULL);
+        bad[i] = verify_one(p, i, bad, buf_slice(&r->key), &w, &why);
+        if (o->watch && o->watch->is_cancelled(o->watch->ctx))
+            return error_set(e, ERR_FAILED, "it was cancelled");
+        w.before_bytes += bytes_of(&p->list[i]);
+        count_point(t, vm, &p->list[i], &why);
     }
     return 0;
 }
@@ -127,29 +167,51 @@ static int each_vm(const struct options *o, const struct repository *r,
     return 0;
 }
 
-int verb_verify(const struct options *o, struct json **ret, struct error *e)
+/* Damage before trouble, trouble before what was skipped. */
+static int verdict(const struct tally *t, struct error *e)
+{
+    if (t->damaged > 0) {
+        error_set(e, ERR_MALFORMED, "%zu of %zu points are damaged: %s", t->damaged, t->points, t->damage.text);
+        error_set_remedy(e, "make a full backup: ringmaster-backup export --engine full");
+        return ERR_MALFORMED;
+    }
+    if (t->unread > 0) {
+        error_set(e, t->trouble.code, "%zu of %zu points could not be read: %s", t->unread, t->points, t->trouble.text);
+        error_set_remedy(e, "%s", t->trouble.remedy);
+        return t->trouble.code;
+    }
+    return skipped(t, e);
+}
+
+int verify_all(const struct options *o, size_t *ret_points, struct json **ret_there, struct error *e)
 {
     struct repository r;
-    struct tally t = {0};
+    struct tally t = {.there = json_array_new()};
+    int err = repository_open(o, &r, e);
+    if (!err) {
+        err = each_vm(o, &r, verify_vm, &t, e);
+        repository_done(&r);
+    }
+    if (!err)
+        err = verdict(&t, e);
+    *ret_points = t.points;
+    if (err || !ret_there)
+        json_free(t.there);
+    else
+        *ret_there = t.there;
+    return err;
+}
+
+int verb_verify(const struct options *o, struct json **ret, struct error *e)
+{
+    size_t points;
     if (o->point && !o->vm)
         return error_set(e, ERR_USAGE, "--point wants --vm: whose point it is");
-    int err = repository_open(o, &r, e);
-    if (err)
-        return err;
-    err = each_vm(o, &r, verify_vm, &t, e);
-    repository_done(&r);
-    if (err)
-        return err;
-    if (t.damaged > 0) {
-        error_set(e, ERR_FAILED, "%zu of %zu points are damaged", t.damaged, t.points);
-        error_set_remedy(e, "make a full backup: ringmaster-backup export --engine full");
-        return ERR_FAILED;
-    }
-    err = skipped(&t, e);
+    int err = verify_all(o, &points, NULL, e);
     if (err)
         return err;
     *ret = json_object_new();
-    json_set_int(*ret, "points", (int64_t)t.points);
+    json_set_int(*ret, "points", (int64_t)points);
     return 0;
 }
 

@@ -117,6 +117,9 @@ struct replay {
      * damaged stays damaged, and found by the manifest. */
     bool clone;
     struct progress progress;
+    const struct watch *watch; /* NULL: nobody, and progress is told on the output */
+    uint64_t before_bytes;     /* of disks that were done before, for who watches */
+    uint64_t total_bytes;      /* of all of them */
 };
 /* Every block is checked before it is written, unless it is cloned. ERR_MALFORMED: damage, *e says of which file. */
 int replay_run(struct replay *r, struct error *e);
@@ -132,6 +135,27 @@ int export_disks(struct export_work *w, struct error *e);
 int export_publish(struct export_work *w, struct json **ret, struct error *e);
 /* Removes what was not published. NULL is accepted. */
 void export_end(struct export_work *w);
+
+/* ---- verb-restore.c */
+
+/* The point that o->point names (NULL: the newest), under a reader's lock. Only its document is checked here. o is
+ * borrowed until restore_close(), and its disks are looked at by restore_disks(). ret_ref may be NULL. */
+struct restore;
+int restore_open(const struct options *o, struct restore **ret, const struct refpoint **ret_ref, struct error *e);
+void restore_close(struct restore *x); /* NULL is accepted */
+int restore_disks(struct restore *x, struct error *e);
+/* LAYOUT_DOMAIN, LAYOUT_NVRAM, checked; ERR_NO_OBJECT: the point has none. */
+int restore_read(const struct restore *x, enum layout_kind kind, struct buf *ret, struct error *e);
+/* ERR_CONDITION: something has the name. */
+int restore_check_free(const char *path, struct error *e);
+/* Where nothing has the name. */
+int restore_write(const char *path, struct slice bytes, struct error *e);
+
+/* ---- verb-verify.c */
+
+/* Of o->vm (NULL: of all) all points, or what o->point stands on. ERR_MALFORMED: something is damaged; another error:
+ * nothing is known to be, but something could not be read. ret_there (may be NULL): UUIDs of the points. */
+int verify_all(const struct options *o, size_t *ret_points, struct json **ret_there, struct error *e);
 
 /* ---- verb-prune.c */
 

@@ -277,7 +277,7 @@ static void backup_rows(const struct tables *t)
 /* The same, on what is there: a repository, and a VM whose backup runs. */
 static void backup(struct slice s)
 {
-    const struct backup_gate gate = {.look = any_look, .is_over = any_is_over};
+    const struct backup_gate gate = {.eye = {NULL, any_look, any_look}, .is_over = any_is_over};
     struct tables *t = tables_new();
     struct backup b;
     struct point_row *p = xcalloc(1, sizeof *p);

@@ -3,7 +3,8 @@
  *
  *   one run      no worker of that VM runs on any host that has power when one is begun
  *   once         a run is begun once, where its VM runs
- *   serialised   no VM starts, stops, moves or is settled while its worker runs
+ *   serialised   no VM starts, stops, moves or is settled while it is backed up
+ *   restored     only a point that a worker published
  *   published    a reference point of the cluster is one that a worker published
  *   kept         after a backup that is done, none of its VM's points is one that a worker deleted
  *   settled      where a VM runs at last, its newest checkpoint is known */
@@ -39,7 +40,7 @@ void backups_power_lost(struct world *w, size_t node)
 void backups_check_idle(struct world *w, const char *vm, const char *what)
 {
     size_t at = backup_host(w, vm);
-    if (at < w->n)
+    if (at < w->n && find_backup(&w->nodes[at], vm)->work == BACKUP_WORK_BACKUP)
         world_fail(w, "VM %s is %s while it is backed up on %s", vm, what, w->nodes[at].name);
 }
 
@@ -139,6 +140,17 @@ static void give_up(struct sim_backup *u, int code, const char *why)
     STR_COPY(u->why, why);
 }
 
+static void end_other(struct world *w, struct sim_backup *u)
+{
+    struct guest *g = world_guest(w, u->vm);
+    if (g->crashing_backups > 0 && g->crashing_backups--)
+        return;
+    if (g->failing_backups > 0 && g->failing_backups--)
+        give_up(u, ERR_CONDITION, "it cannot be read");
+    else
+        u->phase = BACKUP_PUBLISHED;
+}
+
 static void worker_ends(struct world *w, struct errand *j)
 {
     struct sim_node *s = &w->nodes[j->node];
@@ -148,7 +160,9 @@ static void worker_ends(struct world *w, struct errand *j)
             continue;
         struct guest *g = world_guest(w, u->vm);
         u->state = UNIT_ENDED;
-        if (guest_host(w, u->vm) != j->node)
+        if (u->work != BACKUP_WORK_BACKUP)
+            end_other(w, u);
+        else if (guest_host(w, u->vm) != j->node)
             give_up(u, ERR_CONDITION, "the guest went off");
         else if (g->crashing_backups > 0)
             g->crashing_backups--;
@@ -162,7 +176,7 @@ static void worker_ends(struct world *w, struct errand *j)
 void backups_guest_gone(struct world *w, size_t node, const char *vm)
 {
     struct sim_backup *u = find_backup(&w->nodes[node], vm);
-    if (u == NULL || u->state != UNIT_RUNNING)
+    if (u == NULL || u->state != UNIT_RUNNING || u->work != BACKUP_WORK_BACKUP)
         return;
     struct errand *j = world_later(w, GONE_MS, worker_ends);
     j->node = node;
@@ -180,6 +194,8 @@ static void check_start(struct world *w, size_t node, const struct backup_call *
             world_fail(w, "a run of VM %s is begun twice, on %s", c->vm, s->name);
     if (!uuid_is_nil(&c->parent) && !is_published(w, &c->parent))
         world_fail(w, "the backup of VM %s stands on a point that was never published", c->vm);
+    if (c->work == BACKUP_WORK_RESTORE && (!is_published(w, &c->point) || !c->folder[0] || !c->as[0]))
+        world_fail(w, "what is restored of VM %s was never published, or has no place to go", c->vm);
     if (c->sealed_len == 0 || !c->path[0])
         world_fail(w, "the backup of VM %s has no repository, or no key", c->vm);
 }
@@ -193,12 +209,13 @@ static struct sim_backup *new_unit(struct world *w, size_t node, const struct ba
         if (s->backups[i].state == UNIT_NONE)
             u = &s->backups[i];
     bool is_known = d != NULL && uuid_eq(&d->checkpoint, &c->parent);
-    *u = (struct sim_backup){.run = c->run, .parent = c->parent, .state = UNIT_RUNNING, .serial = ++w->last_unit};
+    *u = (struct sim_backup){
+        .run = c->run, .parent = c->parent, .state = UNIT_RUNNING, .serial = ++w->last_unit, .work = c->work};
     STR_COPY(u->vm, c->vm);
     STR_COPY(u->engine, uuid_is_nil(&c->parent) ? "full" : is_known ? "bitmap" : "rescan");
     u->crash_consistent = c->crash_consistent;
     STR_COPY(u->retention, c->retention);
-    u->phase = BACKUP_EXPORTING;
+    u->phase = c->work == BACKUP_WORK_RESTORE ? BACKUP_RESTORING : BACKUP_EXPORTING;
     return u;
 }
 
@@ -252,7 +269,7 @@ static void tell(const struct world *w, const struct sim_backup *u, struct backu
     o->total_bytes = 4096;
     if (u->phase == BACKUP_GAVE_UP)
         error_set(&o->failure, u->code, "%s", u->why);
-    if (u->phase != BACKUP_PUBLISHED)
+    if (u->phase != BACKUP_PUBLISHED || u->work != BACKUP_WORK_BACKUP)
         return;
     o->pause_ms = 40;
     o->point = point_text(u);

@@ -79,6 +79,7 @@ struct sim_backup {
     struct uuid run, parent;
     int state;       /* as struct sim_unit's */
     uint64_t serial; /* of its start */
+    enum backup_work work;
     enum backup_phase phase;
     char engine[16];
     bool crash_consistent;

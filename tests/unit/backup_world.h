@@ -17,7 +17,8 @@ struct bw {
     struct tables *t;
     struct backup_leader *leader;
     struct backup_local *local;
-    struct backup_vm vm; /* of every VM */
+    struct backup_vm vm;   /* of every VM */
+    struct backup_vm node; /* the only one that restores are for */
     bool no_vm;
     struct backup_view v;
     struct backup_self self;
@@ -41,6 +42,13 @@ static bool bw_look(void *ctx, const char *vm, struct backup_vm *ret)
     return !w->no_vm;
 }
 
+static bool bw_look_at_node(void *ctx, const char *node, struct backup_vm *ret)
+{
+    struct bw *w = ctx;
+    *ret = w->node;
+    return str_eq(node, w->node.node);
+}
+
 static bool bw_is_over(void *ctx, const char *node, const char *boot_id)
 {
     (void)node, (void)boot_id;
@@ -50,7 +58,7 @@ static bool bw_is_over(void *ctx, const char *node, const char *boot_id)
 /* Takes the payload; the answer's code. */
 static int bw_apply(struct bw *w, enum entry_kind kind, struct buf *b)
 {
-    const struct backup_gate gate = {.ctx = w, .tables = w, .look = bw_look, .is_over = bw_is_over};
+    const struct backup_gate gate = {.eye = {w, bw_look, bw_look_at_node}, .tables = w, .is_over = bw_is_over};
     struct entry e = {.kind = (uint16_t)kind, .time_ms = w->wall_ms, .payload = buf_slice(b)};
     e.request_id.b[0] = (uint8_t)++w->serial;
     e.request_id.b[15] = 1;
@@ -108,6 +116,28 @@ static inline int bw_start(struct bw *w, const char *vm, const char *repository)
     struct backup_start s = {.q = {.limit_bytes = 4096}};
     struct buf b = {0};
     STR_COPY(s.vm, vm);
+    STR_COPY(s.q.repository, repository);
+    backup_entry_start(&s, &b);
+    return bw_apply(w, ENTRY_BACKUP_START, &b);
+}
+
+static inline int bw_restore(struct bw *w, const char *vm, struct uuid point, const char *node)
+{
+    struct backup_start s = {
+        .q = {.work = BACKUP_WORK_RESTORE, .point = point, .repository = "main", .folder = "/srv/new", .as = "vm9"}};
+    struct buf b = {0};
+    STR_COPY(s.vm, vm);
+    STR_COPY(s.node, node);
+    backup_entry_start(&s, &b);
+    return bw_apply(w, ENTRY_BACKUP_START, &b);
+}
+
+static inline int bw_verify(struct bw *w, const char *vm, struct uuid point, const char *repository)
+{
+    struct backup_start s = {.q = {.work = BACKUP_WORK_VERIFY, .point = point}};
+    struct buf b = {0};
+    STR_COPY(s.vm, vm);
+    STR_COPY(s.node, w->node.node);
     STR_COPY(s.q.repository, repository);
     backup_entry_start(&s, &b);
     return bw_apply(w, ENTRY_BACKUP_START, &b);
@@ -236,10 +266,19 @@ static int bw_setup(void **state)
     w->wall_ms = T0;
     w->vm = (struct backup_vm){.runs = true, .accepts = true, .present = true, .epoch = 2, .node = "n1",
                                .boot_id = BOOT};
-    w->v = (struct backup_view){.now_ms = 1000, .wall_ms = T0, .settings = {.wait_ms = 600000, .runs_per_node = 2},
-                                .look = bw_look, .ctx = w, .is_over = bw_is_over, .tables = w};
-    w->self = (struct backup_self){.node = "n1", .boot_id = BOOT, .may_start = true, .quorate = true,
-                                   .is_current = true, .look = bw_look, .ctx = w};
+    w->node = (struct backup_vm){.accepts = true, .present = true, .node = "n1", .boot_id = BOOT};
+    w->v = (struct backup_view){.now_ms = 1000,
+                                .wall_ms = T0,
+                                .settings = {.wait_ms = 600000, .runs_per_node = 2},
+                                .eye = {w, bw_look, bw_look_at_node},
+                                .is_over = bw_is_over,
+                                .tables = w};
+    w->self = (struct backup_self){.node = "n1",
+                                   .boot_id = BOOT,
+                                   .may_start = true,
+                                   .quorate = true,
+                                   .is_current = true,
+                                   .eye = {w, bw_look, bw_look_at_node}};
     w->env = (struct backup_env){.ctx = w, .propose = bw_propose, .call = bw_call, .new_uuid = bw_uuid,
                                  .log = &w->sink};
     *state = w;

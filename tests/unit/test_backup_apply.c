@@ -273,6 +273,135 @@ static void test_notes_are_told_once(void **state)
     assert_int_equal(events_of_a_scheduled(w, ""), quiet + 1);
 }
 
+static int end_other(struct bw *w, enum backup_result result, int code)
+{
+    struct backup_end n = {.vm = "vm1", .run = bw_row(w, "vm1").run, .result = result, .code = code};
+    struct buf b = {0};
+    STR_COPY(n.text, code ? "why" : "");
+    backup_entry_end(&n, &b);
+    return bw_apply(w, ENTRY_BACKUP_END, &b);
+}
+
+static void test_a_restore(void **state)
+{
+    struct bw *w = *state;
+    struct uuid none = {{9}}, point = bw_backup(w, "vm1", "main");
+    struct backup before = bw_row(w, "vm1");
+    w->no_vm = true; /* it needs none */
+    STR_COPY(w->node.node, "n2");
+    assert_int_equal(bw_restore(w, "vm1", none, "n2"), ERR_NO_OBJECT);
+    assert_int_equal(bw_restore(w, "vm1", point, "n3"), ERR_NO_OBJECT);
+    w->node.accepts = false;
+    assert_int_equal(bw_restore(w, "vm1", point, "n2"), ERR_CONDITION);
+    w->node.accepts = true;
+    assert_int_equal(bw_restore(w, "vm1", point, "n2"), 0);
+    struct uuid run = w->last_id;
+    assert_int_equal(job_of(w, run).kind, JOB_RESTORE);
+    assert_string_equal(bw_row(w, "vm1").node, "n2");
+    w->no_vm = false;
+    assert_int_equal(bw_start(w, "vm1", "main"), ERR_AGAIN); /* one run a VM */
+    assert_int_equal(bw_note(w, "vm1", BACKUP_NOTE_CLAIM), 0);
+    assert_false(backup_holds(w->t, "vm1", BOOT));              /* the VM may move meanwhile */
+    assert_true(backup_is_on(w->t, "n2", NULL));                /* the node may not go */
+    assert_int_equal(bw_end(w, "vm1", BACKUP_DONE), ERR_USAGE); /* there is no new point */
+    assert_int_equal(end_other(w, BACKUP_DONE, 0), 0);
+    assert_int_equal(job_of(w, run).state, JOB_DONE);
+    struct backup k = bw_row(w, "vm1");
+    assert_int_equal(k.state, BACKUP_IDLE);
+    assert_true(uuid_eq(&k.newest, &point));
+    assert_int_equal(k.runs, before.runs); /* it says nothing of the last backup */
+    assert_int_equal(k.result, BACKUP_DONE);
+    assert_int_equal(tables_count(w->t, TABLE_POINT), 1);
+    bw_restore(w, "vm1", point, "n2");
+    run = w->last_id;
+    bw_note(w, "vm1", BACKUP_NOTE_CLAIM);
+    assert_int_equal(end_other(w, BACKUP_FAILED, ERR_CONDITION), 0);
+    assert_int_equal(job_of(w, run).state, JOB_FAILED);
+    assert_int_equal(bw_row(w, "vm1").failures, 0);
+}
+
+/* A backup that is done must bring its point. */
+static void test_done_without_a_point(void **state)
+{
+    struct bw *w = *state;
+    bw_start(w, "vm1", "main");
+    bw_note(w, "vm1", BACKUP_NOTE_CLAIM);
+    assert_int_equal(end_other(w, BACKUP_DONE, 0), ERR_USAGE);
+    assert_int_equal(bw_row(w, "vm1").state, BACKUP_RUNNING);
+}
+
+static void test_restore_of_a_removed_vm(void **state)
+{
+    struct bw *w = *state;
+    struct backup k;
+    struct uuid point = bw_backup(w, "vm1", "main");
+    bw_schedule(w, "vm1", "hourly");
+    bw_restore(w, "vm1", point, "n1");
+    bw_note(w, "vm1", BACKUP_NOTE_CLAIM);
+    backup_vm_removed(w->t, "vm1");
+    assert_int_equal(bw_row(w, "vm1").state, BACKUP_RUNNING); /* it goes on */
+    assert_string_equal(bw_row(w, "vm1").calendar, "");
+    assert_int_equal(end_other(w, BACKUP_DONE, 0), 0);
+    assert_int_equal(backup_get(w->t, "vm1", &k), ERR_NO_OBJECT); /* and leaves nothing */
+    assert_int_equal(bw_restore(w, "vm1", point, "n1"), 0);
+    bw_note(w, "vm1", BACKUP_NOTE_CLAIM);
+    backup_node_lost(w->t, "n1", T0);
+    assert_int_equal(backup_get(w->t, "vm1", &k), ERR_NO_OBJECT);
+}
+
+static void verify(struct bw *w, struct uuid point, const char *repository, int code)
+{
+    assert_int_equal(bw_verify(w, "vm1", point, repository), 0);
+    assert_int_equal(bw_note(w, "vm1", BACKUP_NOTE_CLAIM), 0);
+    assert_int_equal(end_other(w, code ? BACKUP_FAILED : BACKUP_DONE, code), 0);
+    w->wall_ms += 1000;
+}
+
+/* Damage is told until all that lies there is right. */
+static void test_verdicts(void **state)
+{
+    struct bw *w = *state;
+    struct uuid all = {{0}}, point = bw_backup(w, "vm1", "main");
+    assert_int_equal(bw_repository(w, "other", "/srv/other"), 0);
+    verify(w, all, "main", ERR_AGAIN); /* no verdict */
+    assert_int_equal(bw_row(w, "vm1").verified_ms, 0);
+    verify(w, all, "main", 0);
+    int64_t first = bw_row(w, "vm1").verified_ms;
+    assert_true(first > 0);
+    verify(w, point, "main", ERR_MALFORMED);
+    assert_true(bw_row(w, "vm1").is_damaged);
+    assert_string_equal(bw_row(w, "vm1").damage, "why");
+    verify(w, point, "main", 0);            /* it is another one, perhaps */
+    verify(w, all, "other", 0);             /* neither is this where it was found */
+    verify(w, all, "other", ERR_MALFORMED); /* one is told of at a time */
+    verify(w, all, "main", ERR_AGAIN);
+    assert_true(bw_row(w, "vm1").is_damaged);
+    assert_string_equal(bw_row(w, "vm1").verified_in, "main");
+    assert_int_equal(bw_row(w, "vm1").result, BACKUP_DONE);
+    verify(w, all, "main", 0);
+    assert_false(bw_row(w, "vm1").is_damaged);
+    verify(w, all, "main", ERR_MALFORMED);
+    assert_int_equal(bw_repository_remove(w, "main"), 0);
+    assert_false(bw_row(w, "vm1").is_damaged);
+}
+
+/* Also of a VM that has no row of its own: until then, and no longer. */
+static void test_verdict_of_a_removed_vm(void **state)
+{
+    struct bw *w = *state;
+    struct backup k;
+    struct uuid all = {{0}};
+    bw_backup(w, "vm1", "main");
+    backup_vm_removed(w->t, "vm1");
+    verify(w, all, "main", ERR_MALFORMED);
+    assert_true(bw_row(w, "vm1").is_damaged);
+    verify(w, all, "main", 0);
+    assert_int_equal(backup_get(w->t, "vm1", &k), ERR_NO_OBJECT);
+    verify(w, all, "main", ERR_MALFORMED);
+    assert_int_equal(bw_repository_remove(w, "main"), 0);
+    assert_int_equal(backup_get(w->t, "vm1", &k), ERR_NO_OBJECT);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -286,6 +415,11 @@ int main(void)
         BW_TEST(test_checkpoints_that_stay),
         BW_TEST(test_delete),
         BW_TEST(test_repository_in_use),
+        BW_TEST(test_a_restore),
+        BW_TEST(test_verdicts),
+        BW_TEST(test_verdict_of_a_removed_vm),
+        BW_TEST(test_done_without_a_point),
+        BW_TEST(test_restore_of_a_removed_vm),
     };
     return cmocka_run_group_tests_name("backup apply", tests, NULL, NULL);
 }

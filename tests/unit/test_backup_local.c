@@ -259,6 +259,101 @@ static void test_cancel_too_late(void **state)
     assert_int_equal(bw_row(w, "vm1").result, BACKUP_DONE);
 }
 
+static void test_a_restore(void **state)
+{
+    struct bw *w = *state;
+    struct uuid point = bw_backup(w, "vm1", "main");
+    bw_local(w, 0);
+    settled(w);
+    assert_int_equal(bw_restore(w, "vm1", point, "n1"), 0);
+    bw_local(w, 0);
+    bw_local(w, 0);
+    assert_int_equal(bw_last_verb(w), BACKUP_CALL_START);
+    const struct backup_call *c = &w->calls[w->n_calls - 1];
+    assert_int_equal(c->work, BACKUP_WORK_RESTORE);
+    assert_true(uuid_eq(&c->point, &point));
+    assert_string_equal(c->folder, "/srv/new");
+    assert_string_equal(c->as, "vm9");
+    assert_string_equal(c->path, "/srv/backup");
+    bw_outcome(w, &running);
+    bw_local(w, BACKUP_LOOK_MS);
+    struct backup_outcome o = {.unit = BACKUP_UNIT_ENDED, .phase = BACKUP_PUBLISHED};
+    bw_outcome(w, &o);
+    bw_local(w, 0);
+    assert_int_equal(bw_row(w, "vm1").state, BACKUP_IDLE);
+    assert_int_equal(bw_row(w, "vm1").runs, 1);
+    bw_local(w, 0);
+    assert_int_equal(bw_last_verb(w), BACKUP_CALL_FORGET);
+}
+
+/* Of a verification: what there is was right. */
+static void test_points_that_are_missing(void **state)
+{
+    struct bw *w = *state;
+    struct uuid none = {{0}};
+    struct backup_outcome o = {.unit = BACKUP_UNIT_ENDED, .phase = BACKUP_PUBLISHED, .n_points = 1};
+    struct uuid first = bw_backup(w, "vm1", "main"), second = bw_backup(w, "vm1", "main");
+    bw_local(w, 0);
+    settled(w);
+    for (int all = 0; all < 2; all++) {
+        assert_int_equal(bw_verify(w, "vm1", none, "main"), 0);
+        bw_local(w, 0);
+        bw_local(w, 0);
+        assert_int_equal(bw_last_verb(w), BACKUP_CALL_START);
+        assert_int_equal(w->calls[w->n_calls - 1].work, BACKUP_WORK_VERIFY);
+        struct uuid there[2] = {second, first};
+        o.points = there;
+        o.n_points = all ? 2 : 1;
+        bw_outcome(w, &o);
+        bw_local(w, 0);
+        assert_int_equal(bw_row(w, "vm1").state, BACKUP_IDLE);
+        assert_int_equal(bw_row(w, "vm1").is_damaged, !all);
+        assert_int_equal(tables_count(w->t, TABLE_POINT), 2); /* they stay in the table: somebody is to look */
+        assert_true(all || strstr(bw_row(w, "vm1").damage, uuid_str(&first).s));
+        bw_local(w, 0);
+        assert_int_equal(bw_last_verb(w), BACKUP_CALL_FORGET);
+        assert_int_equal(w->calls[w->n_calls - 1].work, BACKUP_WORK_VERIFY);
+        bw_outcome(w, &nothing);
+    }
+}
+
+/* What is no backup waits until the VM here is settled, and is none that has to be settled after. */
+static void test_settles_around_a_restore(void **state)
+{
+    struct bw *w = *state;
+    struct backup_outcome failed = {.unit = BACKUP_UNIT_ENDED, .phase = BACKUP_GAVE_UP};
+    struct backup_outcome trouble = {0};
+    struct uuid point = bw_backup(w, "vm1", "main");
+    error_set(&trouble.error, ERR_FAILED, "libvirt does not answer");
+    error_set(&failed.failure, ERR_CONDITION, "it is there already");
+    bw_local(w, 0);
+    assert_int_equal(bw_last_verb(w), BACKUP_CALL_SETTLE);
+    bw_outcome(w, &trouble);
+    assert_int_equal(bw_restore(w, "vm1", point, "n1"), 0);
+    bw_local(w, 1000);
+    assert_int_equal(bw_row(w, "vm1").state, BACKUP_STARTING); /* not settled yet */
+    bw_local(w, BACKUP_BEGIN_MS);
+    settled(w);
+    bw_local(w, 0);
+    bw_local(w, 0);
+    assert_int_equal(bw_last_verb(w), BACKUP_CALL_START);
+    bw_outcome(w, &failed);
+    bw_local(w, 0);
+    assert_int_equal(bw_row(w, "vm1").state, BACKUP_IDLE);
+    bw_local(w, 0);
+    assert_int_equal(bw_last_verb(w), BACKUP_CALL_FORGET);
+    bw_outcome(w, &nothing);
+    size_t calls = w->n_calls;
+    bw_local(w, 0);
+    assert_int_equal(w->n_calls, calls);
+    STR_COPY(w->node.node, "n2"); /* elsewhere it is in no settling's way */
+    assert_int_equal(bw_restore(w, "vm1", point, "n2"), 0);
+    assert_int_equal(bw_note(w, "vm1", BACKUP_NOTE_CLAIM), 0);
+    w->vm.epoch++;
+    bw_local(w, 0);
+    assert_int_equal(bw_last_verb(w), BACKUP_CALL_SETTLE);
+}
+
 /* L5 */
 static void test_settles(void **state)
 {
@@ -319,11 +414,21 @@ static void test_removed(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        BW_TEST(test_a_run),   BW_TEST(test_points_that_are_gone),
-        BW_TEST(test_agent_restarts),  BW_TEST(test_agent_restarts_and_finds_it),
-        BW_TEST(test_without_quorum), BW_TEST(test_cut_off),  BW_TEST(test_bad_ends),
-        BW_TEST(test_crash),   BW_TEST(test_cancel),          BW_TEST(test_cancel_too_late),
-        BW_TEST(test_settles), BW_TEST(test_removed),
+        BW_TEST(test_a_run),
+        BW_TEST(test_points_that_are_gone),
+        BW_TEST(test_agent_restarts),
+        BW_TEST(test_agent_restarts_and_finds_it),
+        BW_TEST(test_without_quorum),
+        BW_TEST(test_cut_off),
+        BW_TEST(test_bad_ends),
+        BW_TEST(test_crash),
+        BW_TEST(test_cancel),
+        BW_TEST(test_cancel_too_late),
+        BW_TEST(test_settles),
+        BW_TEST(test_removed),
+        BW_TEST(test_a_restore),
+        BW_TEST(test_points_that_are_missing),
+        BW_TEST(test_settles_around_a_restore),
     };
     return cmocka_run_group_tests_name("backup local", tests, NULL, NULL);
 }

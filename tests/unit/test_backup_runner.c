@@ -123,6 +123,21 @@ static void test_worker_takes_it(void **state)
     c.parent_order = (char *)"{\"point\":\"" RUN "\",\"checkpoint_xml\":\"<domaincheckpoint/>\","
                              "\"disks\":[{\"name\":\"vda\",\"tracking\":\"" RUN "\"}]}";
     must_be_taken(&c, &key);
+    c.work = BACKUP_WORK_RESTORE;
+    c.point = run;
+    STR_COPY(c.folder, "/srv/new");
+    STR_COPY(c.as, "vm2");
+    must_be_taken(&c, &key);
+    AUTO(json_freep) struct json *j = spec_of(&c, &key);
+    assert_string_equal(json_str(json_path(j, "restore.point"), ""), RUN);
+    assert_string_equal(json_str(json_path(j, "restore.folder"), ""), "/srv/new");
+    assert_string_equal(json_str(json_path(j, "restore.as"), ""), "vm2");
+    assert_null(json_get(j, "engine"));
+    c.work = BACKUP_WORK_VERIFY;
+    must_be_taken(&c, &key);
+    c.point = (struct uuid){{0}};
+    must_be_taken(&c, &key);
+    c.work = BACKUP_WORK_BACKUP;
     c.verb = BACKUP_CALL_SETTLE;
     must_be_taken(&c, NULL);
 }
@@ -166,10 +181,15 @@ static void test_status_points(void **state)
     assert_true(uuid_eq(&o.points[0], &run));
     assert_string_equal(o.note, "why");
     backup_outcome_done(&o);
+    /* Only a verification may find none. */
+    assert_int_equal(status("{\"run\":\"" RUN "\",\"phase\":\"done\",\"points\":[]}", &o), 0);
+    assert_non_null(o.points);
+    assert_int_equal(o.n_points, 0);
+    backup_outcome_done(&o);
     static const char *const bad[] = {"[]", "{}", "[\"" RUN "\",1]", "[\"" RUN "\",\"x\"]", "\"" RUN "\""};
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
         char text[256];
-        snprintf(text, sizeof(text), "{\"run\":\"" RUN "\",\"phase\":\"done\",\"points\":%s}", bad[i]);
+        snprintf(text, sizeof(text), "{\"run\":\"" RUN "\",\"phase\":\"done\",\"point\":{},\"points\":%s}", bad[i]);
         assert_int_equal(status(text, &o), 0);
         assert_null(o.points);
         backup_outcome_done(&o);

@@ -155,14 +155,67 @@ static void test_a_clock_that_was_ahead(void **state)
     assert_int_equal(bw_row(w, "vm1").after_ms, T0 + 1000);
 }
 
+/* A restore holds its VM's schedule up, and that is told; it takes no other one's place. */
+static void test_a_restore_and_schedules(void **state)
+{
+    struct bw *w = *state;
+    struct uuid point = bw_backup(w, "vm1", "main");
+    bw_backup(w, "vm2", "main");
+    w->v.settings.runs_per_node = 1;
+    bw_schedule(w, "vm1", "hourly");
+    bw_schedule(w, "vm2", "hourly");
+    bw_restore(w, "vm1", point, "n1");
+    bw_note(w, "vm1", BACKUP_NOTE_CLAIM);
+    bw_lead(w, 3600000);
+    bw_lead(w, 500);
+    assert_int_equal(bw_row(w, "vm2").state, BACKUP_STARTING);
+    struct backup k = bw_row(w, "vm1");
+    assert_int_equal(k.q.work, BACKUP_WORK_RESTORE);
+    assert_false(backup_is_overdue(&k, w->wall_ms));
+    assert_true(backup_is_overdue(&k, w->wall_ms + BACKUP_LATE_MS));
+}
+
+/* A restore is in no VM's way, but in the drain's of its node. */
+static void test_a_restore(void **state)
+{
+    struct bw *w = *state;
+    struct uuid point = bw_backup(w, "vm1", "main");
+    STR_COPY(w->node.node, "n2");
+    STR_COPY(w->node.boot_id, "boot-b");
+    bw_restore(w, "vm1", point, "n2");
+    w->vm.busy = true;
+    bw_lead(w, 0);
+    assert_int_equal(bw_row(w, "vm1").state, BACKUP_STARTING);
+    assert_int_equal(bw_note(w, "vm1", BACKUP_NOTE_CLAIM), 0);
+    bw_lead(w, 0);
+    bw_lead(w, 700000);
+    assert_false(bw_row(w, "vm1").cancel);
+    w->node.draining = true;
+    w->node.accepts = false;
+    bw_lead(w, 0);
+    bw_lead(w, 599000);
+    assert_false(bw_row(w, "vm1").cancel);
+    bw_lead(w, 2000);
+    assert_true(bw_row(w, "vm1").cancel);
+    w->over = true;
+    bw_lead(w, 0);
+    assert_int_equal(bw_row(w, "vm1").state, BACKUP_IDLE);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        BW_TEST(test_not_claimed),       BW_TEST(test_lost),
-        BW_TEST(test_in_the_way),        BW_TEST(test_waits_by_policy),
-        BW_TEST(test_waits_anew),        BW_TEST(test_schedule),
-        BW_TEST(test_so_many_on_a_node), BW_TEST(test_rests_after_a_withdrawal),
+        BW_TEST(test_not_claimed),
+        BW_TEST(test_lost),
+        BW_TEST(test_in_the_way),
+        BW_TEST(test_waits_by_policy),
+        BW_TEST(test_waits_anew),
+        BW_TEST(test_schedule),
+        BW_TEST(test_so_many_on_a_node),
+        BW_TEST(test_rests_after_a_withdrawal),
         BW_TEST(test_a_clock_that_was_ahead),
+        BW_TEST(test_a_restore),
+        BW_TEST(test_a_restore_and_schedules),
     };
     return cmocka_run_group_tests_name("backup step", tests, NULL, NULL);
 }

@@ -677,6 +677,26 @@ static void test_backups(void **state)
     must(c, 0, show);
     snprintf(show, sizeof show, "reference show vm1 %s -o json", point);
     must(c, 0, show);
+    must(c, 64, "backup restore vm1 -o json");
+    must(c, 64, "backup restore vm1 --to new -o json");
+    must(c, 105, "backup restore vm9 --to /new -o json");
+    must(c, 105, "backup restore vm1 --to /new --node n9 -o json");
+    must(c, 0, "backup restore vm1 --to /new --name vm2 --wait -o json");
+    must(c, 0, "backup list -o json");
+    must(c, 0, "job list -o json");
+    assert_non_null(strstr((const char *)c->out.p, "\"kind\": \"restore\""));
+    must(c, 105, "backup verify vm9 -o json");
+    must(c, 0, "backup verify vm1 --wait -o json");
+    must(c, 0, "backup list -o json");
+    assert_non_null(strstr((const char *)c->out.p, "\"damaged\": false"));
+    must(c, 0, "backup list");
+    must(c, 0, "backup verify vm1 -o json");
+    for (int i = 0; i < 12; i++)
+        ctl_sleep(c, 1100);
+    snprintf(show, sizeof show, "backup restore vm1 %s --to /new -o json", point);
+    must(c, 0, show);
+    for (int i = 0; i < 12; i++)
+        ctl_sleep(c, 1100);
     must(c, 0, "backup start vm1 -o json");
     for (int i = 0; i < 12; i++)
         ctl_sleep(c, 1100);
@@ -705,6 +725,7 @@ static void test_backups(void **state)
     must(c, 113, "repository remove main --yes -o json"); /* the schedule names it */
     c->access = ACCESS_READ;
     must(c, 77, "backup start vm1 -o json");
+    must(c, 77, "backup restore vm1 --to /new -o json");
     must(c, 0, "backup list -o json");
     c->access = ACCESS_ADMIN;
     must(c, 0, "backup schedule remove vm1 -o json");

@@ -209,6 +209,74 @@ is_anew() { # the PID that it had
     is_as_it_was
 }
 
+is_like() { # a restored image, and a plain file
+    qemu-img compare -f qcow2 -F raw "$shared/$1" "$2"
+}
+
+@test "what a backup holds becomes another machine, beside the first" {
+    put 31 50 2
+    run_now bitmap
+    ctl n1 backup restore web --to /shared/again --name web2 --node n3 --wait=120
+    is_like again/web2-vda.qcow2 "$shared/web/truth"
+    [ "$(stat -c %a "$shared/again")" = 711 ]
+    qemu-img check -q "$shared/again/web2-vda.qcow2"
+    [ "$(answers n1 "[(j['state'], j['node']) for j in d['jobs'] if j['kind'] == 'restore']" job list)" = "[('done', 'n3')]" ]
+    ctl n1 vm add --xml /shared/again/web2.xml --node n3
+    ctl n1 vm start web2 --wait=60
+    [ "$(answers n1 "d['vm']['state']" vm show web2)" = running ]
+    [ "$(answers n1 "d['vm']['uuid'] != '$(answers n1 "d['vm']['uuid']" vm show web)'" vm show web2)" = True ]
+    run ctl n1 backup restore web --to /shared/again --name web2 --wait=120
+    echo "$output"
+    [ "$status" -eq 113 ]
+    [[ $output == *"/shared/again/web2"*" is there already"* ]]
+    [ "$(last)" = "idle done" ] # it is no failed backup
+    put 32 50 1
+    run_now bitmap
+    ctl n1 vm stop web2 --hard --yes --wait=60
+    ctl n1 vm remove web2 --yes
+}
+
+@test "an older point is restored as it was, and a damaged one is refused" {
+    local older image
+    older=$(newest "p['uuid']")
+    cp "$shared/web/truth" "$shared/web/older"
+    put 33 51 1
+    run_now bitmap
+    ctl n1 backup restore web "$older" --to /shared/older --wait=120
+    is_like older/web-vda.qcow2 "$shared/web/older"
+    image=$shared/backup/web/vda-$(printf '%06d' "$(newest "p['sequence']")").qcow2
+    flip "$image"
+    run ctl n1 backup restore web --to /shared/damaged --wait=120
+    echo "$output"
+    [ "$status" -eq 1 ]
+    [[ $output == *"${image##*/}"* ]]
+    [ -z "$(ls "$shared/damaged")" ]
+    run ctl n1 backup verify web --wait=120
+    echo "$output"
+    [ "$status" -eq 1 ]
+    [[ $output == *"${image##*/}"* ]]
+    [ "$(damage)" = "['critical']" ]
+    ctl n1 backup verify web "$older" --node n3 --wait=120 # what this one stands on is right
+    [ "$(damage)" = "['critical']" ]
+    flip "$image"
+    ctl n1 backup verify web --wait=120
+    [ "$(damage)" = "[]" ]
+    [[ $(ctl n1 backup list web) == *"web: verified in main"*"all is right"* ]]
+    ctl n1 backup restore web --to /shared/damaged --wait=120
+    is_like damaged/web-vda.qcow2 "$shared/web/truth"
+}
+
+damage() { # as status says
+    answers n1 "[h['severity'] for h in d['health'] if h['code'] == 'BACKUP_DAMAGED']" status
+}
+
+flip() { # a bit of the data at the end
+    local at byte
+    at=$(($(stat -c %s "$1") - 4096))
+    byte=$(od -An -tu1 -j "$at" -N 1 "$1")
+    printf '%b' "\\x$(printf '%02x' $((byte ^ 1)))" | dd of="$1" bs=1 seek="$at" conv=notrunc status=none
+}
+
 points() { # in the list; in the repository
     echo "$(answers n1 "len(d['points'])" reference list web) $(find "$shared/backup/web" -name 'refpoint-*.json' | wc -l)"
 }
@@ -241,9 +309,15 @@ points() { # in the list; in the repository
     ctl n1 backup start web --engine full --consistency crash --wait=120 # nothing stands on the one before
     "$lab" exec n1 -- rm "/shared/backup/web/refpoint-$(printf '%06d' "$number").json"
     [ "$(points)" = "4 3" ]
+    run ctl n1 backup verify web --wait=120
+    [ "$status" -eq 1 ]
+    [[ $output == *"not in the repository"*"$deleted"* ]]
+    [ "$(damage)" = "['critical']" ]
     put 25 3 1
     ctl n1 backup start web --consistency crash --keep last=9 --wait=120
     [ "$(points)" = "4 4" ]
+    ctl n1 backup verify web --wait=120
+    [ "$(damage)" = "[]" ]
     run ctl n1 reference show web "$deleted"
     [ "$status" -eq 105 ]
     is_as_it_was
@@ -258,4 +332,18 @@ points() { # in the list; in the repository
     is_as_it_was
     [[ $(answers n1 "[h['text'] for h in d['health'] if h['code'] == 'BACKUP_RETENTION']" status) == *"stands on point"* ]]
     [ "$(answers n1 "d['backups'][0]['last']['result']" backup list web)" = done ]
+}
+
+@test "a machine that was removed comes back" {
+    put 27 6 1
+    ctl n1 backup start web --engine full --consistency crash --wait=120
+    ctl n1 vm stop web --hard --yes --wait=60
+    ctl n1 vm remove web --yes
+    ctl n2 backup restore web --to /shared/back --wait=120
+    is_like back/web-vda.qcow2 "$shared/web/truth"
+    [ "$(answers n1 "d['backups']" backup list web)" = "[]" ] # nothing is left of it but the points
+    ctl n1 vm add --xml /shared/back/web.xml --node n2
+    ctl n1 vm start web --wait=60
+    ctl n1 backup start web --consistency crash --wait=120
+    is_as_it_was
 }
