@@ -857,12 +857,12 @@ static bool is_any_backed_up(const struct world *w)
 
 static void end_backups(struct play *p)
 {
-    int64_t until = p->w->now_ms + 2 * TASKS_END_MS;
     for (size_t i = 0; i < 2 && p->has_backups && world_fault(p->w) == NULL; i++) {
         const char *vm = i == 0 ? "vm1" : "vm2";
         expect(p, world_leader(p->w), "backup.schedule.remove", args_of("name", vm));
         end_backup_of(p, vm);
     }
+    int64_t until = p->w->now_ms + TASKS_END_MS;
     while (world_fault(p->w) == NULL && is_any_backed_up(p->w)) /* a slow one lasts longer than SETTLE_MS */
         if (!world_run(p->w, p->w->now_ms + 100) || p->w->now_ms >= until)
             world_fail(p->w, "a backup does not end");
