@@ -376,6 +376,12 @@ static bool want_job(struct request *r, struct job *ret)
     return false;
 }
 
+/* A run of the table of backups. */
+static bool is_of_backups(enum job_kind k)
+{
+    return k == JOB_BACKUP || k == JOB_RESTORE || k == JOB_VERIFY;
+}
+
 static void do_job_show(struct request *r)
 {
     struct job j;
@@ -384,8 +390,7 @@ static void do_job_show(struct request *r)
     struct json *job = job_json(&j);
     bool is_moving = j.kind == JOB_VM_MIGRATE && j.state == JOB_RUNNING;
     int percent = is_moving ? core_percent(r->c, j.object, &j.id) : -1;
-    bool is_backup = j.kind == JOB_BACKUP || j.kind == JOB_RESTORE || j.kind == JOB_VERIFY;
-    percent = is_backup ? status_backup_percent(r->c, j.object, &j.id) : percent;
+    percent = is_of_backups(j.kind) ? status_backup_percent(r->c, j.object, &j.id) : percent;
     if (percent >= 0)
         json_set_int(job, "percent", percent);
     answer_with(r, "job", job);
@@ -1744,8 +1749,9 @@ static bool want_restore(struct request *r, struct backup_request *q)
         refuse(r, ERR_USAGE, NULL, "%s: the folder is an absolute path in plain characters, not '%s'", r->verb, folder);
         return false;
     }
-    if (as[0] && (!layout_vm_ok(as) || strchr(as, '+'))) { /* as `vm add` has it */
-        refuse(r, ERR_USAGE, NULL, "%s: '%s' cannot be the name of a VM", r->verb, as);
+    if (as[0] && !vm_name_ok(as)) {
+        refuse(r, ERR_USAGE, NULL, "%s: '%s' cannot be the name of a VM: letters, digits, '.', '_' and '-'", r->verb,
+               as);
         return false;
     }
     q->work = BACKUP_WORK_RESTORE;
@@ -2036,7 +2042,7 @@ static void do_job_cancel(struct request *r)
         propose(r, ENTRY_VM_CANCEL, &b);
     } else if (j.kind == JOB_DRAIN) {
         cancel_drain(r, &j);
-    } else if (j.kind == JOB_BACKUP || j.kind == JOB_RESTORE || j.kind == JOB_VERIFY) {
+    } else if (is_of_backups(j.kind)) {
         struct backup_note n = {.verb = BACKUP_NOTE_CANCEL, .run = j.id};
         STR_COPY(n.vm, j.object);
         backup_entry_note(&n, &b);

@@ -12,6 +12,8 @@
 enum { VM_XML_MAX = 240 * 1024 };
 enum { VM_PATH_MAX = 256 };
 enum { VM_NAME_MAX = 64, VM_MACHINE_MAX = 64, NODE_NAME_MAX = 64, ADDRESS_MAX = 64 };
+/* Letters, digits, '.', '_' and '-', not first '.' or '-'. Its length is not looked at. */
+bool vm_name_ok(const char *name);
 
 enum vm_verb {
     VM_CALL_LIST = 1, /* all domains of this host */

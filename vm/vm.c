@@ -54,6 +54,12 @@ void vm_encode(const struct vm *v, struct buf *b)
     wire_put_u8(b, v->crash_loop);
 }
 
+bool vm_name_ok(const char *name)
+{
+    static const char allowed[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-";
+    return name[0] && name[0] != '.' && name[0] != '-' && name[strspn(name, allowed)] == '\0';
+}
+
 static bool vm_is_valid(const struct vm *v)
 {
     return v->name[0] && (v->state == VM_STOPPED || v->state == VM_RUNNING) && v->op <= VM_OP_MIGRATE &&

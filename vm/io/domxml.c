@@ -182,15 +182,9 @@ static bool parse_memory(const xmlNode *n, uint64_t *ret_kib)
     return true;
 }
 
-static bool is_vm_name(const char *s)
-{
-    static const char allowed[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-";
-    return s[0] && s[0] != '.' && s[0] != '-' && s[strspn(s, allowed)] == '\0';
-}
-
 static int take_name(const xmlNode *root, struct vm_facts *f, struct error *e)
 {
-    if (!xml_text(xml_child(root, "name"), f->name, sizeof(f->name)) || !is_vm_name(f->name))
+    if (!xml_text(xml_child(root, "name"), f->name, sizeof(f->name)) || !vm_name_ok(f->name))
         return error_set(e, ERR_USAGE,
                          "domain XML: <name> must have 1 to %d letters, digits, '.', '_' or '-', not first '.' or '-'",
                          VM_NAME_MAX - 1);
