@@ -122,10 +122,6 @@ int run_restore(struct run *r, struct error *e)
     int err = status_phase(&r->status, "restoring", e);
     if (!err)
         err = restore(r, p, e);
-    if (!err)
-        err = status_done(&r->status, json_object_new(), e);
-    else
-        (void)status_failed(&r->status, e);
     free(p);
-    return err;
+    return run_say_end(r, err, json_object_new(), e);
 }

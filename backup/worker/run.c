@@ -265,15 +265,21 @@ static void prune(struct run *r)
     (void)status_done(&r->status, done_members(r), &why);
 }
 
+int run_say_end(struct run *r, int err, struct json *members, struct error *e)
+{
+    if (!err)
+        return status_done(&r->status, members, e);
+    json_free(members);
+    (void)status_failed(&r->status, e);
+    return err;
+}
+
 static int back_up_and_prune(struct run *r, struct error *e)
 {
     int err = status_phase(&r->status, "freezing", e);
     if (!err)
         err = back_up(r, e);
-    if (!err)
-        err = status_done(&r->status, done_members(r), e);
-    else
-        (void)status_failed(&r->status, e);
+    err = run_say_end(r, err, err ? NULL : done_members(r), e);
     if (!err)
         prune(r);
     return err;
@@ -283,20 +289,15 @@ static int verify(struct run *r, struct error *e)
 {
     struct uuid_str point = uuid_str(&r->spec.verify);
     struct json *there = NULL, *members = json_object_new();
+    bool is_whole = uuid_is_nil(&r->spec.verify);
     size_t points;
-    r->options.point = uuid_is_nil(&r->spec.verify) ? NULL : point.s;
+    r->options.point = is_whole ? NULL : point.s;
     int err = status_phase(&r->status, "verifying", e);
     if (!err)
-        err = verify_all(&r->options, &points, &there, e);
-    if (there && !r->options.point)
-        json_set(members, "points", json_copy(there));
-    json_free(there);
-    if (!err)
-        err = status_done(&r->status, json_copy(members), e);
-    else
-        (void)status_failed(&r->status, e);
-    json_free(members);
-    return err;
+        err = verify_all(&r->options, &points, is_whole ? &there : NULL, e);
+    if (there)
+        json_set(members, "points", there);
+    return run_say_end(r, err, members, e);
 }
 
 static int work(struct run *r, struct error *e)

@@ -65,5 +65,8 @@ int run_export(struct run *r, struct error *e);
 int run_live(struct run *r, struct error *e);
 int run_off(struct run *r, struct error *e);
 
+/* Says how it ended: members of "done", taken over, or why not. err, or that it could not be said. */
+int run_say_end(struct run *r, int err, struct json *members, struct error *e);
+
 /* run-restore.c: says what becomes of it, too. */
 int run_restore(struct run *r, struct error *e);
