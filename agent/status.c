@@ -367,8 +367,8 @@ static void health_of_backup(struct health *h, const struct core *c, const struc
                    k->damage);
     if (k->state == BACKUP_RUNNING && !is_here(c, k->node))
         health_add(h, WARNING, "BACKUP_UNKNOWN", k->vm, remedy,
-                   "the %s of VM %s went on on %s, which is away: until it is back or fenced, no other is begun",
-                   backup_work_noun(k->q.work), k->vm, k->node);
+                   "VM %s: its %s was under way on %s, which is away: until it is back or fenced, no other is begun",
+                   k->vm, backup_work_noun(k->q.work), k->node);
     else if (backup_is_overdue(k, c->wall_ms))
         health_add(h, WARNING, "BACKUP_OVERDUE", k->vm, again, "VM %s is due to be backed up, and no node does it",
                    k->vm);

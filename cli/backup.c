@@ -283,12 +283,12 @@ static void render_backups(struct page *p, const struct invocation *i, const str
 static void render_cancel(struct page *p, const struct invocation *i, const struct json *data)
 {
     bool is_over = str_eq(json_str(json_path(data, "backup.state"), "idle"), "idle");
-    page_printf(p, "%s: what goes on with its backups %s\n", i->args[0], is_over ? "is cancelled" : "gives up");
+    page_printf(p, "%s: %s\n", i->args[0], is_over ? "cancelled" : "is told to give up, and tidies up");
 }
 
 static bool question_cancel(const struct invocation *i, struct buf *ret)
 {
-    buf_printf(ret, "Cancel what goes on with the backups of VM %s?", i->args[0]);
+    buf_printf(ret, "Cancel the backup, restore or verification of VM %s that is under way?", i->args[0]);
     return true;
 }
 

@@ -255,6 +255,8 @@ is_like() { # a restored image, and a plain file
     echo "$output"
     [ "$status" -eq 1 ]
     [[ $output == *"${image##*/}"* ]]
+    "$lab" exec "$(owner)" -- journalctl -b -u ringmaster-backup-web.service -o cat | grep '"damaged"' |
+        grep -qF "$(newest "p['uuid']")"
     [ "$(damage)" = "['critical']" ]
     ctl n1 backup verify web "$older" --node n3 --wait=120 # what this one stands on is right
     [ "$(damage)" = "['critical']" ]
