@@ -646,6 +646,36 @@ static void let_run(struct ctl *c, const char *name)
     node_done(&n);
 }
 
+/* What was asked for without --wait. */
+static void let_end(struct ctl *c)
+{
+    for (int i = 0; i < 12; i++)
+        ctl_sleep(c, 1100);
+}
+
+static void restores_and_verifies(struct ctl *c, const char *point)
+{
+    char restore[128];
+    must(c, 64, "backup restore vm1 -o json");
+    must(c, 64, "backup restore vm1 --to new -o json");
+    must(c, 105, "backup restore vm9 --to /new -o json");
+    must(c, 105, "backup restore vm1 --to /new --node n9 -o json");
+    must(c, 0, "backup restore vm1 --to /new --name vm2 --wait -o json");
+    must(c, 0, "backup list -o json");
+    must(c, 0, "job list -o json");
+    assert_non_null(strstr((const char *)c->out.p, "\"kind\": \"restore\""));
+    must(c, 105, "backup verify vm9 -o json");
+    must(c, 0, "backup verify vm1 --wait -o json");
+    must(c, 0, "backup list -o json");
+    assert_non_null(strstr((const char *)c->out.p, "\"damaged\": false"));
+    must(c, 0, "backup list");
+    must(c, 0, "backup verify vm1 -o json");
+    let_end(c);
+    snprintf(restore, sizeof restore, "backup restore vm1 %s --to /new -o json", point);
+    must(c, 0, restore);
+    let_end(c);
+}
+
 static void test_backups(void **state)
 {
     struct ctl *c = *state;
@@ -677,29 +707,9 @@ static void test_backups(void **state)
     must(c, 0, show);
     snprintf(show, sizeof show, "reference show vm1 %s -o json", point);
     must(c, 0, show);
-    must(c, 64, "backup restore vm1 -o json");
-    must(c, 64, "backup restore vm1 --to new -o json");
-    must(c, 105, "backup restore vm9 --to /new -o json");
-    must(c, 105, "backup restore vm1 --to /new --node n9 -o json");
-    must(c, 0, "backup restore vm1 --to /new --name vm2 --wait -o json");
-    must(c, 0, "backup list -o json");
-    must(c, 0, "job list -o json");
-    assert_non_null(strstr((const char *)c->out.p, "\"kind\": \"restore\""));
-    must(c, 105, "backup verify vm9 -o json");
-    must(c, 0, "backup verify vm1 --wait -o json");
-    must(c, 0, "backup list -o json");
-    assert_non_null(strstr((const char *)c->out.p, "\"damaged\": false"));
-    must(c, 0, "backup list");
-    must(c, 0, "backup verify vm1 -o json");
-    for (int i = 0; i < 12; i++)
-        ctl_sleep(c, 1100);
-    snprintf(show, sizeof show, "backup restore vm1 %s --to /new -o json", point);
-    must(c, 0, show);
-    for (int i = 0; i < 12; i++)
-        ctl_sleep(c, 1100);
+    restores_and_verifies(c, point);
     must(c, 0, "backup start vm1 -o json");
-    for (int i = 0; i < 12; i++)
-        ctl_sleep(c, 1100);
+    let_end(c);
     c->is_backup_slow = true;
     must(c, 124, "backup start vm1 --wait=2 -o json");
     must(c, 75, "backup start vm1 -o json");
